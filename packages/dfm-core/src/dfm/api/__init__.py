@@ -1,0 +1,48 @@
+"""The contract between DFM, task authors and runner authors.
+
+All that is promised to them is named here and nowhere else; it imports nothing else of DFM.
+"""
+
+from dfm.api.errors import (
+    DfmError,
+    ExitCode,
+    FlowError,
+    InfrastructureError,
+    NothingSelectedError,
+    RunnerError,
+    SourceLocation,
+    UsageError,
+)
+from dfm.api.items import DataItem, Env, FileSet, Item, item_from_mapping
+from dfm.api.task import (
+    Marker,
+    MarkerLocation,
+    Params,
+    Severity,
+    TaskContext,
+    TaskInput,
+    TaskOutput,
+)
+
+__all__ = [
+    "DataItem",
+    "DfmError",
+    "Env",
+    "ExitCode",
+    "FileSet",
+    "FlowError",
+    "InfrastructureError",
+    "Item",
+    "Marker",
+    "MarkerLocation",
+    "NothingSelectedError",
+    "Params",
+    "RunnerError",
+    "Severity",
+    "SourceLocation",
+    "TaskContext",
+    "TaskInput",
+    "TaskOutput",
+    "UsageError",
+    "item_from_mapping",
+]

@@ -1,0 +1,117 @@
+"""What a run tells while it goes: one frozen event per thing that happened.
+
+The scheduler emits them into an EventSink; reports consume them; neither knows the other. Seconds are durations on a
+monotonic clock; `at` is wall-clock time in UTC, for people.
+"""
+
+import enum
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+from dfm.api.task import Marker
+
+
+class Verdict(enum.StrEnum):
+    """How one node of the graph ended."""
+
+    SUCCEEDED = "succeeded"
+    UP_TO_DATE = "up-to-date"
+    WOULD_RUN = "would-run"
+    DISABLED = "disabled"
+    FAILED = "failed"
+    LOST = "lost"
+    BLOCKED = "blocked"
+    NOT_RUN = "not-run"
+    CANCELLED = "cancelled"
+
+    @property
+    def is_good(self) -> bool:
+        """Whether what needs the node may go on."""
+        return self in (Verdict.SUCCEEDED, Verdict.UP_TO_DATE, Verdict.WOULD_RUN, Verdict.DISABLED)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunStarted:
+    """The graph is built and the runner is open."""
+
+    run_id: str
+    tasks: Sequence[str]
+    nodes: int
+    runner: str
+    rundir: str
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskStarted:
+    """A task body is about to run; `reason` says why it is not up to date."""
+
+    task: str
+    rundir: str
+    reason: str
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskOutputText:
+    """Text a task prints for the person at the terminal (`std.Message`)."""
+
+    task: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskFinished:
+    """A node ended.
+
+    Attributes:
+        is_visible: False for the inner nodes of a compound task, which a person did not write.
+        cause: one line that says why, for every verdict that is not success.
+        exit_status: of the body, 128 + n for signal n; None where no body ran.
+        seconds: wall-clock duration of the body, 0.0 where none ran.
+        log: absolute path of the log, None where there is none.
+        rerun: the command that runs just this task again, None where it succeeded.
+    """
+
+    task: str
+    verdict: Verdict
+    is_visible: bool = True
+    cause: str | None = None
+    exit_status: int | None = None
+    seconds: float = 0.0
+    cpu_seconds: float = 0.0
+    max_rss_bytes: int = 0
+    markers: Sequence[Marker] = ()
+    rundir: str = ""
+    log: str | None = None
+    rerun: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunnerNotice:
+    """Something the runner wants a person to know, such as "16 workers pending"."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunFinished:
+    """The run is over; `counts` maps each verdict that occurred to its number of visible nodes."""
+
+    run_id: str
+    exit_code: int
+    seconds: float
+    counts: dict[Verdict, int]
+    at: datetime
+
+
+Event = RunStarted | TaskStarted | TaskOutputText | TaskFinished | RunnerNotice | RunFinished
+
+
+class EventSink(Protocol):
+    """Takes in what happens. It must not block and must not raise: a report never stops a run."""
+
+    def emit(self, event: Event) -> None:
+        """Take in one event; events arrive in the order in which things happened."""

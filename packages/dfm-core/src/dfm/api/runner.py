@@ -1,0 +1,212 @@
+"""The contract of a runner: one verb, `run(request) -> result`, and a lifetime.
+
+A request is self-contained and serialisable: whoever executes it needs no flow file. Cancelling the coroutine cancels
+the task; when `run` has returned or raised, nothing of the task is left running. *Failed is the user's, lost is ours*:
+a body that ends badly is a FAILED result; a runner that cannot tell how a body ended returns LOST and never guesses.
+"""
+
+import enum
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Any, Protocol, Self
+
+from dfm.api.items import Item
+from dfm.api.task import Marker
+
+API_VERSION = 1
+"""Raised when this contract changes in a way that breaks a runner written for the version before."""
+
+
+@dataclass(frozen=True, slots=True)
+class ShellBody:
+    """A script for a shell: `/bin/<shell>`, found on PATH where it is not in /bin."""
+
+    text: str
+    shell: str = "bash"
+
+
+class PythonSource(enum.StrEnum):
+    """How the text of a PythonBody names its code."""
+
+    INLINE = "inline"
+    FILE = "file"
+    MODULE = "module"
+
+
+@dataclass(frozen=True, slots=True)
+class PythonBody:
+    """A Python task, run in a process of its own.
+
+    Attributes:
+        source: how to read `text`.
+        text: INLINE, the source itself; FILE, the absolute path of the file; MODULE, the module's dotted name.
+        function: the function to call; empty for INLINE.
+        location: where the text stands in the flow file, `file:line`, for tracebacks.
+    """
+
+    source: PythonSource
+    text: str
+    function: str = ""
+    location: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class BuiltinBody:
+    """A task of the standard library, run inside DFM's own process: it starts nothing and costs no slot."""
+
+    name: str
+
+
+Body = ShellBody | PythonBody | BuiltinBody
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resources:
+    """What a task asks of the machine it runs on."""
+
+    cores: int = 1
+    memory_bytes: int | None = None
+    wall_seconds: int | None = None
+    queue: str | None = None
+    resource_class: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskRequest:
+    """One attempt at one task.
+
+    Attributes:
+        run_id: the `dfm run` this belongs to.
+        task: the node's name, unique in the run.
+        attempt: counts from 1; a lost attempt is followed by the next.
+        rundir: absolute directory to run in; exists.
+        srcdir: absolute directory of the flow file that declares the task.
+        root_pkgdir: absolute directory of the root package.
+        root_rundir: absolute directory all run directories lie in.
+        artefact: file-name prefix of what DFM writes in the rundir: `<artefact>.log` and so on.
+        params: evaluated, JSON-like.
+        inputs: the items the task consumes.
+        memento: of the last finished run, or None.
+        env: the complete environment of the body, before the `DFM_*` variables and the jobserver's.
+        changed: whether something the task takes in differs from its last run.
+    """
+
+    run_id: str
+    task: str
+    attempt: int
+    rundir: str
+    srcdir: str
+    root_pkgdir: str
+    root_rundir: str
+    artefact: str
+    body: Body
+    params: Mapping[str, Any]
+    inputs: Sequence[Item]
+    memento: Any
+    env: Mapping[str, str]
+    changed: bool = True
+    resources: Resources = field(default_factory=Resources)
+
+
+class Outcome(enum.StrEnum):
+    """How an attempt ended. FAILED is the user's to mend, LOST is the runner's."""
+
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    LOST = "lost"
+
+
+@dataclass(frozen=True, slots=True)
+class CommandRecord:
+    """A command a task ran, and its exit status (128 + n for signal n)."""
+
+    cmd: str
+    status: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskResult:
+    """How an attempt ended.
+
+    Attributes:
+        cause: one line for a person; None exactly when the outcome is SUCCEEDED.
+        status: exit status of the body, 128 + n when signal n ended it.
+        outputs: the task's own items, without `src` and `seq`, which the caller sets.
+        text: what the task prints for the person at the terminal.
+        seconds: wall-clock duration of the body.
+        cpu_seconds: user and system time of the body and of all it waited for.
+        max_rss_bytes: peak resident memory of its largest process.
+    """
+
+    outcome: Outcome
+    cause: str | None = None
+    status: int = 0
+    changed: bool = True
+    outputs: Sequence[Item] = ()
+    memento: Any = None
+    markers: Sequence[Marker] = ()
+    commands: Sequence[CommandRecord] = ()
+    text: str = ""
+    host: str = ""
+    started_at: str = ""
+    seconds: float = 0.0
+    cpu_seconds: float = 0.0
+    max_rss_bytes: int = 0
+
+
+class Runner(Protocol):
+    """Runs task requests. Enter it before the first request, leave it after the last."""
+
+    async def __aenter__(self) -> Self:
+        """Open what the runner needs."""
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Close it; nothing that the runner started is left."""
+
+    @property
+    def max_in_flight(self) -> int:
+        """How many requests it makes sense to hand over at once: those that run and a few that wait."""
+
+    async def run(self, request: TaskRequest) -> TaskResult:
+        """Run one task to its end. Waiting for a free slot has no time-out."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunnerContext:
+    """What the core lends to a runner.
+
+    Attributes:
+        jobs: the `-j` of the command line, None where it was not given.
+        notice: shows one line to the person at the terminal.
+    """
+
+    root_rundir: str
+    run_id: str
+    jobs: int | None
+    notice: Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunnerPlugin:
+    """A runner as a distribution announces it.
+
+    Attributes:
+        name: what `--runner` takes; equals the name of the entry point.
+        summary: one line for `dfm runners`.
+        options: a dataclass of the options `--runner-opt` may set; each field has a default and a type out of
+            str, int, float, bool.
+        open: makes the runner, without I/O; raises RunnerError where it cannot be used.
+        api_version: of this contract, as the plugin was written for.
+    """
+
+    name: str
+    summary: str
+    options: type[Any]
+    open: Callable[[RunnerContext, Any], Runner]
+    api_version: int = API_VERSION

@@ -1,0 +1,1 @@
+"""The engine of DFM; private to dfm-core."""

@@ -1,0 +1,1 @@
+"""Click commands, a module each; the only place that prints or exits."""

@@ -1,0 +1,14 @@
+"""A DfmError as a person reads it."""
+
+from dfm.api.errors import DfmError
+from dfm.core.flow.diagnostics import FlowInvalid
+
+
+def shown(error: Exception) -> str:
+    """Return the lines that tell the error: where, what, and what to do."""
+    if isinstance(error, FlowInvalid):
+        return str(error)
+    lines = [f"dfm: error: {error}"]
+    if isinstance(error, DfmError) and error.hint:
+        lines.append(f"  hint: {error.hint}")
+    return "\n".join(lines)

@@ -1,0 +1,55 @@
+"""`dfm graph`: the graph of tasks as text for other programs."""
+
+import json
+import os
+from pathlib import Path
+
+import click
+
+from dfm.api.errors import InfrastructureError, NothingSelectedError
+from dfm.core.cli.options import flow_options, to_flow_options
+from dfm.core.compose import graph_of, load
+from dfm.core.graph.export import to_dot, to_mapping, to_mermaid
+from dfm.core.graph.node import Graph
+
+
+@click.command(name="graph")
+@click.argument("tasks", nargs=-1)
+@flow_options
+@click.option("-f", "--format", "form", type=click.Choice(["dot", "mermaid", "json"]), default="dot", show_default=True)
+@click.option("--json", "is_json", is_flag=True, help="The same as --format json.")
+@click.option("-o", "--output", metavar="FILE", help="Write to FILE instead of stdout.")
+def command(
+    *,
+    tasks: tuple[str, ...],
+    root: str | None,
+    config: str | None,
+    definitions: tuple[str, ...],
+    parameter_files: tuple[str, ...],
+    form: str,
+    is_json: bool,
+    output: str | None,
+) -> None:
+    """Print the graph of TASKS and all they need; without TASKS, of every task of the root package."""
+    loaded = load(to_flow_options(root, config, definitions, parameter_files), os.environ)
+    names = tasks or tuple(loaded.flow.root.tasks)
+    if not names:
+        raise NothingSelectedError(f"package {loaded.flow.root.name!r} has no tasks")
+    text = _text(graph_of(loaded, names, os.environ, None), "json" if is_json else form)
+    if output is None:
+        print(text, end="")
+        return
+    try:
+        Path(output).write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise InfrastructureError(f"cannot write {output}: {error.strerror}") from error
+
+
+def _text(graph: Graph, form: str) -> str:
+    match form:
+        case "mermaid":
+            return to_mermaid(graph)
+        case "json":
+            return json.dumps(to_mapping(graph), indent=2) + "\n"
+        case _:
+            return to_dot(graph)

@@ -1,0 +1,65 @@
+"""`dfm validate`: every fault of a flow, without running anything."""
+
+import json
+import os
+
+import click
+
+from dfm.api.errors import ExitCode
+from dfm.core.cli.options import flow_options, to_flow_options
+from dfm.core.compose import load, validate
+from dfm.core.flow.diagnostics import Diagnostic, FlowInvalid, render
+
+
+@click.command(name="validate")
+@click.argument("file", required=False)
+@flow_options
+@click.option("--json", "is_json", is_flag=True, help="Print one JSON object.")
+def command(
+    *,
+    file: str | None,
+    root: str | None,
+    config: str | None,
+    definitions: tuple[str, ...],
+    parameter_files: tuple[str, ...],
+    is_json: bool,
+) -> int:
+    """Check the flow in FILE (or the one found from here) and everything it reaches.
+
+    Exit status 0 when it is valid, warnings or not; 3 when it is not.
+    """
+    warnings: list[Diagnostic] = []
+    errors: list[Diagnostic] = []
+    tasks = 0
+    try:
+        loaded = load(to_flow_options(file or root, config, definitions, parameter_files), os.environ)
+        warnings = list(loaded.flow.warnings)
+        tasks = len(loaded.flow.root.tasks)
+        if tasks:
+            validate(loaded, os.environ)
+    except FlowInvalid as invalid:
+        errors = list(invalid.diagnostics)
+    if is_json:
+        print(json.dumps({
+            "schema": "dfm-validate/1",
+            "valid": not errors,
+            "errors": [_shown(item) for item in errors],
+            "warnings": [_shown(item) for item in warnings],
+            "error_count": len(errors),
+            "warning_count": len(warnings),
+        }))
+    else:
+        for item in [*warnings, *errors]:
+            click.echo(render(item), err=True)
+        print(f"{len(errors)} errors, {len(warnings)} warnings" if errors or warnings else f"valid: {tasks} tasks")
+    return ExitCode.FLOW_INVALID if errors else ExitCode.OK
+
+
+def _shown(item: Diagnostic) -> dict[str, object]:
+    where = item.location
+    return {
+        "code": item.code,
+        "message": item.message,
+        "hint": item.hint,
+        "location": None if where is None else {"file": where.file, "line": where.line, "column": where.column},
+    }

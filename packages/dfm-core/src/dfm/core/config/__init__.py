@@ -1,0 +1,1 @@
+"""Which runner, with which options."""

@@ -1,0 +1,1 @@
+"""One task request on this host: staging, body, process tree, harvest."""

@@ -1,0 +1,430 @@
+"""Process trees: each body in a session and process group of its own, DFM above all of them as subreaper.
+
+Three rules hold:
+1. when `run` or `call` has returned or raised, the body's process group is dead and its leader reaped;
+2. what left the group (setsid, double fork, nohup) is found by its `DFM_ATTEMPT_TOKEN`, since orphans of a subreaper's
+   tree become its children, and killed: at once after a failure, else within SWEEP_SECONDS, and always before exit;
+3. children that this process had before are never touched.
+
+Linux only: pidfd (5.3), PR_SET_CHILD_SUBREAPER (3.4). A child is waited for through its pidfd, so that no exit is lost;
+its group is killed while its zombie still holds the process group's number.
+"""
+
+import asyncio
+import contextlib
+import ctypes
+import errno
+import gc
+import logging
+import os
+import signal
+import subprocess
+import sys
+import time
+import traceback
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Self
+
+from dfm.api.errors import InfrastructureError
+
+ATTEMPT_TOKEN = "DFM_ATTEMPT_TOKEN"
+RUN_TOKEN = "DFM_RUN_TOKEN"
+SWEEP_SECONDS = 0.25
+"""How long an orphan of a task that ended well may outlive it; a look at all of /proc costs 1 to 3 ms."""
+_UNKILLABLE_SECONDS = 5.0
+"""A process in uninterruptible sleep (a dead NFS server) does not die; the run must end all the same."""
+_PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER, _PR_GET_CHILD_SUBREAPER = 1, 36, 37
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Launch:
+    """A program to run.
+
+    Attributes:
+        output: descriptor for stdout and stderr.
+        pass_fds: descriptors it inherits under their own numbers.
+        token: unique to the attempt.
+    """
+
+    argv: Sequence[str]
+    cwd: str
+    env: Mapping[str, str]
+    output: int
+    token: str
+    pass_fds: Sequence[int] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ForkedCall:
+    """A function to call in a forked child; its result is the child's exit status."""
+
+    function: Callable[[], int]
+    cwd: str
+    env: Mapping[str, str]
+    output: int
+    token: str
+    pass_fds: Sequence[int] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ended:
+    """How a body ended.
+
+    Attributes:
+        status: exit status, 128 + n for signal n.
+    """
+
+    status: int
+    signal: int | None
+    seconds: float
+    cpu_seconds: float
+    max_rss_bytes: int
+
+
+class StartError(Exception):
+    """The program could not be started; `status` is what a shell would say, 126 or 127."""
+
+    def __init__(self, message: str, status: int) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class ProcessTrees:
+    """The bodies of one run. Enter it before the first, from the one thread this process has.
+
+    Args:
+        run_token: marks all processes of the run.
+        grace: seconds between SIGTERM and SIGKILL when a body is stopped.
+    """
+
+    def __init__(self, run_token: str, grace: float = 3.0) -> None:
+        self._run_token = run_token
+        self._grace = grace
+        self._leaders: set[int] = set()
+        self._spared: frozenset[int] = frozenset()
+        self._was_subreaper = False
+        self._ended_tokens: set[str] = set()
+        self._sweep_timer: asyncio.TimerHandle | None = None
+
+    async def __aenter__(self) -> Self:
+        self._was_subreaper = _get_subreaper()
+        _prctl(_PR_SET_CHILD_SUBREAPER, 1)
+        self._spared = frozenset(_children_of(os.getpid()))
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._sweep_timer is not None:
+            self._sweep_timer.cancel()
+            self._sweep_timer = None
+        self._sweep_all()
+        if not self._was_subreaper:
+            _prctl(_PR_SET_CHILD_SUBREAPER, 0)
+
+    async def run(self, launch: Launch) -> Ended:
+        """Run a program to its end.
+
+        Cancelled, it stops the program (SIGTERM, after the grace SIGKILL; cancelled again, SIGKILL at once) and goes on
+        with CancelledError when nothing of it is left.
+
+        Raises:
+            StartError: there is no such program, or it may not be executed.
+            InfrastructureError: the machine has no memory or processes left.
+        """
+        started = time.monotonic()
+        return await self._watch(self._spawn(launch), launch.token, started)
+
+    async def call(self, call: ForkedCall) -> Ended:
+        """Call a function in a forked child, isolated like a program, and wait for its end as `run` does."""
+        started = time.monotonic()
+        return await self._watch(self._fork(call), call.token, started)
+
+    def kill_all(self) -> None:
+        """Kill every body now."""
+        for leader in self._leaders:
+            _kill_group(leader, signal.SIGKILL)
+
+    def _spawn(self, launch: Launch) -> int:
+        try:
+            process = subprocess.Popen(  # noqa: S603  (the user's own program, no shell)
+                launch.argv,
+                cwd=launch.cwd,
+                env={**launch.env, **self._tokens(launch.token)},
+                stdin=subprocess.DEVNULL,
+                stdout=launch.output,
+                stderr=launch.output,
+                pass_fds=launch.pass_fds,
+                start_new_session=True,
+            )
+        except OSError as error:
+            raise _start_error(launch, error) from error
+        process.returncode = 0  # we reap it ourselves; Popen must neither wait nor warn
+        return process.pid
+
+    def _fork(self, call: ForkedCall) -> int:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        try:
+            pid = os.fork()
+        except OSError as error:
+            raise InfrastructureError(f"cannot start a process: {error.strerror}") from error
+        if pid == 0:
+            _be_child(call, self._tokens(call.token))
+        return pid
+
+    def _tokens(self, token: str) -> dict[str, str]:
+        return {ATTEMPT_TOKEN: token, RUN_TOKEN: self._run_token}
+
+    async def _watch(self, pid: int, token: str, started: float) -> Ended:
+        self._leaders.add(pid)
+        pidfd = os.pidfd_open(pid)
+        is_clean = False
+        try:
+            await _readable(pidfd)
+            is_clean = True
+        except asyncio.CancelledError:
+            await self._stop(pid, pidfd)
+            raise
+        finally:
+            ended = self._finish(pid, pidfd, started)
+            os.close(pidfd)
+            self._leaders.discard(pid)
+            is_clean = is_clean and ended.status == 0
+            self._look_for_orphans(token, is_clean=is_clean)
+        return ended
+
+    async def _stop(self, pid: int, pidfd: int) -> None:
+        """End a body that is to be cancelled: politely first."""
+        _kill_group(pid, signal.SIGTERM)
+        _kill_group(pid, signal.SIGCONT)
+        with contextlib.suppress(TimeoutError, asyncio.CancelledError):
+            await asyncio.wait_for(_readable(pidfd), self._grace)
+
+    def _finish(self, pid: int, pidfd: int, started: float) -> Ended:
+        """Kill what is left of the group, reap its leader."""
+        _kill_group(pid, signal.SIGKILL)
+        if not _wait_dead(pidfd, _UNKILLABLE_SECONDS):
+            _log.warning("process %d does not die, it is left behind", pid)
+            return Ended(status=137, signal=9, seconds=time.monotonic() - started, cpu_seconds=0.0, max_rss_bytes=0)
+        _, status, usage = os.wait4(pid, 0)
+        number = os.WTERMSIG(status) if os.WIFSIGNALED(status) else None
+        return Ended(
+            status=os.WEXITSTATUS(status) if number is None else 128 + number,
+            signal=number,
+            seconds=time.monotonic() - started,
+            cpu_seconds=usage.ru_utime + usage.ru_stime,
+            max_rss_bytes=usage.ru_maxrss * 1024,
+        )
+
+    def _look_for_orphans(self, token: str, *, is_clean: bool) -> None:
+        self._ended_tokens.add(token)
+        if not is_clean:
+            self._sweep()
+        elif self._sweep_timer is None:
+            self._sweep_timer = asyncio.get_running_loop().call_later(SWEEP_SECONDS, self._sweep)
+
+    def _sweep(self) -> None:
+        """Kill and reap the orphans of all bodies that have ended."""
+        if self._sweep_timer is not None:
+            self._sweep_timer.cancel()
+            self._sweep_timer = None
+        tokens, self._ended_tokens = self._ended_tokens, set()
+        deadline = time.monotonic() + _UNKILLABLE_SECONDS
+        while orphans := self._orphans(tokens):
+            _kill_and_reap(orphans)
+            if time.monotonic() > deadline:
+                _log.warning("processes %s do not die, they are left behind", sorted(orphans))
+                return
+
+    def _sweep_all(self) -> None:
+        """Kill and reap every child that came while we ran: a body may have scrubbed its environment."""
+        deadline = time.monotonic() + _UNKILLABLE_SECONDS
+        while children := _children_of(os.getpid()) - self._spared:
+            _kill_and_reap(children)
+            if time.monotonic() > deadline:
+                _log.warning("processes %s do not die, they are left behind", sorted(children))
+                return
+
+    def _orphans(self, tokens: set[str]) -> set[int]:
+        adopted = _children_of(os.getpid()) - self._spared - self._leaders
+        return {pid for pid in adopted if _is_zombie(pid) or _token_of(pid, ATTEMPT_TOKEN) in tokens}
+
+
+def token_holders(name: str, value: str) -> set[int]:
+    """Return the processes of this user whose environment has the token; those that are gone meanwhile left out."""
+    mine = os.geteuid()
+    found = set()
+    for pid in _pids():
+        with contextlib.suppress(OSError):
+            if os.stat(f"/proc/{pid}").st_uid == mine and _token_of(pid, name) == value and not _is_zombie(pid):
+                found.add(pid)
+    return found
+
+
+def close_all_but(kept: Iterable[int]) -> None:
+    """Close every descriptor except those named."""
+    low = 0
+    for fd in sorted(set(kept)):
+        if low < fd:  # closerange(0, 0) closes everything: its end becomes -1, unsigned
+            os.closerange(low, fd)
+        low = fd + 1
+    os.closerange(low, os.sysconf("SC_OPEN_MAX"))
+
+
+def _be_child(call: ForkedCall, tokens: Mapping[str, str]) -> None:
+    """Be the forked child: isolate it, call the function, and never return."""
+    status = 1
+    try:
+        gc.disable()
+        os.setsid()
+        _prctl(_PR_SET_CHILD_SUBREAPER, 0)
+        _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        signal.set_wakeup_fd(-1)
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGPIPE):
+            signal.signal(number, signal.SIG_DFL)
+        null = os.open(os.devnull, os.O_RDONLY)
+        os.dup2(null, 0)
+        os.dup2(call.output, 1)
+        os.dup2(call.output, 2)
+        close_all_but((0, 1, 2, *call.pass_fds))
+        for fd in call.pass_fds:
+            os.set_inheritable(fd, True)  # noqa: FBT003  (the standard library's signature)
+        sys.stdin = open(0, encoding="utf-8", closefd=False)  # noqa: SIM115
+        sys.stdout = open(1, "w", encoding="utf-8", errors="backslashreplace", buffering=1, closefd=False)  # noqa: SIM115
+        sys.stderr = open(2, "w", encoding="utf-8", errors="backslashreplace", buffering=1, closefd=False)  # noqa: SIM115
+        os.chdir(call.cwd)
+        os.environ.clear()
+        os.environ.update({**call.env, **tokens})
+        asyncio._set_running_loop(None)
+        gc.enable()
+        status = call.function()
+    except BaseException:  # noqa: BLE001  (a forked child must never run its parent's code)
+        traceback.print_exc()
+    finally:
+        with contextlib.suppress(BaseException):
+            sys.stdout.flush()
+            sys.stderr.flush()
+        os._exit(status & 0xFF)
+
+
+async def _readable(fd: int) -> None:
+    loop = asyncio.get_running_loop()
+    future: asyncio.Future[None] = loop.create_future()
+    loop.add_reader(fd, _set, future)
+    try:
+        await future
+    finally:
+        loop.remove_reader(fd)
+
+
+def _set(future: "asyncio.Future[None]") -> None:
+    if not future.done():
+        future.set_result(None)
+
+
+def _wait_dead(pidfd: int, seconds: float) -> bool:
+    """Wait, not long, until the process is a zombie."""
+    import select  # noqa: PLC0415
+
+    poll = select.poll()
+    poll.register(pidfd, select.POLLIN)
+    return bool(poll.poll(seconds * 1000))
+
+
+def _kill_group(pgid: int, number: int) -> None:
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(pgid, number)
+
+
+def _kill_and_reap(pids: Iterable[int]) -> None:
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.kill(pid, signal.SIGKILL)
+    for pid in pids:
+        with contextlib.suppress(ChildProcessError, ProcessLookupError):
+            fd = os.pidfd_open(pid)
+            try:
+                if _wait_dead(fd, 1.0):
+                    os.waitpid(pid, 0)
+            finally:
+                os.close(fd)
+
+
+def _children_of(parent: int) -> set[int]:
+    """Return the children of a process: from the kernel's list where it keeps one, else from all of /proc."""
+    try:
+        found: set[int] = set()
+        for thread in os.listdir(f"/proc/{parent}/task"):
+            with open(f"/proc/{parent}/task/{thread}/children", encoding="ascii") as file:
+                found.update(int(word) for word in file.read().split())
+    except OSError:
+        return {pid for pid in _pids() if _parent_of(pid) == parent}
+    return found
+
+
+def _pids() -> list[int]:
+    return [int(name) for name in os.listdir("/proc") if name.isdigit()]
+
+
+def _parent_of(pid: int) -> int | None:
+    words = _stat(pid)
+    return None if words is None else int(words[1])
+
+
+def _is_zombie(pid: int) -> bool:
+    words = _stat(pid)
+    return words is not None and words[0] in ("Z", "X")
+
+
+def _stat(pid: int) -> list[str] | None:
+    """Return the words of /proc/pid/stat after the command's name, which may hold anything."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb", buffering=0) as file:
+            return file.read().rpartition(b")")[2].decode("ascii").split()
+    except OSError:
+        return None
+
+
+def _token_of(pid: int, name: str) -> str | None:
+    try:
+        with open(f"/proc/{pid}/environ", "rb", buffering=0) as file:
+            content = file.readall()
+    except OSError:
+        return None
+    prefix = name.encode() + b"="
+    for entry in content.split(b"\0"):
+        if entry.startswith(prefix):
+            return entry[len(prefix):].decode("utf-8", "surrogateescape")
+    return None
+
+
+def _prctl(option: int, value: int) -> None:
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.prctl(option, value, 0, 0, 0) != 0:
+        raise OSError(ctypes.get_errno(), "prctl")
+
+
+def _get_subreaper() -> bool:
+    value = ctypes.c_int(0)
+    ctypes.CDLL(None).prctl(_PR_GET_CHILD_SUBREAPER, ctypes.byref(value), 0, 0, 0)
+    return bool(value.value)
+
+
+def _start_error(launch: Launch, error: OSError) -> Exception:
+    program = launch.argv[0]
+    match error.errno:
+        case errno.ENOENT | errno.ENOTDIR if not os.path.isdir(launch.cwd):
+            return StartError(f"the directory {launch.cwd} does not exist", 126)
+        case errno.ENOENT | errno.ENOTDIR:
+            return StartError(f"{program} does not exist", 127)
+        case errno.EACCES | errno.ENOEXEC | errno.EISDIR:
+            return StartError(f"{program} cannot be executed: {error.strerror}", 126)
+        case errno.E2BIG:
+            return StartError("its environment and arguments are too large for the system", 126)
+        case _:
+            return InfrastructureError(f"cannot start {program}: {error.strerror}")

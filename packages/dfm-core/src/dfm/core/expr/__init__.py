@@ -1,0 +1,1 @@
+"""The expression language of `${{ }}`: lexer, parser, nodes, evaluation, functions."""

@@ -1,0 +1,64 @@
+"""What a name in `${{ }}` means, from the inside out.
+
+Inside a package: its parameters, the packages it imports, then what is always there (`env`, `rootdir`, `srcdir`, `root`).
+"""
+
+from collections.abc import Iterator, Mapping
+
+from dfm.core.expr.errors import UnknownNameError
+from dfm.core.flow.model import PackageScope
+
+
+class PackageNames:
+    """The names of one package, as its own files see them."""
+
+    def __init__(
+        self, package: PackageScope, environ: Mapping[str, str], rootdir: str, root_file: str
+    ) -> None:
+        self.package = package
+        self._always: dict[str, object] = {
+            "env": environ,
+            "rootdir": rootdir,
+            "srcdir": package.srcdir,
+            "root": root_file,
+        }
+
+    def lookup(self, name: str) -> object:
+        """Return what the name means here.
+
+        Raises:
+            UnknownNameError: nothing; it carries the names there are.
+        """
+        package = self.package
+        if name in package.params:
+            return package.params[name]
+        imported = imported_names(package, name)
+        if imported is not None:
+            return imported
+        if name in self._always:
+            return self._always[name]
+        raise UnknownNameError(name, [*package.params, *_first_words(package.imports), *self._always])
+
+
+def imported_names(package: PackageScope, name: str) -> Mapping[str, object] | None:
+    """Return the parameters of the package called `name` here, as a mapping; dotted names nest.
+
+    The package's own name is one of them.
+    """
+    tree: dict[str, object] = {}
+    is_found = False
+    for alias, scope in ({package.package: package} | package.imports).items():
+        first, *rest = alias.split(".")
+        if first != name:
+            continue
+        is_found = True
+        branch = tree
+        for word in rest:
+            below = branch.setdefault(word, {})
+            branch = below if isinstance(below, dict) else branch
+        branch.update({key: value for key, value in scope.params.items() if key not in branch})
+    return tree if is_found else None
+
+
+def _first_words(names: Mapping[str, object]) -> Iterator[str]:
+    return (name.split(".")[0] for name in names)

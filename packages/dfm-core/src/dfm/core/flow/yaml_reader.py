@@ -1,0 +1,267 @@
+"""YAML 1.1 to nodes with places, built straight from libyaml's events.
+
+Plain scalars mean what PyYAML's SafeLoader makes of them, with two exceptions: `1:30` is text, since it is a time to
+everybody who writes it here, and dates are text. Nothing is recursive and aliases share their nodes, so that hostile
+files are refused in the time it takes to read them.
+"""
+
+import re
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import yaml
+
+from dfm.core.flow.diagnostics import Diagnostics
+from dfm.core.flow.source import Entry, KeyMark, Mapping, Node, Place, Scalar, Sequence, SourceFile
+
+MAX_DEPTH = 64
+"""Nesting of lists and mappings; the deepest flow a person wrote so far has 14."""
+_ALIAS_FACTOR = 20
+_ALIAS_SLACK = 10_000
+
+_INT = re.compile(r"[-+]?(0b[01_]+|0x[0-9a-fA-F_]+|0o?[0-7_]+|[1-9][0-9_]*|0)\Z")
+_FLOAT = re.compile(r"[-+]?(([0-9][0-9_]*)?\.[0-9_]+([eE][-+]?[0-9]+)?|[0-9][0-9_]*(\.[0-9_]*)?[eE][-+]?[0-9]+|[0-9][0-9_]*\.[0-9_]*)\Z")
+_WORDS: dict[str, None | bool | float] = {
+    **dict.fromkeys(("", "~", "null", "Null", "NULL")),
+    **dict.fromkeys(("yes", "Yes", "YES", "true", "True", "TRUE", "on", "On", "ON"), True),
+    **dict.fromkeys(("no", "No", "NO", "false", "False", "FALSE", "off", "Off", "OFF"), False),
+    **dict.fromkeys((".inf", ".Inf", ".INF", "+.inf", "+.Inf", "+.INF"), float("inf")),
+    **dict.fromkeys(("-.inf", "-.Inf", "-.INF"), float("-inf")),
+    **dict.fromkeys((".nan", ".NaN", ".NAN"), float("nan")),
+}
+_TAG = "tag:yaml.org,2002:"
+
+
+def read_yaml(file: SourceFile, diagnostics: Diagnostics) -> Node | None:
+    """Return the file's one document, or None where it has faults that leave nothing to read."""
+    builder = _Builder(file, diagnostics)
+    loader: Callable[..., Any] = yaml.CSafeLoader if yaml.__with_libyaml__ else yaml.SafeLoader
+    try:
+        for event in yaml.parse(file.text, Loader=loader):
+            if not builder.take(event):
+                return None
+    except yaml.MarkedYAMLError as error:
+        _report(error, file, diagnostics)
+        return None
+    except yaml.YAMLError as error:
+        diagnostics.error("yaml-syntax", str(error).splitlines()[0], Place(file, 1, 1))
+        return None
+    if builder.root is None:
+        diagnostics.error("empty-file", "the file is empty", Place(file, 1, 1))
+    return builder.root
+
+
+def resolve_plain(text: str) -> None | bool | int | float | str:
+    """Return what a plain scalar means."""
+    if text in _WORDS:
+        return _WORDS[text]
+    if text[0] in "0123456789+-.":
+        if _INT.match(text):
+            return _to_int(text.replace("_", ""))
+        if _FLOAT.match(text) and any(c.isdigit() for c in text):
+            return float(text.replace("_", ""))
+    return text
+
+
+class _Builder:
+    """Builds nodes from events with an explicit stack."""
+
+    def __init__(self, file: SourceFile, diagnostics: Diagnostics) -> None:
+        self.file = file
+        self.diagnostics = diagnostics
+        self.root: Node | None = None
+        self._stack: list[_Open] = []
+        self._anchors: dict[str, Node] = {}
+        self._sizes: dict[int, int] = {}
+        self._nodes = 0
+        self._expanded = 0
+        self._documents = 0
+
+    def take(self, event: Any) -> bool:  # noqa: ANN401  (PyYAML's events have no types)
+        """Take in one event; return whether to go on."""
+        match event:
+            case yaml.ScalarEvent():
+                return self._scalar(event)
+            case yaml.MappingStartEvent() | yaml.SequenceStartEvent():
+                return self._open(event)
+            case yaml.MappingEndEvent() | yaml.SequenceEndEvent():
+                return self._close()
+            case yaml.AliasEvent():
+                return self._alias(event)
+            case yaml.DocumentStartEvent():
+                self._documents += 1
+                if self._documents > 1:
+                    self._fault("yaml-syntax", "the file has more than one document", event.start_mark)
+                    return False
+        return True
+
+    def _scalar(self, event: Any) -> bool:  # noqa: ANN401
+        mark = event.start_mark
+        style = event.style or ""
+        style = "" if style == "plain" else style
+        value = self._meaning(event, style)
+        node = Scalar(self.file, mark.line + 1, mark.column + 1, value, event.value, style)
+        return self._add(node, 1, event.anchor)
+
+    def _meaning(self, event: Any, style: str) -> None | bool | int | float | str:  # noqa: ANN401
+        text: str = event.value
+        if event.tag is None or event.tag == "!":
+            return text if style or event.tag == "!" else resolve_plain(text)
+        kind = event.tag.removeprefix(_TAG)
+        try:
+            match kind:
+                case "str":
+                    return text
+                case "null":
+                    return None
+                case "bool" if isinstance(_WORDS.get(text), bool):
+                    return _WORDS[text]
+                case "int":
+                    return _to_int(text.replace("_", ""))
+                case "float":
+                    return float(text.replace("_", ""))
+        except ValueError:
+            pass
+        shown = f"!!{kind}" if event.tag.startswith(_TAG) else event.tag
+        known = kind in ("bool", "int", "float")
+        self._fault("unknown-tag", f"{text!r} is no {kind}" if known else f"unknown tag {shown!r}", event.start_mark)
+        return text
+
+    def _open(self, event: Any) -> bool:  # noqa: ANN401
+        mark = event.start_mark
+        if len(self._stack) >= MAX_DEPTH:
+            self._fault("too-deep", f"lists and mappings are nested more than {MAX_DEPTH} deep", mark)
+            return False
+        is_mapping = isinstance(event, yaml.MappingStartEvent)
+        expected = _TAG + ("map" if is_mapping else "seq")
+        if event.tag not in (None, "!", expected):
+            self._fault("unknown-tag", f"unknown tag {event.tag.replace(_TAG, '!!')!r}", mark)
+        kind = Mapping if is_mapping else Sequence
+        node = kind(self.file, mark.line + 1, mark.column + 1)
+        if event.anchor is not None:
+            self._anchors[event.anchor] = node
+        self._stack.append(_Open(node))
+        return True
+
+    def _close(self) -> bool:
+        opened = self._stack.pop()
+        node = opened.node
+        if isinstance(node, Mapping):
+            for merged in opened.merges:
+                self._merge(node, merged)
+        self._sizes[id(node)] = opened.size
+        return self._add(node, opened.size, None)
+
+    def _alias(self, event: Any) -> bool:  # noqa: ANN401
+        node = self._anchors.get(event.anchor)
+        if node is None:
+            self._fault("yaml-syntax", f"there is no anchor {event.anchor!r}", event.start_mark)
+            return False
+        if any(opened.node is node for opened in self._stack):
+            self._fault("recursive-alias", f"the alias {event.anchor!r} stands inside what it means", event.start_mark)
+            return False
+        size = self._sizes.get(id(node), 1)
+        self._expanded += size
+        if self._expanded > _ALIAS_FACTOR * self._nodes + _ALIAS_SLACK:
+            self._fault("alias-bomb", "the aliases expand to far more than the file holds", event.start_mark)
+            return False
+        return self._add(node, size, None, event.start_mark)
+
+    def _add(self, node: Node, size: int, anchor: str | None, mark: Any = None) -> bool:  # noqa: ANN401
+        self._nodes += 1
+        if anchor is not None:
+            self._anchors[anchor] = node
+        if not self._stack:
+            self.root = node
+            return True
+        top = self._stack[-1]
+        top.size += size
+        match top.node:
+            case Sequence():
+                top.node.items.append(node)
+            case Mapping() if top.key is None:
+                return self._key(top, node, mark)
+            case Mapping():
+                self._entry(top, node)
+        return True
+
+    def _key(self, top: "_Open", node: Node, mark: Any) -> bool:  # noqa: ANN401
+        if not isinstance(node, Scalar):
+            self._fault_at("yaml-syntax", "a key must be a plain word", Place(self.file, node.line, node.column))
+            return False
+        line, column = (node.line, node.column) if mark is None else (mark.line + 1, mark.column + 1)
+        top.key = KeyMark(self.file, line, column, node.text)
+        top.is_merge = node.text == "<<" and not node.style
+        return True
+
+    def _entry(self, top: "_Open", node: Node) -> None:
+        assert isinstance(top.node, Mapping)
+        assert top.key is not None
+        key, top.key = top.key, None
+        if top.is_merge:
+            top.merges.append((key, node))
+            return
+        first = top.node.entries.get(key.text)
+        if first is not None:
+            self._fault_at("duplicate-key", f"the key {key.text!r} stands twice; the first is in line {first.key.line}",
+                           Place(self.file, key.line, key.column, key.width))
+            return
+        top.node.entries[key.text] = Entry(key, node)
+
+    def _merge(self, node: Mapping, merged: tuple[KeyMark, Node]) -> None:
+        key, source = merged
+        sources = source.items if isinstance(source, Sequence) else [source]
+        for item in sources:
+            if not isinstance(item, Mapping):
+                self._fault_at("yaml-syntax", "`<<` merges mappings only", Place(self.file, key.line, key.column, 2))
+                continue
+            for name, entry in item.entries.items():
+                node.entries.setdefault(name, entry)
+
+    def _fault(self, code: str, message: str, mark: Any) -> None:  # noqa: ANN401
+        self._fault_at(code, message, Place(self.file, mark.line + 1, mark.column + 1))
+
+    def _fault_at(self, code: str, message: str, place: Place) -> None:
+        self.diagnostics.error(code, message, place)
+
+
+class _Open:
+    """A list or mapping that is not closed yet."""
+
+    __slots__ = ("is_merge", "key", "merges", "node", "size")
+
+    def __init__(self, node: Mapping | Sequence) -> None:
+        self.node = node
+        self.key: KeyMark | None = None
+        self.is_merge = False
+        self.merges: list[tuple[KeyMark, Node]] = []
+        self.size = 1
+
+
+def _to_int(text: str) -> int:
+    sign = -1 if text.startswith("-") else 1
+    digits = text.lstrip("+-")
+    if digits.startswith("0") and len(digits) > 1 and digits[1].isdigit():
+        return sign * int(digits, 8)
+    return sign * int(digits, 0)
+
+
+def _report(error: yaml.MarkedYAMLError, file: SourceFile, diagnostics: Diagnostics) -> None:
+    mark = error.problem_mark or error.context_mark
+    message = " ".join(part for part in _parts(error))
+    place = Place(file, 1, 1) if mark is None else Place(file, mark.line + 1, mark.column + 1)
+    hint = None
+    line = file.line(place.line)
+    if "\t" in line[: max(1, len(line) - len(line.lstrip()))]:
+        hint = "indent with spaces, not with tabs"
+    elif "${{" in line and "mapping" in message:
+        hint = "put quotes around a value that starts with `${{` or holds `: `"
+    diagnostics.error("yaml-syntax", f"not YAML: {message}", place, hint=hint)
+
+
+def _parts(error: yaml.MarkedYAMLError) -> Iterator[str]:
+    if error.problem:
+        yield str(error.problem)
+    if error.context:
+        where = "" if error.context_mark is None else f" that starts in line {error.context_mark.line + 1}"
+        yield f"({error.context}{where})"

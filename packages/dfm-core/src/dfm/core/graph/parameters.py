@@ -1,0 +1,114 @@
+"""The parameters of one node: every statement about them applied, evaluated on demand, brought to their types."""
+
+from collections.abc import Callable, Mapping, Sequence
+
+from dfm.core.expr.evaluate import Scope
+from dfm.core.flow.diagnostics import Diagnostics
+from dfm.core.flow.model import Assignment, ListOperation, PackageScope, ParameterType
+from dfm.core.flow.values import Deferred, ValueFault, coerce, evaluate, is_deferred
+
+
+class Parameters:
+    """Evaluates the parameters of one node, each once and only when asked for.
+
+    Args:
+        assignments: base first.
+        overrides: values from the command line, with what set each.
+    """
+
+    def __init__(
+        self,
+        assignments: Sequence[Assignment],
+        overrides: Mapping[str, tuple[object, str]],
+        diagnostics: Diagnostics,
+    ) -> None:
+        self._statements: dict[str, list[Assignment]] = {}
+        for assignment in assignments:
+            self._statements.setdefault(assignment.name, []).append(assignment)
+        self._overrides = overrides
+        self._diagnostics = diagnostics
+        self._values: dict[str, object] = {}
+        self._active: set[str] = set()
+        self.scope: Callable[[PackageScope], Scope] | None = None
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of all parameters, in the order in which they were first named."""
+        return tuple(self._statements)
+
+    def value(self, name: str) -> object:
+        """Return the value of one parameter.
+
+        Raises:
+            KeyError: there is none of this name, or it is being evaluated.
+            ValueFault: it cannot be evaluated; the diagnostics have it.
+        """
+        if name in self._values:
+            return self._values[name]
+        if name not in self._statements or name in self._active:
+            raise KeyError(name)
+        self._active.add(name)
+        try:
+            value = self._values[name] = self._evaluate(name)
+        finally:
+            self._active.discard(name)
+        return value
+
+    def all(self) -> dict[str, object]:
+        """Return every parameter that can be evaluated; the diagnostics have the others."""
+        result = {}
+        for name in self._statements:
+            try:
+                result[name] = self.value(name)
+            except ValueFault:
+                continue
+        return result
+
+    def _evaluate(self, name: str) -> object:
+        statements = self._statements[name]
+        kind = next((s.type for s in reversed(statements) if s.type is not None), None)
+        if name in self._overrides:
+            value, source = self._overrides[name]
+            return self._coerced(value, kind, statements[-1], source)
+        last_set = max((i for i, s in enumerate(statements) if s.operation is ListOperation.SET), default=-1)
+        while last_set > 0 and statements[last_set].node is None:
+            last_set -= 1
+        effective = statements[max(last_set, 0):]
+        value = self._one(effective[0], kind)
+        for statement in effective[1:]:
+            if statement.operation is not ListOperation.SET:
+                value = self._joined(value, statement, kind)
+        return value
+
+    def _one(self, statement: Assignment, kind: ParameterType | None) -> object:
+        if statement.node is None:
+            return None if kind is None else kind.empty
+        if is_deferred(statement.node):
+            return Deferred(statement.node, kind)
+        if statement.operation is not ListOperation.SET:
+            return self._joined([], statement, kind)
+        assert self.scope is not None
+        value = evaluate(statement.node, self.scope(statement.scope), self._diagnostics)
+        return self._coerced(value, kind, statement, None)
+
+    def _joined(self, value: object, statement: Assignment, kind: ParameterType | None) -> object:
+        assert self.scope is not None
+        assert statement.node is not None
+        more = evaluate(statement.node, self.scope(statement.scope), self._diagnostics)
+        if not isinstance(value, list) or kind not in (None, ParameterType.LIST):
+            self._diagnostics.error(
+                "wrong-type", f"`{statement.operation.value}` needs a list, and parameter {statement.name!r} is none",
+                statement.node)
+            raise ValueFault(statement.name)
+        items = more if isinstance(more, list) else [more]
+        return [*value, *items] if statement.operation is ListOperation.APPEND else [*items, *value]
+
+    def _coerced(
+        self, value: object, kind: ParameterType | None, statement: Assignment, source: str | None
+    ) -> object:
+        try:
+            return coerce(value, kind)
+        except ValueError as error:
+            where = f" (set by {source})" if source else ""
+            self._diagnostics.error("wrong-type", f"parameter {statement.name!r}: {error}{where}", statement.node)
+            raise ValueFault(str(error)) from None

@@ -1,0 +1,1 @@
+"""GNU make's jobserver protocol: DFM as token server and as client."""

@@ -1,0 +1,1 @@
+"""Finding plugins by name without importing them, and calling their hooks."""

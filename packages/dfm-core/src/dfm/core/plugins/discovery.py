@@ -1,0 +1,86 @@
+"""Which runners are installed, by name, without importing any of them.
+
+Two distributions that claim one name are refused, since taking either would be a guess. The chosen one alone is imported.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.metadata import EntryPoint, entry_points
+
+import pluggy
+
+from dfm.api import hookspecs
+from dfm.api.errors import RunnerError, UsageError
+from dfm.api.runner import API_VERSION, RunnerPlugin
+from dfm.core.suggest import did_you_mean
+
+OUR_DISTRIBUTIONS = {"local": "dfm-core", "lsf": "dfm-runner-lsf", "slurm": "dfm-runner-slurm"}
+"""Runners of ours by the distribution that brings them, to tell a person what to install."""
+
+
+@dataclass(frozen=True, slots=True)
+class InstalledRunner:
+    """A runner as its distribution's metadata announce it."""
+
+    name: str
+    distribution: str
+    version: str
+    entry_point: EntryPoint
+
+
+def installed_runners() -> list[InstalledRunner]:
+    """Return every announced runner, in order of names."""
+    found = []
+    for point in entry_points(group=hookspecs.RUNNER_GROUP):
+        distribution = point.dist
+        found.append(InstalledRunner(
+            name=point.name,
+            distribution="" if distribution is None else distribution.name,
+            version="" if distribution is None else distribution.version,
+            entry_point=point,
+        ))
+    unique = {(r.name, r.distribution, r.entry_point.value): r for r in found}
+    return sorted(unique.values(), key=lambda runner: (runner.name, runner.distribution))
+
+
+def load_runner(name: str, runners: Sequence[InstalledRunner] | None = None) -> RunnerPlugin:
+    """Import the runner called `name` and return what it brings.
+
+    Raises:
+        UsageError: no such runner is installed.
+        RunnerError: two distributions claim the name, or the plugin cannot be loaded.
+    """
+    known = installed_runners() if runners is None else runners
+    claims = [runner for runner in known if runner.name == name]
+    if not claims:
+        raise UsageError(f"there is no runner {name!r}", hint=_hint(name, known))
+    if len(claims) > 1:
+        owners = " and ".join(f"{runner.distribution} {runner.version}" for runner in claims)
+        raise RunnerError(f"two distributions claim the runner {name!r}: {owners}", hint="uninstall one of them")
+    return _import(claims[0])
+
+
+def _import(runner: InstalledRunner) -> RunnerPlugin:
+    what = f"runner {runner.name!r} of {runner.distribution} {runner.version}"
+    try:
+        module = runner.entry_point.load()
+    except Exception as error:  # noqa: BLE001  (a plugin's import may fail in any way; that is its message)
+        raise RunnerError(f"{what} cannot be imported: {type(error).__name__}: {error}") from error
+    manager = pluggy.PluginManager(hookspecs.PROJECT)
+    manager.add_hookspecs(hookspecs)
+    manager.register(module, name=runner.name)
+    answers = manager.hook.dfm_runner()
+    if len(answers) != 1 or not isinstance(answers[0], RunnerPlugin):
+        raise RunnerError(f"{what} does not implement the hook dfm_runner")
+    plugin = answers[0]
+    if plugin.api_version != API_VERSION:
+        raise RunnerError(f"{what} was written for version {plugin.api_version} of DFM's runner API; this is {API_VERSION}",
+                          hint="update the older of the two distributions")
+    return plugin
+
+
+def _hint(name: str, known: Sequence[InstalledRunner]) -> str:
+    names = sorted({runner.name for runner in known})
+    if name in OUR_DISTRIBUTIONS:
+        return f"pip install {OUR_DISTRIBUTIONS[name]}"
+    return did_you_mean(name, [*names, *OUR_DISTRIBUTIONS]) or f"installed are: {', '.join(names)}"

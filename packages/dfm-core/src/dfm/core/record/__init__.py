@@ -1,0 +1,1 @@
+"""What ran, with what, and whether it still stands."""

@@ -1,0 +1,311 @@
+"""Records on disk: an intent before a task's first side effect, an exec record after its last.
+
+Both lie in the task's run directory and carry the same id. A record counts only if its checksum is right and if the last
+intent has the same id: whatever dies in between costs a rerun. Each is written to a temporary file and renamed, so that
+a reader sees the old or the new one, never a piece. Nothing is fsynced: after a power loss a record may be missing or
+torn, and then counts as absent; outputs that did not reach the disk have another size or content than their stamps say.
+"""
+
+import contextlib
+import hashlib
+import os
+import uuid
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from dfm.api.errors import InfrastructureError
+from dfm.api.items import Item
+from dfm.api.runner import TaskResult
+from dfm.core.crashpoint import crash_point
+from dfm.core.record.fingerprint import Fingerprint, TaskFacts, files_of, take
+from dfm.core.record.stamps import Stamp, Stamper
+from dfm.core.record.uptodate import Assessment, Reason, differences
+
+SCHEMA = 1
+
+
+class MissingOutputsError(Exception):
+    """The task's items name files that do not exist."""
+
+    def __init__(self, paths: Sequence[str]) -> None:
+        super().__init__(", ".join(paths))
+        self.paths = paths
+
+
+class Command(msgspec.Struct, frozen=True):
+    """A command a task ran, with its exit status."""
+
+    cmd: str
+    status: int
+
+
+class ExecRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """One finished run of a task, as it is kept in `<task>.exec_data.json`.
+
+    Attributes:
+        intent: id of the intent it completes.
+        outputs: the task's own items.
+        output_stamps: the files they name, by absolute path.
+        seconds: wall-clock duration of the body.
+    """
+
+    schema: int
+    name: str
+    run_id: str
+    attempt: int
+    intent: str
+    rundir: str
+    srcdir: str
+    logfile: str | None
+    fingerprint: Fingerprint
+    params: dict[str, Any]
+    inputs: list[dict[str, Any]]
+    outputs: list[dict[str, Any]]
+    output_stamps: dict[str, Stamp]
+    memento: Any
+    markers: list[dict[str, Any]]
+    commands: list[Command]
+    status: int
+    outcome: str
+    changed: bool
+    cause: str | None
+    host: str
+    started_at: str
+    seconds: float
+    cpu_seconds: float
+    max_rss_bytes: int
+
+
+class _Sealed(msgspec.Struct):
+    checksum: str
+    record: msgspec.Raw
+
+
+class Intent(msgspec.Struct, frozen=True):
+    """What was about to be done."""
+
+    id: str
+    task: str
+    run_id: str
+    attempt: int
+    digest: str
+
+
+class Begun(msgspec.Struct, frozen=True):
+    """An intent that is written, with what its record will need."""
+
+    intent: Intent
+    fingerprint: Fingerprint
+    rundir: str
+    artefact: str
+
+
+_encode = msgspec.json.Encoder(enc_hook=str).encode
+_decode_sealed = msgspec.json.Decoder(_Sealed).decode
+_decode_record = msgspec.json.Decoder(ExecRecord).decode
+_decode_intent = msgspec.json.Decoder(Intent).decode
+
+
+class RecordStore:
+    """The records of one run, and what was seen of files in it."""
+
+    def __init__(self) -> None:
+        self._stamper = Stamper()
+        self._made: set[str] = set()
+
+    def load(self, rundir: str, artefact: str) -> ExecRecord | None:
+        """Return the record of the last finished run, None where there is none that can be trusted."""
+        record = _load(_record_path(rundir, artefact))
+        return record if isinstance(record, ExecRecord) else None
+
+    def assess(self, facts: TaskFacts, *, rundir: str, artefact: str) -> Assessment[ExecRecord]:
+        """Say whether the task's last result still stands, and if not, all that speaks against it."""
+        loaded = _load(_record_path(rundir, artefact))
+        record = loaded if isinstance(loaded, ExecRecord) else None
+        intent = _load_intent(_intent_path(rundir, artefact))
+        known = {} if record is None else record.fingerprint.files
+        fingerprint = take(facts, self._stamper, known)
+        if record is None:
+            reason = loaded if isinstance(loaded, Reason) else _never(intent)
+            return Assessment(fingerprint, None, (reason,))
+        reasons: list[Reason] = []
+        if intent is None or intent.id != record.intent:
+            reasons.append(Reason("interrupted", "the last run was interrupted"))
+        elif record.outcome != "succeeded":
+            reasons.append(Reason("failed", f"the last run failed ({record.cause or f'status {record.status}'})"))
+        if fingerprint.digest != record.fingerprint.digest:
+            reasons += differences(record.fingerprint, fingerprint)
+        if not reasons:
+            reasons += self._moved_outputs(record)
+        return Assessment(fingerprint, record, tuple(reasons))
+
+    def begin(
+        self, assessment: Assessment[ExecRecord], *, rundir: str, artefact: str, task: str, run_id: str, attempt: int
+    ) -> Begun:
+        """Write the intent; nothing of the task may happen before this returns.
+
+        Raises:
+            InfrastructureError: it cannot be written.
+        """
+        crash_point("record.intent.before")
+        intent = Intent(uuid.uuid4().hex, task, run_id, attempt, assessment.fingerprint.digest)
+        _write(_intent_path(rundir, artefact), _encode(intent), "record.intent")
+        return Begun(intent, assessment.fingerprint, rundir, artefact)
+
+    def commit(
+        self,
+        begun: Begun,
+        *,
+        params: Mapping[str, object],
+        inputs: Sequence[Item],
+        outputs: Sequence[Item],
+        srcdir: str,
+        logfile: str | None,
+        result: TaskResult,
+        seconds: float,
+    ) -> ExecRecord:
+        """Look at the outputs and write the record.
+
+        Raises:
+            MissingOutputsError: a file that the outputs name does not exist; nothing is written.
+            InfrastructureError: the record cannot be written; the one before stays.
+        """
+        crash_point("record.commit.before_stamps")
+        stamps = self._output_stamps(outputs, begun.rundir)
+        crash_point("record.commit.after_stamps")
+        record = ExecRecord(
+            schema=SCHEMA,
+            name=begun.intent.task,
+            run_id=begun.intent.run_id,
+            attempt=begun.intent.attempt,
+            intent=begun.intent.id,
+            rundir=begun.rundir,
+            srcdir=srcdir,
+            logfile=logfile,
+            fingerprint=begun.fingerprint,
+            params=dict(params),
+            inputs=list(inputs),
+            outputs=list(outputs),
+            output_stamps=stamps,
+            memento=result.memento,
+            markers=[msgspec.to_builtins(marker) for marker in result.markers],
+            commands=[Command(item.cmd, item.status) for item in result.commands],
+            status=result.status,
+            outcome=str(result.outcome),
+            changed=result.changed,
+            cause=result.cause,
+            host=result.host,
+            started_at=result.started_at,
+            seconds=seconds,
+            cpu_seconds=result.cpu_seconds,
+            max_rss_bytes=result.max_rss_bytes,
+        )
+        content = _encode(record)
+        checksum = hashlib.sha256(content).hexdigest()
+        _write(_record_path(begun.rundir, begun.artefact),
+               b'{"checksum":"%s","record":%s}\n' % (checksum.encode(), content), "record.commit")
+        return record
+
+    def make_directory(self, path: str) -> None:
+        """Make a run directory.
+
+        Raises:
+            InfrastructureError: it cannot be made.
+        """
+        if path in self._made:
+            return
+        try:
+            os.makedirs(path, exist_ok=True)
+        except OSError as error:
+            raise InfrastructureError(f"cannot make the directory {path}: {error.strerror}") from error
+        self._made.add(path)
+
+    def _output_stamps(self, outputs: Sequence[Item], rundir: str) -> dict[str, Stamp]:
+        stamps = {path: self._stamper.fresh(path) for item in outputs for path in files_of(item, rundir)}
+        missing = [path for path, stamp in stamps.items() if stamp.digest is None]
+        if missing:
+            raise MissingOutputsError(missing)
+        return stamps
+
+    def _moved_outputs(self, record: ExecRecord) -> list[Reason]:
+        reasons = []
+        for path, stamp in record.output_stamps.items():
+            now = self._stamper.stamp(path, stamp)
+            if now.digest != stamp.digest:
+                what = "is missing" if now.digest is None else "was modified"
+                reasons.append(Reason("output", f"output {os.path.basename(path)} {what}"))
+        return reasons
+
+
+def _never(intent: Intent | None) -> Reason:
+    if intent is None:
+        return Reason("never", "it has never run")
+    return Reason("interrupted", "the last run was interrupted")
+
+
+def _record_path(rundir: str, artefact: str) -> str:
+    return os.path.join(rundir, f"{artefact}.exec_data.json")
+
+
+def _intent_path(rundir: str, artefact: str) -> str:
+    return os.path.join(rundir, f"{artefact}.intent.json")
+
+
+def _load(path: str) -> ExecRecord | Reason | None:
+    try:
+        with open(path, "rb", buffering=0) as file:
+            content = file.readall()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        return Reason("unreadable", f"its record cannot be read: {error.strerror}")
+    try:
+        sealed = _decode_sealed(content)
+        if hashlib.sha256(sealed.record).hexdigest() != sealed.checksum:
+            return Reason("unreadable", "its record is damaged")
+        return _decode_record(sealed.record)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return Reason("unreadable", "its record is damaged or of another version")
+
+
+def _load_intent(path: str) -> Intent | None:
+    try:
+        with open(path, "rb", buffering=0) as file:
+            return _decode_intent(file.readall())
+    except (OSError, msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return None
+
+
+def _write(path: str, content: bytes, point: str) -> None:
+    temporary = f"{path}.{os.getpid()}.tmp"
+    try:
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o666)
+        try:
+            written = 0
+            while written < len(content):
+                written += os.write(descriptor, content[written:])
+        finally:
+            os.close(descriptor)
+        _temporary_written(point)
+        os.replace(temporary, path)
+        _renamed(point)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            os.unlink(temporary)
+        raise InfrastructureError(f"cannot write {path}: {error.strerror}") from error
+
+
+def _temporary_written(point: str) -> None:
+    if point == "record.intent":
+        crash_point("record.intent.temporary")
+    else:
+        crash_point("record.commit.temporary")
+
+
+def _renamed(point: str) -> None:
+    if point == "record.intent":
+        crash_point("record.intent.renamed")
+    else:
+        crash_point("record.commit.renamed")

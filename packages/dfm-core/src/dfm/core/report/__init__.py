@@ -1,0 +1,1 @@
+"""Sinks of events: what a person sees of a run."""

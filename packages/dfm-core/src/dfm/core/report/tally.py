@@ -1,0 +1,43 @@
+"""What has happened so far, counted from events: the numbers that every report shows."""
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+from dfm.api.events import Event, RunStarted, TaskFinished, TaskStarted, Verdict
+
+FAILURES = (Verdict.FAILED, Verdict.LOST)
+
+
+@dataclass(slots=True)
+class Tally:
+    """Counts of a run that goes on."""
+
+    total: int = 0
+    counts: Counter[Verdict] = field(default_factory=Counter)
+    running: dict[str, None] = field(default_factory=dict)
+    failures: list[TaskFinished] = field(default_factory=list)
+
+    def take(self, event: Event) -> None:
+        """Count one event."""
+        match event:
+            case RunStarted(nodes=nodes):
+                self.total = nodes
+            case TaskStarted(task=task):
+                self.running[task] = None
+            case TaskFinished():
+                self.running.pop(event.task, None)
+                if event.is_visible:
+                    self.counts[event.verdict] += 1
+                if event.verdict in FAILURES:
+                    self.failures.append(event)
+
+    @property
+    def done(self) -> int:
+        """How many tasks have ended."""
+        return self.counts.total()
+
+    @property
+    def position(self) -> str:
+        """`[ 12/340]`, as wide for every task of the run."""
+        width = len(str(self.total))
+        return f"[{self.done:>{width}}/{self.total}]"

@@ -1,0 +1,1 @@
+"""Which node next, and the life of one task."""
