@@ -13,11 +13,13 @@ import pytest
 import dfm.core
 
 SOURCE = Path(dfm.core.__file__).parent
-POINTS = sorted({
-    name
-    for file in SOURCE.rglob("*.py")
-    for name in re.findall(r"crash_point\(\s*\"([a-z_.]+)\"\s*\)", file.read_text(encoding="utf-8"))
-})
+POINTS = sorted(
+    {
+        name
+        for file in SOURCE.rglob("*.py")
+        for name in re.findall(r"crash_point\(\s*\"([a-z_.]+)\"\s*\)", file.read_text(encoding="utf-8"))
+    }
+)
 
 FLOW = """
 package:
@@ -69,8 +71,21 @@ class Project:
         if point is not None:
             environ |= {"DFM_CRASHPOINT": point, "DFM_CRASHPOINT_ARMED": "yes"}
         return subprocess.run(
-            [str(Path(sys.executable).parent / "dfm"), "run", "total", "--json", "-j2", "-D", f"word={word}"],
-            cwd=self.directory, env=environ, capture_output=True, text=True, timeout=60, check=False,
+            [
+                str(Path(sys.executable).parent / "dfm"),
+                "run",
+                "total",
+                "--json",
+                "-j2",
+                "-D",
+                f"word={word}",
+            ],
+            cwd=self.directory,
+            env=environ,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
         )
 
     @property

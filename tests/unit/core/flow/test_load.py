@@ -23,18 +23,25 @@ def test_a_task_has_the_package_as_prefix(load: Load) -> None:
 def test_inline_markers_and_scope_add_up(load: Load) -> None:
     flow = load("package: {name: p, tasks: [{root: a, scope: export}, {local: b}, {export: c}, {name: d}]}")
     assert [task.visibility for task in flow.root.tasks.values()] == [
-        {Visibility.ROOT, Visibility.EXPORT}, {Visibility.LOCAL}, {Visibility.EXPORT}, {Visibility.PACKAGE}]
+        {Visibility.ROOT, Visibility.EXPORT},
+        {Visibility.LOCAL},
+        {Visibility.EXPORT},
+        {Visibility.PACKAGE},
+    ]
 
 
 def test_a_derived_task_adds_its_needs_to_those_of_its_base(load: Load) -> None:
-    flow = load("package: {name: p, tasks: [{name: a}, {name: b}, {name: base, needs: [a]}, "
-                "{name: c, uses: base, needs: b}]}")
+    flow = load(
+        "package: {name: p, tasks: [{name: a}, {name: b}, {name: base, needs: [a]}, {name: c, uses: base, needs: b}]}"
+    )
     assert needs(flow, "p.c") == ["p.a", "p.b"]
 
 
 def test_a_derived_task_inherits_script_and_data_flow_and_not_iff(load: Load) -> None:
-    flow = load("package: {name: p, tasks: [{name: a, run: echo hi, shell: sh, consumes: none, passthrough: all, "
-                "iff: false, rundir: inherit}, {name: b, uses: a}]}")
+    flow = load(
+        "package: {name: p, tasks: [{name: a, run: echo hi, shell: sh, consumes: none, passthrough: all, "
+        "iff: false, rundir: inherit}, {name: b, uses: a}]}"
+    )
     task = flow.tasks["p.b"]
     assert task.script is not None
     assert (task.script.text.value, task.script.shell) == ("echo hi", "sh")
@@ -54,62 +61,120 @@ def test_feeds_turns_into_a_need_of_the_fed_task(load: Load) -> None:
 
 
 def test_uses_may_depend_on_a_package_parameter(load: Load) -> None:
-    text = ("package: {name: p, with: {sim: {type: str, value: vlt}}, tasks: [{name: vlt}, {name: mti}, "
-            "{name: run, uses: '${{ sim }}', needs: '${{ sim }}'}]}")
+    text = (
+        "package: {name: p, with: {sim: {type: str, value: vlt}}, tasks: [{name: vlt}, {name: mti}, "
+        "{name: run, uses: '${{ sim }}', needs: '${{ sim }}'}]}"
+    )
     assert load(text).tasks["p.run"].bases == ("p.vlt",)
     assert load(text, "sim=mti").tasks["p.run"].bases == ("p.mti",)
     assert needs(load(text, "p.sim=mti"), "p.run") == ["p.mti"]
 
 
 def test_an_unnamed_fragment_shares_the_package_and_a_named_one_has_a_prefix(load: Load) -> None:
-    flow = load("package: {name: p, fragments: [x.yaml, sub], tasks: [{name: top, needs: [a, f.b]}]}",
-                x_yaml="fragment: {tasks: [{name: a}]}",
-                sub__flow_yaml="fragment: {name: f, tasks: [{name: b, needs: c}, {name: c}]}")
+    flow = load(
+        "package: {name: p, fragments: [x.yaml, sub], tasks: [{name: top, needs: [a, f.b]}]}",
+        x_yaml="fragment: {tasks: [{name: a}]}",
+        sub__flow_yaml="fragment: {name: f, tasks: [{name: b, needs: c}, {name: c}]}",
+    )
     assert list(flow.root.tasks) == ["p.top", "p.a", "p.f.b", "p.f.c"]
     assert needs(flow, "p.f.b") == ["p.f.c"]
     assert flow.tasks["p.f.b"].srcdir.endswith("/sub")
 
 
 def test_an_imported_package_is_named_with_its_own_name_or_its_alias(load: Load) -> None:
-    flow = load("package: {name: p, imports: [{from: lib, as: l}], tasks: [{name: a, needs: [l.x, lib.x, x]}]}",
-                lib__flow_yaml="package: {name: lib, tasks: [{export: x}]}")
+    flow = load(
+        "package: {name: p, imports: [{from: lib, as: l}], tasks: [{name: a, needs: [l.x, lib.x, x]}]}",
+        lib__flow_yaml="package: {name: lib, tasks: [{export: x}]}",
+    )
     assert needs(flow, "p.a") == ["lib.x", "lib.x", "lib.x"]
 
 
 def test_a_configuration_sets_parameters_over_the_one_it_uses(load: Load) -> None:
-    text = ("package: {name: p, with: {a: {type: int, value: 1}, b: {type: int, value: 1}}, configs: ["
-            "{name: fast, with: {a: 2}}, {name: faster, uses: fast, with: {b: 3}}]}")
+    text = (
+        "package: {name: p, with: {a: {type: int, value: 1}, b: {type: int, value: 1}}, configs: ["
+        "{name: fast, with: {a: 2}}, {name: faster, uses: fast, with: {b: 3}}]}"
+    )
     assert load(text).root.scope.params == {"a": 1, "b": 1}
     assert load(text, config="faster").root.scope.params == {"a": 2, "b": 3}
     assert load(text, "b=7", config="faster").root.scope.params == {"a": 2, "b": 7}
 
 
 def test_a_task_that_uses_a_type_emits_it(load: Load) -> None:
-    flow = load("package: {name: p, types: [{name: T, with: {x: {type: int, value: 1}}}], "
-                "tasks: [{name: a, uses: T, with: {x: 2}}]}")
+    flow = load(
+        "package: {name: p, types: [{name: T, with: {x: {type: int, value: 1}}}], "
+        "tasks: [{name: a, uses: T, with: {x: 2}}]}"
+    )
     assert flow.tasks["p.a"].emits == "p.T"
 
 
-@pytest.mark.parametrize(("text", "code", "place", "part"), [
-    ("package:\n  name: p\n  tasks:\n  - name: a\n    need: [b]\n", "unknown-key", (5, 5), "needs"),
-    ("package:\n  nam: p\n", "unknown-key", (2, 3), "name"),
-    ("package:\n  name: p\n  tasks:\n  - name: a\n    needs: [bb]\n  - name: b\n", "unknown-task", (5, 13), "'b'"),
-    ("package:\n  name: p\n  tasks:\n  - name: a\n  - name: a\n", "duplicate-task", (5, 5), None),
-    ("package:\n  name: p\n  tasks:\n  - name: ../a\n", "bad-name", (4, 11), None),
-    ("package:\n  name: p\n  tasks:\n  - name: /etc/a\n", "bad-name", (4, 11), None),
-    ("package:\n  name: p\n  tasks:\n  - name: a\n    uses: std.Mesage\n", "unknown-task", (5, 11), "std.Message"),
-    ("package:\n  name: p\n  tasks:\n  - name: a\n    uses: std.Message\n    with: {mesg: hi}\n", "unknown-parameter", (6, 12), "msg"),
-    ("package:\n  name: p\n  with:\n    a: 3\n", "missing-type", (4, 5), None),
-    ("package:\n  name: p\n  with:\n    a: {type: itn}\n", "unknown-type", (4, 15), "int"),
-    ("package:\n  name: p\n  tasks:\n  - name: a\n    control: {type: if}\n", "not-supported", (5, 5), None),
-    ("package:\n  name: p\n  tasks:\n  - name: a\n    run: echo ${{ 1 + }}\n", "bad-expression", None, None),
-    ("package:\n  name: p\n  tasks:\n  - name: a\n    rundir: uniqe\n", "bad-value", (5, 13), "unique"),
-    ("package:\n  name: p\n  tasks: {name: a}\n", "wrong-type", None, None),
-    ("package:\n  name: p\n  fragments: [nothing.yaml]\n", "missing-fragment", (3, 15), None),
-    ("package:\n  name: p\n  imports: [nothing]\n", "missing-import", (3, 13), None),
-    ("package:\n  name: p\n  tasks:\n  - {name: a, uses: b}\n  - {name: b, uses: a}\n", "uses-cycle", None, None),
-    ("task: 1\n", "unknown-key", (1, 1), None),
-])
+@pytest.mark.parametrize(
+    ("text", "code", "place", "part"),
+    [
+        (
+            "package:\n  name: p\n  tasks:\n  - name: a\n    need: [b]\n",
+            "unknown-key",
+            (5, 5),
+            "needs",
+        ),
+        ("package:\n  nam: p\n", "unknown-key", (2, 3), "name"),
+        (
+            "package:\n  name: p\n  tasks:\n  - name: a\n    needs: [bb]\n  - name: b\n",
+            "unknown-task",
+            (5, 13),
+            "'b'",
+        ),
+        (
+            "package:\n  name: p\n  tasks:\n  - name: a\n  - name: a\n",
+            "duplicate-task",
+            (5, 5),
+            None,
+        ),
+        ("package:\n  name: p\n  tasks:\n  - name: ../a\n", "bad-name", (4, 11), None),
+        ("package:\n  name: p\n  tasks:\n  - name: /etc/a\n", "bad-name", (4, 11), None),
+        (
+            "package:\n  name: p\n  tasks:\n  - name: a\n    uses: std.Mesage\n",
+            "unknown-task",
+            (5, 11),
+            "std.Message",
+        ),
+        (
+            "package:\n  name: p\n  tasks:\n  - name: a\n    uses: std.Message\n    with: {mesg: hi}\n",
+            "unknown-parameter",
+            (6, 12),
+            "msg",
+        ),
+        ("package:\n  name: p\n  with:\n    a: 3\n", "missing-type", (4, 5), None),
+        ("package:\n  name: p\n  with:\n    a: {type: itn}\n", "unknown-type", (4, 15), "int"),
+        (
+            "package:\n  name: p\n  tasks:\n  - name: a\n    control: {type: if}\n",
+            "not-supported",
+            (5, 5),
+            None,
+        ),
+        (
+            "package:\n  name: p\n  tasks:\n  - name: a\n    run: echo ${{ 1 + }}\n",
+            "bad-expression",
+            None,
+            None,
+        ),
+        (
+            "package:\n  name: p\n  tasks:\n  - name: a\n    rundir: uniqe\n",
+            "bad-value",
+            (5, 13),
+            "unique",
+        ),
+        ("package:\n  name: p\n  tasks: {name: a}\n", "wrong-type", None, None),
+        ("package:\n  name: p\n  fragments: [nothing.yaml]\n", "missing-fragment", (3, 15), None),
+        ("package:\n  name: p\n  imports: [nothing]\n", "missing-import", (3, 13), None),
+        (
+            "package:\n  name: p\n  tasks:\n  - {name: a, uses: b}\n  - {name: b, uses: a}\n",
+            "uses-cycle",
+            None,
+            None,
+        ),
+        ("task: 1\n", "unknown-key", (1, 1), None),
+    ],
+)
 def test_a_fault_names_its_place_and_what_was_meant(
     faults: Faults, text: str, code: str, place: tuple[int, int] | None, part: str | None
 ) -> None:
@@ -123,10 +188,17 @@ def test_a_fault_names_its_place_and_what_was_meant(
 
 
 def test_all_faults_are_told_at_once(faults: Faults) -> None:
-    found = faults("package:\n  name: p\n  tasks:\n  - name: a\n    need: [b]\n  - name: c\n    needs: [d]\n"
-                   "    shel: bash\n  - nam: x\n")
+    found = faults(
+        "package:\n  name: p\n  tasks:\n  - name: a\n    need: [b]\n  - name: c\n    needs: [d]\n"
+        "    shel: bash\n  - nam: x\n"
+    )
     assert [(item.code, item.location.line if item.location else 0) for item in found] == [
-        ("unknown-key", 5), ("unknown-task", 7), ("unknown-key", 8), ("missing-key", 9), ("unknown-key", 9)]
+        ("unknown-key", 5),
+        ("unknown-task", 7),
+        ("unknown-key", 8),
+        ("missing-key", 9),
+        ("unknown-key", 9),
+    ]
 
 
 def test_a_cycle_is_told_as_a_path(faults: Faults) -> None:

@@ -46,9 +46,7 @@ class DfmError(Exception):
 
     exit_code = ExitCode.TASK_FAILED
 
-    def __init__(
-        self, message: str, *, hint: str | None = None, location: SourceLocation | None = None
-    ) -> None:
+    def __init__(self, message: str, *, hint: str | None = None, location: SourceLocation | None = None) -> None:
         super().__init__(message)
         self.message = message
         self.hint = hint

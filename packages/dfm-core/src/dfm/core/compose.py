@@ -36,7 +36,14 @@ from dfm.core.schedule.policy import FailurePolicy
 from dfm.core.schedule.scheduler import Scheduler
 from dfm.core.std import FLOW_FILE as STANDARD_LIBRARY
 
-_NOT_FOR_TASKS = ("MAKEFLAGS", "MFLAGS", "MAKELEVEL", "GNUMAKEFLAGS", "DFM_CRASHPOINT", "DFM_CRASHPOINT_ARMED")
+_NOT_FOR_TASKS = (
+    "MAKEFLAGS",
+    "MFLAGS",
+    "MAKELEVEL",
+    "GNUMAKEFLAGS",
+    "DFM_CRASHPOINT",
+    "DFM_CRASHPOINT_ARMED",
+)
 _STOP_SIGNALS = {
     signal.SIGINT: ExitCode.INTERRUPTED,
     signal.SIGTERM: ExitCode.TERMINATED,
@@ -100,8 +107,10 @@ def locate_root(root: str | None, environ: Mapping[str, str]) -> str:
         raise UsageError(f"--root {root!r} does not exist")
     found = find_root(start)
     if found is None:
-        raise UsageError(f"there is no flow file in {start} or above it",
-                         hint=f"a flow file is named {', '.join(FLOW_NAMES)}; --root points to one")
+        raise UsageError(
+            f"there is no flow file in {start} or above it",
+            hint=f"a flow file is named {', '.join(FLOW_NAMES)}; --root points to one",
+        )
     return os.path.abspath(found)
 
 
@@ -132,7 +141,12 @@ def graph_of(loaded: LoadedFlow, tasks: Sequence[str], environ: Mapping[str, str
     """
     targets = [select(loaded.flow, name) for name in tasks]
     overrides = override_targets(loaded.flow, loaded.overrides, targets)
-    return build_graph(loaded.flow, targets, Surroundings(environ=environ, root_rundir=root_rundir(rundir)), overrides)
+    return build_graph(
+        loaded.flow,
+        targets,
+        Surroundings(environ=environ, root_rundir=root_rundir(rundir)),
+        overrides,
+    )
 
 
 def root_rundir(rundir: str | None) -> str:
@@ -191,7 +205,10 @@ def _run_graph(
 ) -> int:
     directory = root_rundir(options.rundir)
     context = RunnerContext(
-        root_rundir=directory, run_id=run_id, jobs=options.jobs, notice=lambda text: sink.emit(RunnerNotice(text=text))
+        root_rundir=directory,
+        run_id=run_id,
+        jobs=options.jobs,
+        notice=lambda text: sink.emit(RunnerNotice(text=text)),
     )
     settings = Settings(
         run_id=run_id,
@@ -202,25 +219,29 @@ def _run_graph(
         is_forced=options.is_forced,
         is_dry=options.is_dry,
     )
-    sink.emit(RunStarted(
-        run_id=run_id,
-        tasks=[graph.nodes[index].name for index in graph.targets],
-        nodes=sum(node.is_visible for node in graph.nodes),
-        runner=plugin.name,
-        rundir=directory,
-        at=datetime.now(UTC),
-    ))
+    sink.emit(
+        RunStarted(
+            run_id=run_id,
+            tasks=[graph.nodes[index].name for index in graph.targets],
+            nodes=sum(node.is_visible for node in graph.nodes),
+            runner=plugin.name,
+            rundir=directory,
+            at=datetime.now(UTC),
+        )
+    )
     started = time.monotonic()
     runner = _NoRunner() if options.is_dry else plugin.open(context, runner_options)
     session = _Session(graph, settings, runner, sink, FailurePolicy(options.max_failures))
     exit_code = asyncio.run(session.run())
-    sink.emit(RunFinished(
-        run_id=run_id,
-        exit_code=exit_code,
-        seconds=time.monotonic() - started,
-        counts=session.counts(),
-        at=datetime.now(UTC),
-    ))
+    sink.emit(
+        RunFinished(
+            run_id=run_id,
+            exit_code=exit_code,
+            seconds=time.monotonic() - started,
+            counts=session.counts(),
+            at=datetime.now(UTC),
+        )
+    )
     return exit_code
 
 
@@ -251,7 +272,12 @@ class _Session:
     """One run of one graph inside one event loop, and what a signal does to it."""
 
     def __init__(
-        self, graph: Graph, settings: Settings, runner: Runner, sink: EventSink, policy: FailurePolicy
+        self,
+        graph: Graph,
+        settings: Settings,
+        runner: Runner,
+        sink: EventSink,
+        policy: FailurePolicy,
     ) -> None:
         self._graph = graph
         self._settings = settings
@@ -273,7 +299,8 @@ class _Session:
                 crash_point("run.runner_open")
                 lifecycle = Lifecycle(self._settings, RecordStore(), self._runner, self._sink)
                 self._scheduler = Scheduler(
-                    self._graph, lifecycle, self._runner.max_in_flight, self._policy, self._sink)
+                    self._graph, lifecycle, self._runner.max_in_flight, self._policy, self._sink
+                )
                 await self._scheduler.run()
         except asyncio.CancelledError:
             if self._stopped_by is None:
@@ -359,15 +386,19 @@ def _make_root_rundir(directory: str) -> None:
         if not os.path.isdir(directory):
             raise InfrastructureError(f"{directory} exists and is not a directory") from None
     except OSError as error:
-        raise InfrastructureError(f"cannot make the run directory {directory}: {error.strerror}",
-                                  hint="--rundir names another one") from error
+        raise InfrastructureError(
+            f"cannot make the run directory {directory}: {error.strerror}",
+            hint="--rundir names another one",
+        ) from error
 
 
 def _clean(directory: str) -> None:
     """Empty the run directory, if it is one that DFM made."""
     if not os.path.isfile(os.path.join(directory, _MARK)):
-        raise UsageError(f"--clean would empty {directory}, which DFM did not make",
-                         hint=f"remove it by hand, or create the file {_MARK} in it")
+        raise UsageError(
+            f"--clean would empty {directory}, which DFM did not make",
+            hint=f"remove it by hand, or create the file {_MARK} in it",
+        )
     for entry in os.scandir(directory):
         if entry.name in (_MARK, ".dfm.lock"):
             continue
@@ -384,5 +415,3 @@ def validate(loaded: LoadedFlow, environ: Mapping[str, str]) -> Graph:
         FlowInvalid: something cannot be evaluated.
     """
     return graph_of(loaded, list(loaded.flow.root.tasks), environ, None)
-
-

@@ -1,7 +1,7 @@
 """Named places where a test can make the process kill itself, to prove what survives.
 
-`DFM_CRASHPOINT=name` (or `name:n`, the n-th time it is passed, from 1) sends SIGKILL to this very process at that place,
-provided that `DFM_CRASHPOINT_ARMED=yes` is set beside it, so that no stray variable can do it.
+`DFM_CRASHPOINT=name` (or `name:n`, the n-th time it is passed, from 1) sends SIGKILL to this very process at that
+place, provided that `DFM_CRASHPOINT_ARMED=yes` is set beside it, so that no stray variable can do it.
 """
 
 import os

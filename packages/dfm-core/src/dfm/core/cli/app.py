@@ -62,8 +62,11 @@ def _print_bug() -> int:
     from dfm.api.errors import ExitCode
 
     traceback.print_exc()
-    print(f"\ndfm {__version__}: this is a bug in DFM, not in your flow.\n"
-          f"Please report it with the lines above and your flow file: {ISSUES}", file=sys.stderr)
+    print(
+        f"\ndfm {__version__}: this is a bug in DFM, not in your flow.\n"
+        f"Please report it with the lines above and your flow file: {ISSUES}",
+        file=sys.stderr,
+    )
     return ExitCode.INTERNAL
 
 

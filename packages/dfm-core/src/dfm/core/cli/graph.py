@@ -16,7 +16,14 @@ from dfm.core.graph.node import Graph
 @click.command(name="graph")
 @click.argument("tasks", nargs=-1)
 @flow_options
-@click.option("-f", "--format", "form", type=click.Choice(["dot", "mermaid", "json"]), default="dot", show_default=True)
+@click.option(
+    "-f",
+    "--format",
+    "form",
+    type=click.Choice(["dot", "mermaid", "json"]),
+    default="dot",
+    show_default=True,
+)
 @click.option("--json", "is_json", is_flag=True, help="The same as --format json.")
 @click.option("-o", "--output", metavar="FILE", help="Write to FILE instead of stdout.")
 def command(

@@ -16,9 +16,20 @@ from dfm.core.report.make import make_sinks
 @click.command(name="run")
 @click.argument("tasks", nargs=-1)
 @flow_options
-@click.option("-j", "--jobs", type=click.IntRange(min=1), envvar="DFM_JOBS", metavar="N",
-              help="Run at most N things at once, makes and ninjas inside tasks included. Default: the number of CPUs.")
-@click.option("--rundir", metavar="DIR", envvar="DFM_RUNDIR_ROOT", help="Directory for all run directories. Default: ./rundir.")
+@click.option(
+    "-j",
+    "--jobs",
+    type=click.IntRange(min=1),
+    envvar="DFM_JOBS",
+    metavar="N",
+    help="Run at most N things at once, makes and ninjas inside tasks included. Default: the number of CPUs.",
+)
+@click.option(
+    "--rundir",
+    metavar="DIR",
+    envvar="DFM_RUNDIR_ROOT",
+    help="Directory for all run directories. Default: ./rundir.",
+)
 @click.option("--clean", is_flag=True, help="Empty the run directory first.")
 @click.option("-f", "--force", is_flag=True, help="Take nothing as up to date.")
 @click.option("-n", "--dry-run", is_flag=True, help="Tell what would run and why; run nothing, write nothing.")
@@ -26,12 +37,28 @@ from dfm.core.report.make import make_sinks
 @click.option("-k", "--keep-going", is_flag=True, help="Go on with what does not need a failed task.")
 @click.option("--max-fail", type=click.IntRange(min=1), metavar="N", help="Stop after N failed tasks.")
 @click.option("--runner", metavar="NAME", help="Where tasks run; `dfm runners` lists them. [env: DFM_RUNNER]")
-@click.option("--runner-opt", "runner_options", multiple=True, metavar="KEY=VALUE", help="Option of the runner.")
-@click.option("-u", "--ui", type=click.Choice(["log", "progress"]), help="Lines, or a status line on a terminal.")
+@click.option(
+    "--runner-opt",
+    "runner_options",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Option of the runner.",
+)
+@click.option(
+    "-u",
+    "--ui",
+    type=click.Choice(["log", "progress"]),
+    help="Lines, or a status line on a terminal.",
+)
 @click.option("-v", "--verbose", count=True, help="Tell more: starts, reasons, what is up to date.")
 @click.option("-q", "--quiet", is_flag=True, help="Tell failures only.")
-@click.option("--json", "is_json", is_flag=True, help="Print one JSON object on stdout; all else goes to stderr.")
-def command(  # noqa: PLR0913  (one parameter per option; click calls it by name)
+@click.option(
+    "--json",
+    "is_json",
+    is_flag=True,
+    help="Print one JSON object on stdout; all else goes to stderr.",
+)
+def command(
     *,
     tasks: tuple[str, ...],
     root: str | None,
@@ -62,7 +89,10 @@ def command(  # noqa: PLR0913  (one parameter per option; click calls it by name
     7 the runner cannot be used, 70 a bug, 130 and 143 stopped.
     """
     if keep_going and max_fail is not None:
-        raise UsageError("-k and --max-fail contradict each other", hint="-k never stops, --max-fail N stops after N")
+        raise UsageError(
+            "-k and --max-fail contradict each other",
+            hint="-k never stops, --max-fail N stops after N",
+        )
     if quiet and verbose:
         raise UsageError("-q and -v contradict each other")
     flow = to_flow_options(root, config, definitions, parameter_files)
@@ -105,8 +135,15 @@ def _list(flow: Flow, *, is_json: bool) -> None:
     if is_json:
         import json
 
-        print(json.dumps({"schema": "dfm-tasks/1", "package": flow.root.name,
-                          "tasks": [{"name": task.name, "desc": task.desc} for task in tasks]}))
+        print(
+            json.dumps(
+                {
+                    "schema": "dfm-tasks/1",
+                    "package": flow.root.name,
+                    "tasks": [{"name": task.name, "desc": task.desc} for task in tasks],
+                }
+            )
+        )
         return
     width = max(len(task.name.removeprefix(prefix)) for task in tasks)
     print(f"tasks of package {flow.root.name}:")

@@ -39,7 +39,10 @@ def _row(runner: InstalledRunner, known: list[InstalledRunner]) -> dict[str, obj
         plugin = load_runner(runner.name, known)
     except DfmError as error:
         return row | {"state": "broken", "problem": str(error)}
-    return row | {"summary": plugin.summary, "options": [_option(item) for item in dataclasses.fields(plugin.options)]}
+    return row | {
+        "summary": plugin.summary,
+        "options": [_option(item) for item in dataclasses.fields(plugin.options)],
+    }
 
 
 def _option(item: "dataclasses.Field[object]") -> dict[str, object]:

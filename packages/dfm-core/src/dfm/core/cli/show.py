@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 import click
 
@@ -10,6 +10,9 @@ from dfm.core.cli.options import flow_options, to_flow_options
 from dfm.core.compose import load
 from dfm.core.flow.model import Flow, Package, Task
 from dfm.core.graph.select import select
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 
 @click.group(name="show", invoke_without_command=True)
@@ -22,7 +25,12 @@ def command(ctx: click.Context) -> None:
 
 @command.command(name="tasks")
 @flow_options
-@click.option("--all", "is_all", is_flag=True, help="Tasks of imported packages and of the standard library too.")
+@click.option(
+    "--all",
+    "is_all",
+    is_flag=True,
+    help="Tasks of imported packages and of the standard library too.",
+)
 @click.option("--json", "is_json", is_flag=True, help="Print one JSON object.")
 def tasks(
     *,
@@ -101,7 +109,12 @@ def packages(
 
 
 def _row(found: Task) -> dict[str, object]:
-    return {"name": found.name, "package": found.package.package, "scope": sorted(found.visibility), "desc": found.desc}
+    return {
+        "name": found.name,
+        "package": found.package.package,
+        "scope": sorted(found.visibility),
+        "desc": found.desc,
+    }
 
 
 def _detail(found: Task) -> dict[str, object]:
@@ -116,15 +129,24 @@ def _detail(found: Task) -> dict[str, object]:
         "shell": "" if found.script is None else found.script.shell,
         "tools": list(found.tools),
         "params": {
-            item.name: {"type": str(item.type) if item.type else None,
-                        "value": None if item.node is None else _plain(item.node), "doc": item.doc}
+            item.name: {
+                "type": str(item.type) if item.type else None,
+                "value": None if item.node is None else _plain(item.node),
+                "doc": item.doc,
+            }
             for item in found.assignments
         },
     }
 
 
 def _package(item: Package, flow: Flow) -> dict[str, object]:
-    return {"name": item.name, "root": item is flow.root, "desc": item.desc, "file": item.file, "tasks": len(item.tasks)}
+    return {
+        "name": item.name,
+        "root": item is flow.root,
+        "desc": item.desc,
+        "file": item.file,
+        "tasks": len(item.tasks),
+    }
 
 
 def _plain(node: object) -> object:

@@ -40,14 +40,18 @@ def command(
     except FlowInvalid as invalid:
         errors = list(invalid.diagnostics)
     if is_json:
-        print(json.dumps({
-            "schema": "dfm-validate/1",
-            "valid": not errors,
-            "errors": [_shown(item) for item in errors],
-            "warnings": [_shown(item) for item in warnings],
-            "error_count": len(errors),
-            "warning_count": len(warnings),
-        }))
+        print(
+            json.dumps(
+                {
+                    "schema": "dfm-validate/1",
+                    "valid": not errors,
+                    "errors": [_shown(item) for item in errors],
+                    "warnings": [_shown(item) for item in warnings],
+                    "error_count": len(errors),
+                    "warning_count": len(warnings),
+                }
+            )
+        )
     else:
         for item in [*warnings, *errors]:
             click.echo(render(item), err=True)

@@ -118,7 +118,7 @@ class ChildContext:
         words = [os.fspath(word) for word in cmd]
         output = open(os.path.join(self.rundir, logfile), "wb") if logfile is not None else None  # noqa: SIM115
         try:
-            return subprocess.Popen(  # noqa: S603  (the task's own command, no shell)
+            return subprocess.Popen(
                 words,
                 cwd=cwd or self.rundir,
                 env=dict(self.env if env is None else env),
@@ -136,7 +136,10 @@ class ChildContext:
                 output.close()
 
     def _filter(
-        self, process: "subprocess.Popen[bytes]", logfile: str | None, logfilter: Callable[[str], bool]
+        self,
+        process: "subprocess.Popen[bytes]",
+        logfile: str | None,
+        logfilter: Callable[[str], bool],
     ) -> int:
         """Copy the output to the log file, and the lines the filter wants to the task's log."""
         assert process.stdout is not None

@@ -1,7 +1,7 @@
 """`dfm-out`: how a script hands items, variables and messages to DFM.
 
-A script may call it a thousand times, so it starts with next to nothing: it imports no other module of DFM and is run as
-a plain file. Each call appends whole lines with one write, so that parallel calls never mix.
+A script may call it a thousand times, so it starts with next to nothing: it imports no other module of DFM and is run
+as a plain file. Each call appends whole lines with one write, so that parallel calls never mix.
 """
 
 import json

@@ -40,6 +40,7 @@ def start_guard(run_token: str, keep_fds: Sequence[int]) -> Guard:
     """Start a guard over everything that carries `run_token`.
 
     Args:
+        run_token: the value of DFM_RUN_TOKEN.
         keep_fds: descriptors that shall stay open until the guard is gone.
 
     Raises:
@@ -63,7 +64,13 @@ def _be_guard(run_token: str, reading: int, keep_fds: Sequence[int]) -> None:
     try:
         gc.disable()
         os.setsid()
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGPIPE, signal.SIGQUIT):
+        for number in (
+            signal.SIGINT,
+            signal.SIGTERM,
+            signal.SIGHUP,
+            signal.SIGPIPE,
+            signal.SIGQUIT,
+        ):
             signal.signal(number, signal.SIG_IGN)
         null = os.open(os.devnull, os.O_RDWR)
         for fd in (0, 1, 2):

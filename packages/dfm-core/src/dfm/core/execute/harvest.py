@@ -74,7 +74,12 @@ def harvest_python(result_path: str, rundir: str) -> Harvest:
     finally:
         with contextlib.suppress(OSError):
             os.unlink(result_path)
-    harvest = Harvest(memento=content["memento"], status=content["status"], changed=content["changed"], error=content["error"])
+    harvest = Harvest(
+        memento=content["memento"],
+        status=content["status"],
+        changed=content["changed"],
+        error=content["error"],
+    )
     for number, line in enumerate(content["output"]):
         item = _item(line, rundir)
         if isinstance(item, str):
@@ -158,7 +163,9 @@ def _assignments(path: str, harvest: Harvest) -> Iterator[tuple[str, str]]:
         if heredoc is not None:
             text = _until(heredoc["end"], (later for _, later in lines))
             if text is None:
-                harvest.problems.append(f"{name}:{number}: no line {heredoc['end']!r} ends the value of {heredoc['name']}")
+                harvest.problems.append(
+                    f"{name}:{number}: no line {heredoc['end']!r} ends the value of {heredoc['name']}"
+                )
             else:
                 yield heredoc["name"], "\n".join(text)
         elif assignment is not None:
@@ -168,7 +175,7 @@ def _assignments(path: str, harvest: Harvest) -> Iterator[tuple[str, str]]:
 
 
 def _until(end: str, lines: Iterator[str]) -> Sequence[str] | None:
-    found = []
+    found: list[str] = []
     for line in lines:
         if line == end:
             return found

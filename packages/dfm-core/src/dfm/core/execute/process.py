@@ -25,12 +25,12 @@ import traceback
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Self
+from typing import Self, TextIO
 
 from dfm.api.errors import InfrastructureError
 
-ATTEMPT_TOKEN = "DFM_ATTEMPT_TOKEN"
-RUN_TOKEN = "DFM_RUN_TOKEN"
+ATTEMPT_TOKEN = "DFM_ATTEMPT_TOKEN"  # noqa: S105  (a name, and no secret)
+RUN_TOKEN = "DFM_RUN_TOKEN"  # noqa: S105  (a name, and no secret)
 SWEEP_SECONDS = 0.25
 """How long an orphan of a task that ended well may outlive it; a look at all of /proc costs 1 to 3 ms."""
 _UNKILLABLE_SECONDS = 5.0
@@ -117,7 +117,10 @@ class ProcessTrees:
         return self
 
     async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         if self._sweep_timer is not None:
             self._sweep_timer.cancel()
@@ -151,7 +154,7 @@ class ProcessTrees:
 
     def _spawn(self, launch: Launch) -> int:
         try:
-            process = subprocess.Popen(  # noqa: S603  (the user's own program, no shell)
+            process = subprocess.Popen(
                 launch.argv,
                 cwd=launch.cwd,
                 env={**launch.env, **self._tokens(launch.token)},
@@ -210,7 +213,13 @@ class ProcessTrees:
         _kill_group(pid, signal.SIGKILL)
         if not _wait_dead(pidfd, _UNKILLABLE_SECONDS):
             _log.warning("process %d does not die, it is left behind", pid)
-            return Ended(status=137, signal=9, seconds=time.monotonic() - started, cpu_seconds=0.0, max_rss_bytes=0)
+            return Ended(
+                status=137,
+                signal=9,
+                seconds=time.monotonic() - started,
+                cpu_seconds=0.0,
+                max_rss_bytes=0,
+            )
         _, status, usage = os.wait4(pid, 0)
         number = os.WTERMSIG(status) if os.WIFSIGNALED(status) else None
         return Ended(
@@ -295,12 +304,12 @@ def _be_child(call: ForkedCall, tokens: Mapping[str, str]) -> None:
         for fd in call.pass_fds:
             os.set_inheritable(fd, True)  # noqa: FBT003  (the standard library's signature)
         sys.stdin = open(0, encoding="utf-8", closefd=False)  # noqa: SIM115
-        sys.stdout = open(1, "w", encoding="utf-8", errors="backslashreplace", buffering=1, closefd=False)  # noqa: SIM115
-        sys.stderr = open(2, "w", encoding="utf-8", errors="backslashreplace", buffering=1, closefd=False)  # noqa: SIM115
+        sys.stdout = _text_stream(1)
+        sys.stderr = _text_stream(2)
         os.chdir(call.cwd)
         os.environ.clear()
         os.environ.update({**call.env, **tokens})
-        asyncio._set_running_loop(None)
+        asyncio._set_running_loop(None)  # noqa: SLF001  (documented for event loops; a fork has none)
         gc.enable()
         status = call.function()
     except BaseException:  # noqa: BLE001  (a forked child must never run its parent's code)
@@ -310,6 +319,10 @@ def _be_child(call: ForkedCall, tokens: Mapping[str, str]) -> None:
             sys.stdout.flush()
             sys.stderr.flush()
         os._exit(status & 0xFF)
+
+
+def _text_stream(fd: int) -> TextIO:
+    return open(fd, "w", encoding="utf-8", errors="backslashreplace", buffering=1, closefd=False)
 
 
 async def _readable(fd: int) -> None:
@@ -399,7 +412,7 @@ def _token_of(pid: int, name: str) -> str | None:
     prefix = name.encode() + b"="
     for entry in content.split(b"\0"):
         if entry.startswith(prefix):
-            return entry[len(prefix):].decode("utf-8", "surrogateescape")
+            return entry[len(prefix) :].decode("utf-8", "surrogateescape")
     return None
 
 

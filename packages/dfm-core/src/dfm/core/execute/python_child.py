@@ -133,13 +133,17 @@ def _inline(body: PythonBody) -> Function:
 
 
 def _only_function(text: str) -> str | None:
-    """Return the name of the one function of a module text that takes (ctxt, input), None where it is no such module."""
+    """Return the name of the one function in a module text that takes (ctxt, input), None where there is none."""
     try:
         tree = ast.parse(text)
     except SyntaxError:
         return None
-    found = [node for node in tree.body if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
-             and [argument.arg for argument in node.args.args[:2]] == ["ctxt", "input"]]
+    found = [
+        node
+        for node in tree.body
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        and [argument.arg for argument in node.args.args[:2]] == ["ctxt", "input"]
+    ]
     return found[0].name if len(found) == 1 else None
 
 
@@ -158,9 +162,16 @@ def _result(output: object, context: ChildContext) -> dict[str, Any]:
         memento = plain(output.memento)
     except (TypeError, ValueError) as error:
         raise BodyError(f"the memento cannot be kept: {error}") from error
-    error = None if output.status == 0 else f"the task returned status {output.status}"
-    return _mapping(context, output.status, error, items=items, memento=memento, changed=output.changed,
-                    markers=[*context.markers, *output.markers])
+    cause = None if output.status == 0 else f"the task returned status {output.status}"
+    return _mapping(
+        context,
+        output.status,
+        cause,
+        items=items,
+        memento=memento,
+        changed=output.changed,
+        markers=[*context.markers, *output.markers],
+    )
 
 
 def _failure(context: ChildContext, cause: str, location: MarkerLocation | None) -> dict[str, Any]:
@@ -178,8 +189,16 @@ def _exit(context: ChildContext, stop: SystemExit) -> dict[str, Any]:
 def _raised(context: ChildContext, error: BaseException) -> dict[str, Any]:
     frames = traceback.extract_tb(error.__traceback__)
     own = os.path.dirname(os.path.dirname(__file__))
-    kept = [frame for frame in frames if not frame.filename.startswith((own, "<frozen")) and f"{os.sep}asyncio{os.sep}" not in frame.filename]
-    lines = ["Traceback (most recent call last):\n", *traceback.format_list(kept), *traceback.format_exception_only(error)]
+    kept = [
+        frame
+        for frame in frames
+        if not frame.filename.startswith((own, "<frozen")) and f"{os.sep}asyncio{os.sep}" not in frame.filename
+    ]
+    lines = [
+        "Traceback (most recent call last):\n",
+        *traceback.format_list(kept),
+        *traceback.format_exception_only(error),
+    ]
     print("".join(lines), end="", file=sys.stderr)  # noqa: T201
     location = MarkerLocation(kept[-1].filename, kept[-1].lineno or 0) if kept else None
     text = str(error).partition("\n")[0]

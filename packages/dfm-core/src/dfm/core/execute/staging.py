@@ -18,7 +18,8 @@ from dfm.api.errors import InfrastructureError
 from dfm.api.runner import ShellBody, TaskRequest
 
 MAX_VARIABLE_BYTES = 120_000
-"""Linux takes at most 128 KiB in one string of environment or arguments (MAX_ARG_STRLEN); longer values are in the files."""
+"""Linux takes at most 128 KiB in one string of environment or arguments (MAX_ARG_STRLEN); longer values are in the
+files."""
 CHANNEL_NAMES: Mapping[str, str] = {
     "DFM_OUTPUT": "dfm.output.jsonl",
     "DFM_ENV": "dfm.env",
@@ -139,7 +140,7 @@ def _write_script(path: str, content: str) -> None:
         return
     temporary = f"{path}.{os.getpid()}"
     Path(temporary).write_text(content, encoding="utf-8")
-    os.chmod(temporary, 0o755)
+    os.chmod(temporary, 0o755)  # noqa: S103  (a script that every task may run)
     os.replace(temporary, path)
 
 

@@ -3,7 +3,7 @@
 import operator
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from dfm.core.expr.errors import ExpressionError, UnknownNameError
 from dfm.core.expr.functions import FUNCTIONS, LAZY, items_of, kind_of, to_json, to_text
@@ -67,10 +67,19 @@ class _ElementScope:
         return self.element if name in ("item", "input") else self.outer.lookup(name)
 
 
-_ORDERED: Mapping[str, Callable[[object, object], object]] = {
-    "<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge}  # type: ignore[dict-item]
+_ORDERED: Mapping[str, Callable[[Any, Any], object]] = {
+    "<": operator.lt,
+    "<=": operator.le,
+    ">": operator.gt,
+    ">=": operator.ge,
+}
 _ARITHMETIC: Mapping[str, Callable[[object, object], object]] = {
-    "-": operator.sub, "*": operator.mul, "/": operator.truediv, "//": operator.floordiv, "%": operator.mod}
+    "-": operator.sub,
+    "*": operator.mul,
+    "/": operator.truediv,
+    "//": operator.floordiv,
+    "%": operator.mod,
+}
 
 
 def evaluate(expression: Expression, scope: Scope) -> object:
@@ -146,10 +155,13 @@ def _index(value: object, index: object, at: At) -> object:
 def _slice(value: object, start: object, stop: object, at: At) -> object:
     if not isinstance(value, Sequence):
         raise ExpressionError(f"a value of type {kind_of(value)} has no items", *at)
-    for bound in (start, stop):
-        if bound is not None and (not isinstance(bound, int) or isinstance(bound, bool)):
-            raise ExpressionError(f"the bounds of a slice are ints, not {kind_of(bound)}", *at)
-    return value[start:stop]
+    return value[_bound(start, at) : _bound(stop, at)]
+
+
+def _bound(value: object, at: At) -> int | None:
+    if value is None or (isinstance(value, int) and not isinstance(value, bool)):
+        return value
+    raise ExpressionError(f"the bounds of a slice are ints, not {kind_of(value)}", *at)
 
 
 def _optional(expression: Expression | None, scope: Scope) -> object:
@@ -163,8 +175,11 @@ def _call(call: Call, scope: Scope) -> object:
         raise ExpressionError("an expression never runs commands", *call.at, "use a task with `run:` and its outputs")
     function = FUNCTIONS.get(call.function)
     if function is None:
-        raise ExpressionError(f"there is no function {call.function!r}", *call.at,
-                              did_you_mean(call.function, [*FUNCTIONS, *LAZY]))
+        raise ExpressionError(
+            f"there is no function {call.function!r}",
+            *call.at,
+            did_you_mean(call.function, [*FUNCTIONS, *LAZY]),
+        )
     subject = [] if call.subject is None else [evaluate(call.subject, scope)]
     arguments = [*subject, *(evaluate(argument, scope) for argument in call.arguments)]
     try:
@@ -247,6 +262,8 @@ def _binary(node: Binary, scope: Scope) -> object:
             return left if _truth(left) else evaluate(node.right, scope)
         case "and":
             return evaluate(node.right, scope) if _truth(left) else left
+        case _:
+            pass
     right = evaluate(node.right, scope)
     match node.operator:
         case "==":

@@ -1,6 +1,7 @@
 """Functions and filters: `f(x)`, `x.f()` and `x | f` are the same call.
 
-None of them touches anything outside its arguments. A wrong argument is a ValueError or TypeError whose text is the message.
+None of them touches anything outside its arguments. A wrong argument is a ValueError or TypeError whose text is the
+message.
 """
 
 import json

@@ -1,4 +1,6 @@
-"""Tokens of an expression. The lexer, not a search for `}}`, finds the end of `${{ ... }}`: braces inside strings and
+"""Tokens of an expression.
+
+The lexer, not a search for `}}`, finds the end of `${{ ... }}`: braces inside strings and
 map literals do not end it.
 """
 

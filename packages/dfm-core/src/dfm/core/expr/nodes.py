@@ -122,5 +122,17 @@ class Element:
 
 
 Expression: TypeAlias = (
-    Literal | Name | Attribute | Index | Slice | ListLiteral | MapLiteral | Call | Unary | Binary | Condition | Default | Element
+    Literal
+    | Name
+    | Attribute
+    | Index
+    | Slice
+    | ListLiteral
+    | MapLiteral
+    | Call
+    | Unary
+    | Binary
+    | Condition
+    | Default
+    | Element
 )

@@ -34,7 +34,14 @@ _BINARY: tuple[dict[str, str], ...] = (
     {"*": "*", "/": "/", "//": "//", "%": "%"},
 )
 _COMPARISONS = 2
-_CONSTANTS = {"true": True, "True": True, "false": False, "False": False, "null": None, "None": None}
+_CONSTANTS = {
+    "true": True,
+    "True": True,
+    "false": False,
+    "False": False,
+    "null": None,
+    "None": None,
+}
 _KEYWORDS = frozenset({"and", "or", "not", "in", "if", "else"})
 
 
@@ -175,7 +182,7 @@ class _Parser:
         token = self._take()
         at = self._at(token)
         match token.kind, token.value:
-            case (TokenKind.NUMBER | TokenKind.STRING), value:
+            case ((TokenKind.NUMBER | TokenKind.STRING), value):
                 return Literal(value, at)
             case TokenKind.NAME, str() as name if name in _CONSTANTS:
                 return Literal(_CONSTANTS[name], at)
@@ -190,14 +197,14 @@ class _Parser:
             case TokenKind.OPERATOR, "{":
                 return self._map(at)
             case TokenKind.OPERATOR, ".":
-                name = self._name("a name after `.`")
-                return Attribute(Element(at), str(name.value), self._at(name))
-        raise ExpressionError(f"a value was expected, not {token.text}", *at)
+                attribute = self._name("a name after `.`")
+                return Attribute(Element(at), str(attribute.value), self._at(attribute))
+            case _:
+                raise ExpressionError(f"a value was expected, not {token.text}", *at)
 
     def _map(self, at: tuple[int, int]) -> Expression:
         entries = []
         while not self._accept("}"):
-            token = self._peek()
             key = self._pipe()
             key = Literal(key.name, key.at) if isinstance(key, Name) else key
             self._expect(":")

@@ -101,8 +101,6 @@ def parse_template(text: str) -> Template:
 
 def _detached(value: object) -> object:
     """Return lazy mappings as plain ones: a value must not change after it was taken."""
-
-
     return dict(value) if isinstance(value, Mapping) and not isinstance(value, dict) else value
 
 
@@ -129,7 +127,8 @@ def _dotted(node: Expression) -> str | None:
         case Attribute(value, name):
             outer = _dotted(value)
             return None if outer is None else f"{outer}.{name}"
-    return None
+        case _:
+            return None
 
 
 def _children(node: Expression) -> Iterator[Expression]:

@@ -19,7 +19,7 @@ def find_cycle(nodes: Iterable[N], successors: Callable[[N], Iterable[N]]) -> li
             for following in rest:
                 if following in path:
                     members = list(path)
-                    return [*members[members.index(following):], following]
+                    return [*members[members.index(following) :], following]
                 if following not in finished:
                     path[following] = None
                     stack.append((following, iter(successors(following))))

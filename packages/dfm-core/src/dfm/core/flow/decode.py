@@ -19,7 +19,8 @@ from dfm.core.flow.model import (
     Text,
     Visibility,
 )
-from dfm.core.flow.source import KeyMark, Mapping as MappingNode, Node, Scalar, Sequence
+from dfm.core.flow.source import KeyMark, Node, Scalar, Sequence
+from dfm.core.flow.source import Mapping as MappingNode
 
 T = TypeVar("T")
 
@@ -180,13 +181,20 @@ def _task(node: Node, diagnostics: Diagnostics) -> TaskDefinition | None:
     strategy = _strategy(reader)
     body = [key for key in ("body", "tasks") if key in reader.node.entries]
     if len(body) > 1:
-        reader.fault("tasks", "two-bodies", f"{reader.what} has both `body` and `tasks`; they are the same key")
+        reader.fault(
+            "tasks",
+            "two-bodies",
+            f"{reader.what} has both `body` and `tasks`; they are the same key",
+        )
     sub_tasks = reader.each(body[0], _task) if body else []
     if strategy is not None:
         sub_tasks += strategy.each("body", _task)
     if run is not None and sub_tasks:
-        reader.fault("pytask" if shell == "pytask" and "run" not in reader.node.entries else "run",
-                     "run-and-body", f"{reader.what} has both `run` and a body; a compound task runs nothing itself")
+        reader.fault(
+            "pytask" if shell == "pytask" and "run" not in reader.node.entries else "run",
+            "run-and-body",
+            f"{reader.what} has both `run` and a body; a compound task runs nothing itself",
+        )
     return TaskDefinition(
         name=name,
         at=reader.node,
@@ -218,8 +226,12 @@ def _task_name(reader: "_Reader") -> tuple[str | None, Visibility | None]:
     if "override" in reader.node.entries:
         return None, None
     if not given:
-        reader.diagnostics.error("missing-key", "the task has no `name`", reader.node,
-                                 hint="one of `name`, `root`, `export`, `local` names a task")
+        reader.diagnostics.error(
+            "missing-key",
+            "the task has no `name`",
+            reader.node,
+            hint="one of `name`, `root`, `export`, `local` names a task",
+        )
         return None, None
     if len(given) > 1:
         reader.fault(given[1], "two-names", f"the task is named by both `{given[0]}` and `{given[1]}`")
@@ -227,8 +239,12 @@ def _task_name(reader: "_Reader") -> tuple[str | None, Visibility | None]:
     if name is None:
         return None, None
     if not _TASK_NAME.match(name) or ".." in name or name[0] == "-" or name[-1] == ".":
-        reader.fault(given[0], "bad-name", f"{name!r} cannot be the name of a task",
-                     hint="letters, digits, `_`, `-` and single inner dots, 128 characters at most")
+        reader.fault(
+            given[0],
+            "bad-name",
+            f"{name!r} cannot be the name of a task",
+            hint="letters, digits, `_`, `-` and single inner dots, 128 characters at most",
+        )
         return None, None
     return name, None if given[0] == "name" else Visibility(given[0])
 
@@ -240,8 +256,12 @@ def _visibility(reader: "_Reader", marker: Visibility | None) -> frozenset[Visib
         if text.value in allowed:
             words.add(Visibility(text.value))
         else:
-            reader.diagnostics.error("bad-value", f"`scope` cannot be {text.value!r}", text.node,
-                                     hint=did_you_mean(text.value, allowed) or f"one of {', '.join(allowed)}")
+            reader.diagnostics.error(
+                "bad-value",
+                f"`scope` cannot be {text.value!r}",
+                text.node,
+                hint=did_you_mean(text.value, allowed) or f"one of {', '.join(allowed)}",
+            )
     return frozenset(words or {Visibility.PACKAGE})
 
 
@@ -299,7 +319,11 @@ def _always_runs(reader: "_Reader") -> bool | None:
     if isinstance(entry.value, Scalar) and isinstance(entry.value.value, bool):
         return not entry.value.value
     if isinstance(entry.value, Scalar) and isinstance(entry.value.value, str):
-        reader.fault("uptodate", "not-supported", "a function in `uptodate` is not supported by this version of DFM")
+        reader.fault(
+            "uptodate",
+            "not-supported",
+            "a function in `uptodate` is not supported by this version of DFM",
+        )
     else:
         reader.wrong("uptodate", "false")
     return None
@@ -379,15 +403,16 @@ def _extension(node: Node, diagnostics: Diagnostics) -> ExtensionDefinition | No
     return ExtensionDefinition(task=task, assignments=_assignments(reader), needs=reader.texts("needs"))
 
 
-def _declarations(
-    reader: "_Reader", owner: str, what: str, *, may_assign: bool = False
-) -> list[AssignmentDefinition]:
+def _declarations(reader: "_Reader", owner: str, what: str, *, may_assign: bool = False) -> list[AssignmentDefinition]:
     assignments = _assignments(reader)
     for assignment in assignments:
         if assignment.type is None and not may_assign:
             reader.diagnostics.error(
-                "missing-type", f"{assignment.name!r} is a {what} and needs a declaration with a `type`",
-                assignment.key, hint=f"write `{assignment.name}: {{type: str, value: ...}}` in {owner}")
+                "missing-type",
+                f"{assignment.name!r} is a {what} and needs a declaration with a `type`",
+                assignment.key,
+                hint=f"write `{assignment.name}: {{type: str, value: ...}}` in {owner}",
+            )
     return assignments
 
 
@@ -408,9 +433,7 @@ def _assignments(reader: "_Reader") -> list[AssignmentDefinition]:
     return found
 
 
-def _declaration(
-    name: str, key: KeyMark, node: MappingNode, diagnostics: Diagnostics
-) -> AssignmentDefinition:
+def _declaration(name: str, key: KeyMark, node: MappingNode, diagnostics: Diagnostics) -> AssignmentDefinition:
     reader = _Reader(node, schema.DECLARATION, f"parameter {name!r}", diagnostics)
     reader.check_keys()
     result = AssignmentDefinition(name=name, key=key, doc=reader.string("doc") or reader.string("desc"))
@@ -435,8 +458,12 @@ def _parameter_type(node: Node, reader: "_Reader") -> ParameterType | None:
     if isinstance(node, Scalar) and node.text in names:
         return ParameterType(node.text)
     shown = node.text if isinstance(node, Scalar) else _kind(node)
-    reader.diagnostics.error("unknown-type", f"unknown parameter type {shown!r}", node,
-                             hint=did_you_mean(shown, names) or f"one of {', '.join(names)}")
+    reader.diagnostics.error(
+        "unknown-type",
+        f"unknown parameter type {shown!r}",
+        node,
+        hint=did_you_mean(shown, names) or f"one of {', '.join(names)}",
+    )
     return None
 
 
@@ -444,7 +471,11 @@ class _Reader:
     """One mapping of the file, read key by key against its table of known keys."""
 
     def __init__(
-        self, node: MappingNode, table: Mapping[str, schema.Key], what: str, diagnostics: Diagnostics
+        self,
+        node: MappingNode,
+        table: Mapping[str, schema.Key],
+        what: str,
+        diagnostics: Diagnostics,
     ) -> None:
         self.node = node
         self.table = table
@@ -452,9 +483,7 @@ class _Reader:
         self.diagnostics = diagnostics
 
     @classmethod
-    def open(
-        cls, node: Node, table: Mapping[str, schema.Key], what: str, diagnostics: Diagnostics
-    ) -> "_Reader | None":
+    def open(cls, node: Node, table: Mapping[str, schema.Key], what: str, diagnostics: Diagnostics) -> "_Reader | None":
         if not isinstance(node, MappingNode):
             diagnostics.error("wrong-type", f"a {what.removeprefix('`')} is a mapping, not {_kind(node)}", node)
             return None
@@ -466,11 +495,18 @@ class _Reader:
         for name, entry in self.node.entries.items():
             key = self.table.get(name)
             if key is None:
-                self.diagnostics.error("unknown-key", f"unknown key {name!r} in {self._owner()}", entry.key,
-                                       hint=did_you_mean(name, schema.supported(self.table)))
+                self.diagnostics.error(
+                    "unknown-key",
+                    f"unknown key {name!r} in {self._owner()}",
+                    entry.key,
+                    hint=did_you_mean(name, schema.supported(self.table)),
+                )
             elif not key.is_supported:
-                self.diagnostics.error("not-supported",
-                                       f"`{name}` in {self._owner()} is not supported by this version of DFM", entry.key)
+                self.diagnostics.error(
+                    "not-supported",
+                    f"`{name}` in {self._owner()} is not supported by this version of DFM",
+                    entry.key,
+                )
 
     def fault(self, key: str, code: str, message: str, *, hint: str | None = None) -> None:
         entry = self.node.entries.get(key)
@@ -511,7 +547,12 @@ class _Reader:
         if text is None or text.value in words:
             return None if text is None else text.value
         hint = did_you_mean(text.value, words) or f"one of {', '.join(words)}"
-        self.diagnostics.error("bad-value", f"`{key}` in {self._owner()} cannot be {text.value!r}", text.node, hint=hint)
+        self.diagnostics.error(
+            "bad-value",
+            f"`{key}` in {self._owner()} cannot be {text.value!r}",
+            text.node,
+            hint=hint,
+        )
         return None
 
     def items(self, key: str) -> list[Node]:
@@ -525,7 +566,11 @@ class _Reader:
         for item in self.items(key):
             text = _text(item)
             if text is None or not text.value:
-                self.diagnostics.error("wrong-type", f"`{key}` in {self._owner()} is a list of names, not of {_kind(item)}", item)
+                self.diagnostics.error(
+                    "wrong-type",
+                    f"`{key}` in {self._owner()} is a list of names, not of {_kind(item)}",
+                    item,
+                )
             else:
                 found.append(text)
         return found
@@ -536,7 +581,11 @@ class _Reader:
             if isinstance(item, MappingNode):
                 found.append(item)
             else:
-                self.diagnostics.error("wrong-type", f"`{key}` in {self._owner()} is a list of mappings, not of {_kind(item)}", item)
+                self.diagnostics.error(
+                    "wrong-type",
+                    f"`{key}` in {self._owner()} is a list of mappings, not of {_kind(item)}",
+                    item,
+                )
         return found
 
     def each(self, key: str, decode: Callable[[Node, Diagnostics], T | None]) -> list[T]:

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from dfm.api.errors import FlowError, SourceLocation
-from dfm.core.flow.source import KeyMark, Mapping, Place, Scalar, Sequence as SequenceNode
+from dfm.core.flow.source import KeyMark, Mapping, Place, Scalar
+from dfm.core.flow.source import Sequence as SequenceNode
 from dfm.core.suggest import did_you_mean
 
 At = KeyMark | Place | Scalar | SequenceNode | Mapping | SourceLocation | None

@@ -72,9 +72,7 @@ class _Loader:
     files: list[str] = field(default_factory=list)
     _loading: list[str] = field(default_factory=list)
 
-    def load_package(
-        self, path: str, *, is_root: bool = False, config: str | None = None
-    ) -> LoadedPackage | None:
+    def load_package(self, path: str, *, is_root: bool = False, config: str | None = None) -> LoadedPackage | None:
         path = os.path.realpath(path)
         if path in self.packages:
             return self.packages[path]
@@ -82,8 +80,12 @@ class _Loader:
         if definition is None:
             return None
         if definition.is_fragment:
-            self.diagnostics.error("not-a-package", "the file is a fragment, not a package", definition.at,
-                                   hint="name it under `fragments:` of its package")
+            self.diagnostics.error(
+                "not-a-package",
+                "the file is a fragment, not a package",
+                definition.at,
+                hint="name it under `fragments:` of its package",
+            )
             return None
         if not definition.name:
             return None
@@ -111,9 +113,11 @@ class _Loader:
     def _refuse_second_package(self, package: LoadedPackage) -> None:
         for other in self.packages.values():
             if other.definition.name == package.definition.name:
-                self.diagnostics.error("duplicate-package",
+                self.diagnostics.error(
+                    "duplicate-package",
                     f"two packages are named {package.definition.name!r}; the other is {other.definition.at.location}",
-                    package.definition.at)
+                    package.definition.at,
+                )
 
     def _configurations(self, definition: FileDefinition, wanted: str | None) -> list[ConfigDefinition]:
         """Return the chosen configuration after those it starts from."""
@@ -123,15 +127,23 @@ class _Loader:
         name = wanted or DEFAULT_CONFIG
         if name not in by_name:
             listed = ", ".join(sorted(by_name)) or "none"
-            self.diagnostics.error("unknown-config", f"package {definition.name!r} has no configuration {name!r}",
-                                   definition.at, hint=did_you_mean(name, by_name) or f"it has: {listed}")
+            self.diagnostics.error(
+                "unknown-config",
+                f"package {definition.name!r} has no configuration {name!r}",
+                definition.at,
+                hint=did_you_mean(name, by_name) or f"it has: {listed}",
+            )
             return []
         chain = [by_name[name]]
         while (base := chain[0].uses) is not None:
             if base.value not in by_name or by_name[base.value] in chain:
                 problem = "leads back to itself" if base.value in by_name else "does not exist"
-                self.diagnostics.error("unknown-config", f"configuration {base.value!r} {problem}", base.node,
-                                       hint=did_you_mean(base.value, by_name))
+                self.diagnostics.error(
+                    "unknown-config",
+                    f"configuration {base.value!r} {problem}",
+                    base.node,
+                    hint=did_you_mean(base.value, by_name),
+                )
                 break
             chain.insert(0, by_name[base.value])
         return chain
@@ -150,8 +162,12 @@ class _Loader:
         set_by_config = {a.name: a for config in configs for a in config.assignments}
         for name, assignment in set_by_config.items():
             if report is False and name not in {d.name for d in declarations}:
-                self.diagnostics.error("unknown-parameter", f"package {scope.package!r} has no parameter {name!r}",
-                                       assignment.key, hint=did_you_mean(name, [d.name for d in declarations]))
+                self.diagnostics.error(
+                    "unknown-parameter",
+                    f"package {scope.package!r} has no parameter {name!r}",
+                    assignment.key,
+                    hint=did_you_mean(name, [d.name for d in declarations]),
+                )
         is_waiting = False
         for declaration in declarations:
             given = self.overrides.of_package(scope.package, declaration.name, is_root=is_root)
@@ -169,12 +185,14 @@ class _Loader:
                 is_waiting = True
             except ValueError as error:
                 source_text = f" (set by -D {given[0]})" if given is not None else ""
-                self.diagnostics.error("wrong-type", f"parameter {declaration.name!r}: {error}{source_text}", declaration.key)
+                self.diagnostics.error(
+                    "wrong-type",
+                    f"parameter {declaration.name!r}: {error}{source_text}",
+                    declaration.key,
+                )
         return is_waiting
 
-    def _add_file(
-        self, package: LoadedPackage, definition: FileDefinition, place: Place, names: PackageNames
-    ) -> None:
+    def _add_file(self, package: LoadedPackage, definition: FileDefinition, place: Place, names: PackageNames) -> None:
         for item in definition.imports:
             self._import(package, item, place, names)
         self._add_tasks(package, definition.tasks, place)
@@ -183,9 +201,7 @@ class _Loader:
             for path in self._fragment_files(entry, place, names):
                 self._fragment(package, path, entry, place, names)
 
-    def _fragment(
-        self, package: LoadedPackage, path: str, entry: Text, place: Place, names: PackageNames
-    ) -> None:
+    def _fragment(self, package: LoadedPackage, path: str, entry: Text, place: Place, names: PackageNames) -> None:
         if path in self._loading:
             self.diagnostics.error("fragment-cycle", f"the fragment {entry.value!r} includes itself", entry.node)
             return
@@ -193,12 +209,21 @@ class _Loader:
         if definition is None:
             return
         if not definition.is_fragment:
-            self.diagnostics.error("not-a-fragment", f"{entry.value!r} holds a package, not a fragment", entry.node,
-                                   hint="name it under `imports:`")
+            self.diagnostics.error(
+                "not-a-fragment",
+                f"{entry.value!r} holds a package, not a fragment",
+                entry.node,
+                hint="name it under `imports:`",
+            )
             return
         prefix = f"{place.prefix}.{definition.name}" if definition.name else place.prefix
         self._loading.append(path)
-        self._add_file(package, definition, Place(prefix=prefix, srcdir=os.path.dirname(path), outer=place), names)
+        self._add_file(
+            package,
+            definition,
+            Place(prefix=prefix, srcdir=os.path.dirname(path), outer=place),
+            names,
+        )
         self._loading.pop()
 
     def _fragment_files(self, entry: Text, place: Place, names: PackageNames) -> Iterator[str]:
@@ -209,28 +234,34 @@ class _Loader:
         if os.path.isfile(path):
             yield path
         elif os.path.isdir(path):
-            found = [os.path.join(base, name) for base, directories, files in os.walk(path)
-                     if not directories.sort() for name in FLOW_NAMES if name in files]
+            found = sorted(
+                os.path.join(base, name) for base, _, files in os.walk(path) for name in FLOW_NAMES if name in files
+            )
             if not found:
                 self.diagnostics.error("missing-fragment", f"no flow file below {entry.value!r}", entry.node)
             yield from (item for item in found if item not in self.files)
         else:
-            self.diagnostics.error("missing-fragment", f"there is no file or directory {entry.value!r}", entry.node,
-                                   hint=_near_file(path))
+            self.diagnostics.error(
+                "missing-fragment",
+                f"there is no file or directory {entry.value!r}",
+                entry.node,
+                hint=_near_file(path),
+            )
 
-    def _import(
-        self, package: LoadedPackage, item: ImportDefinition, place: Place, names: PackageNames
-    ) -> None:
+    def _import(self, package: LoadedPackage, item: ImportDefinition, place: Place, names: PackageNames) -> None:
         wanted = self._text(item.path, names)
         path = None if wanted is None else self._import_file(wanted, place)
         if wanted is None:
             return
         if path is None:
-            hint = _near_file(os.path.join(place.srcdir, wanted)) or "imports by name are not supported by this version; give a path"
+            hint = (
+                _near_file(os.path.join(place.srcdir, wanted))
+                or "imports by name are not supported by this version; give a path"
+            )
             self.diagnostics.error("missing-import", f"there is no flow file at {wanted!r}", item.path.node, hint=hint)
             return
         if path in self._loading:
-            cycle = [*self._loading[self._loading.index(path):], path]
+            cycle = [*self._loading[self._loading.index(path) :], path]
             shown = " -> ".join(os.path.relpath(p, self.rootdir) for p in cycle)
             self.diagnostics.error("import-cycle", f"the imports go round in a circle: {shown}", item.path.node)
             return
@@ -239,7 +270,11 @@ class _Loader:
             return
         name = imported.definition.name
         if item.name is not None and item.name != name:
-            self.diagnostics.error("wrong-package", f"{wanted!r} holds package {name!r}, not {item.name!r}", item.path.node)
+            self.diagnostics.error(
+                "wrong-package",
+                f"{wanted!r} holds package {name!r}, not {item.name!r}",
+                item.path.node,
+            )
         package.scope.imports[item.alias or name] = imported.scope
         package.scope.imports.setdefault(name, imported.scope)
 
@@ -257,8 +292,11 @@ class _Loader:
             name = f"{place.prefix}.{task.name}"
             other = package.tasks.get(name)
             if other is not None:
-                self.diagnostics.error("duplicate-task",
-                    f"two tasks are named {name!r}; the first is at {other.definition.at.location}", task.at)
+                self.diagnostics.error(
+                    "duplicate-task",
+                    f"two tasks are named {name!r}; the first is at {other.definition.at.location}",
+                    task.at,
+                )
                 continue
             package.tasks[name] = Declared(name, task, place)
 

@@ -1,7 +1,7 @@
 """Finding and reading flow files.
 
-A flow file that does not parse is never passed over: it is the answer, and its faults are what the person gets; taking a
-parent's flow instead would run something else than was meant.
+A flow file that does not parse is never passed over: it is the answer, and its faults are what the person gets;
+taking a parent's flow instead would run something else than was meant.
 """
 
 import os
@@ -61,7 +61,11 @@ def read_file(path: str, diagnostics: Diagnostics) -> SourceFile | None:
             diagnostics.error("unreadable", f"{empty.shown} is a directory", None)
             return None
         if os.path.getsize(path) > MAX_BYTES:
-            diagnostics.error("too-large", f"the file is larger than {MAX_BYTES // 1024 // 1024} MiB", Place(empty, 1, 1))
+            diagnostics.error(
+                "too-large",
+                f"the file is larger than {MAX_BYTES // 1024 // 1024} MiB",
+                Place(empty, 1, 1),
+            )
             return None
         content = Path(path).read_bytes()
     except OSError as error:

@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 
 from dfm.api.errors import SourceLocation
 from dfm.core.flow.diagnostics import Diagnostic
-from dfm.core.flow.source import Mapping as MappingNode, Node
+from dfm.core.flow.source import Mapping as MappingNode
+from dfm.core.flow.source import Node
 
 
 class Visibility(enum.StrEnum):

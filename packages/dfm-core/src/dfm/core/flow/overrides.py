@@ -55,7 +55,10 @@ def parse_overrides(definitions: Iterable[str], parameter_files: Iterable[str]) 
         if not separator:
             raise UsageError(f"-D {definition!r} has no `=`", hint="write -D name=value")
         if not name or not all(name.split(".")):
-            raise UsageError(f"-D {definition!r} names no parameter", hint="write -D name=value or -D task.name=value")
+            raise UsageError(
+                f"-D {definition!r} names no parameter",
+                hint="write -D name=value or -D task.name=value",
+            )
         overrides.names[name] = value
     return overrides
 

@@ -35,6 +35,7 @@ from dfm.core.flow.model import (
     Visibility,
 )
 from dfm.core.flow.scopes import PackageNames
+from dfm.core.flow.source import Mapping as MappingNode
 from dfm.core.flow.source import Node
 from dfm.core.flow.values import ValueFault, check_syntax, evaluate_text
 
@@ -84,7 +85,10 @@ class LoadedPackage:
 
 
 def resolve_flow(
-    root: LoadedPackage, packages: Sequence[LoadedPackage], files: Sequence[str], diagnostics: Diagnostics
+    root: LoadedPackage,
+    packages: Sequence[LoadedPackage],
+    files: Sequence[str],
+    diagnostics: Diagnostics,
 ) -> Flow:
     """Return the model of all packages.
 
@@ -100,8 +104,14 @@ def resolve_flow(
         _refuse_cycles(tasks, diagnostics)
     diagnostics.raise_if_errors()
     models = {package.scope.package: _package(package, tasks, types) for package in packages}
-    return Flow(root=models[root.scope.package], packages=models, tasks=tasks, types=types, files=tuple(files),
-                warnings=tuple(diagnostics.warnings))
+    return Flow(
+        root=models[root.scope.package],
+        packages=models,
+        tasks=tasks,
+        types=types,
+        files=tuple(files),
+        warnings=tuple(diagnostics.warnings),
+    )
 
 
 def external_needs(task: Task) -> Iterator[str]:
@@ -130,7 +140,11 @@ def _refuse_cycles(tasks: Mapping[str, Task], diagnostics: Diagnostics) -> None:
     cycle = find_cycle(tasks, lambda name: external_needs(tasks[name]))
     if cycle is not None:
         path = " -> ".join(cycle)
-        diagnostics.error("cycle", f"the needs go round in a circle: {path}", _need_node(tasks[cycle[0]], cycle[1]))
+        diagnostics.error(
+            "cycle",
+            f"the needs go round in a circle: {path}",
+            _need_node(tasks[cycle[0]], cycle[1]),
+        )
 
 
 def _need_node(task: Task, target: str) -> Node | None:
@@ -145,8 +159,15 @@ def _need_node(task: Task, target: str) -> Node | None:
 
 
 def _assignment(item: AssignmentDefinition, scope: PackageScope) -> Assignment:
-    return Assignment(name=item.name, type=item.type, operation=item.operation, node=item.node, doc=item.doc,
-                      scope=scope, location=item.key.location)
+    return Assignment(
+        name=item.name,
+        type=item.type,
+        operation=item.operation,
+        node=item.node,
+        doc=item.doc,
+        scope=scope,
+        location=item.key.location,
+    )
 
 
 class _Resolver:
@@ -168,7 +189,7 @@ class _Resolver:
         for extension in root.extensions:
             name = self._find(extension.task.value, root, place, self.tasks)
             if name is None:
-                self._unknown("task", extension.task, root, place, self.tasks)
+                self._unknown("task", extension.task, place, self.tasks)
                 continue
             definition = self.tasks[name][1].definition
             definition.assignments = [*definition.assignments, *extension.assignments]
@@ -180,7 +201,7 @@ class _Resolver:
             for text in item.definition.feeds:
                 target = self._find(text.value, package, item.place, self.tasks)
                 if target is None:
-                    self._unknown("task", text, package, item.place, self.tasks)
+                    self._unknown("task", text, item.place, self.tasks)
                 else:
                     self._fed.setdefault(target, []).append(Need(text=text, target=name))
 
@@ -223,7 +244,7 @@ class _Resolver:
         base_name = self._type_base(name)
         base = None if base_name is None else self._done_types.get(base_name)
         if definition.uses is not None and base_name is None:
-            self._unknown("type", definition.uses, package, item.place, self.types)
+            self._unknown("type", definition.uses, item.place, self.types)
         own = tuple(_assignment(a, package.scope) for a in definition.fields)
         return Type(
             name=name,
@@ -245,10 +266,13 @@ class _Resolver:
             if base is None or base in self._done or base not in self.tasks:
                 return chain
             if base in chain:
-                cycle = " -> ".join([*chain[chain.index(base):], base])
+                cycle = " -> ".join([*chain[chain.index(base) :], base])
                 definition = self.tasks[link][1].definition
-                self.diagnostics.error("uses-cycle", f"the task uses itself: {cycle}",
-                                       definition.uses.node if definition.uses else definition.at)
+                self.diagnostics.error(
+                    "uses-cycle",
+                    f"the task uses itself: {cycle}",
+                    definition.uses.node if definition.uses else definition.at,
+                )
                 self._bases[link] = None
                 return chain
             chain.append(base)
@@ -262,7 +286,7 @@ class _Resolver:
         known = _Either(self.tasks, self.types)
         name = self._find(text, package, place, known)
         if name is None:
-            self._unknown("task or type", replace(definition.uses, value=text), package, place, known)
+            self._unknown("task or type", replace(definition.uses, value=text), place, known)
         return name
 
     def _make(
@@ -297,7 +321,11 @@ class _Resolver:
             visibility=definition.visibility,
             bases=() if base_name is None else (base_name, *(base.bases if base is not None else ())),
             assignments=(*inherited, *own),
-            needs=(*(base.needs if base else ()), *(n for n in needs if n is not None), *self._fed.get(name, ())),
+            needs=(
+                *(base.needs if base else ()),
+                *(n for n in needs if n is not None),
+                *self._fed.get(name, ()),
+            ),
             script=self._script(definition, place, package, base),
             body=body,
             matrix=self._matrix(definition),
@@ -339,9 +367,10 @@ class _Resolver:
             sub = leaves[leaf]
             self._refuse_feeds(sub)
             uses = sub.uses
+            base_name: str | None
             if uses is not None and uses.value in made and uses.value != leaf:
-                base_name: str | None = f"{name}.{uses.value}"
-                self._done[base_name] = made[uses.value]
+                base_name = f"{name}.{uses.value}"
+                self._done[f"{name}.{uses.value}"] = made[uses.value]
             else:
                 base_name = self._base(sub, package, place)
                 if base_name is not None and base_name in self.tasks:
@@ -352,8 +381,11 @@ class _Resolver:
 
     def _refuse_feeds(self, definition: TaskDefinition) -> None:
         for text in definition.feeds:
-            self.diagnostics.error("not-supported", "`feeds` of a sub-task is not supported by this version of DFM",
-                                   text.node)
+            self.diagnostics.error(
+                "not-supported",
+                "`feeds` of a sub-task is not supported by this version of DFM",
+                text.node,
+            )
 
     def _need(
         self, text: Text, package: LoadedPackage, place: Place, siblings: tuple[frozenset[str], ...]
@@ -371,27 +403,38 @@ class _Resolver:
                 self._warn_local(text, target, package)
                 return Need(text=text, target=target, is_needs_of=is_needs_of)
         near = [leaf for names in siblings for leaf in names]
-        self._unknown("task", replace(text, value=value), package, place, self.tasks, near)
+        self._unknown("task", replace(text, value=value), place, self.tasks, near)
         return None
 
     def _warn_local(self, text: Text, target: str, package: LoadedPackage) -> None:
         owner, item = self.tasks[target]
         if owner is not package and Visibility.LOCAL in item.definition.visibility:
-            self.diagnostics.warning("local-task", f"task {target!r} is local to package {owner.scope.package!r}", text.node)
+            self.diagnostics.warning(
+                "local-task",
+                f"task {target!r} is local to package {owner.scope.package!r}",
+                text.node,
+            )
 
     def _script(
         self, definition: TaskDefinition, place: Place, package: LoadedPackage, base: Task | None
     ) -> Script | None:
         inherited = None if base is None else base.script
         if definition.shell == BUILTIN_SHELL and package.scope.package != "std":
-            self.diagnostics.error("bad-value", f"the shell {BUILTIN_SHELL!r} is for the standard library", definition.at)
+            self.diagnostics.error(
+                "bad-value",
+                f"the shell {BUILTIN_SHELL!r} is for the standard library",
+                definition.at,
+            )
         if definition.run is None:
             if inherited is None or definition.shell is None:
                 return inherited
             return replace(inherited, shell=definition.shell)
         shell = definition.shell
         if shell is None:
-            is_plain = inherited is not None and inherited.shell not in (PYTHON_SHELL, BUILTIN_SHELL)
+            is_plain = inherited is not None and inherited.shell not in (
+                PYTHON_SHELL,
+                BUILTIN_SHELL,
+            )
             shell = inherited.shell if inherited is not None and is_plain else DEFAULT_SHELL
         return Script(text=definition.run, shell=shell, srcdir=place.srcdir, scope=package.scope)
 
@@ -416,8 +459,12 @@ class _Resolver:
         for item in own:
             if item.name not in known and item.type is None:
                 listed = ", ".join(sorted(known)) or "none"
-                self.diagnostics.error("unknown-parameter", f"task {name!r} has no parameter {item.name!r}", item.key,
-                                       hint=did_you_mean(item.name, known) or f"it has: {listed}")
+                self.diagnostics.error(
+                    "unknown-parameter",
+                    f"task {name!r} has no parameter {item.name!r}",
+                    item.key,
+                    hint=did_you_mean(item.name, known) or f"it has: {listed}",
+                )
 
     def _expand(self, text: Text, package: LoadedPackage) -> str | None:
         if "${{" not in text.value:
@@ -429,13 +476,17 @@ class _Resolver:
             return None
 
     def _find(
-        self, wanted: str, package: LoadedPackage, place: Place, known: "Mapping[str, object] | _Either"
+        self,
+        wanted: str,
+        package: LoadedPackage,
+        place: Place,
+        known: "Mapping[str, object] | _Either",
     ) -> str | None:
         for prefix in place.prefixes():
             if f"{prefix}.{wanted}" in known:
                 return f"{prefix}.{wanted}"
         for alias, scope in package.scope.imports.items():
-            if wanted.startswith(f"{alias}.") and (name := scope.package + wanted[len(alias):]) in known:
+            if wanted.startswith(f"{alias}.") and (name := scope.package + wanted[len(alias) :]) in known:
                 return name
         if wanted in known:
             return wanted
@@ -448,14 +499,23 @@ class _Resolver:
         self,
         what: str,
         text: Text,
-        package: LoadedPackage,
         place: Place,
         known: "Mapping[str, object] | _Either",
         near: Iterable[str] = (),
     ) -> None:
-        own = [name.removeprefix(f"{prefix}.") for prefix in place.prefixes() for name in known if name.startswith(f"{prefix}.")]
+        own = [
+            name.removeprefix(f"{prefix}.")
+            for prefix in place.prefixes()
+            for name in known
+            if name.startswith(f"{prefix}.")
+        ]
         hint = did_you_mean(text.value, [*near, *own, *known])
-        self.diagnostics.error(f"unknown-{what.split()[0]}", f"there is no {what} {text.value!r}", text.node, hint=hint)
+        self.diagnostics.error(
+            f"unknown-{what.split(maxsplit=1)[0]}",
+            f"there is no {what} {text.value!r}",
+            text.node,
+            hint=hint,
+        )
 
 
 class _Either:
@@ -483,7 +543,7 @@ def _bases_first(leaves: Mapping[str, TaskDefinition]) -> list[str]:
     return list(ordered)
 
 
-def _patterns(value: object) -> "Patterns | object | None":
+def _patterns(value: T | list[MappingNode] | None) -> T | Patterns | None:
     return Patterns(tuple(value)) if isinstance(value, list) else value
 
 

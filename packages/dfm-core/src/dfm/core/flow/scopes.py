@@ -1,6 +1,7 @@
 """What a name in `${{ }}` means, from the inside out.
 
-Inside a package: its parameters, the packages it imports, then what is always there (`env`, `rootdir`, `srcdir`, `root`).
+Inside a package: its parameters, the packages it imports, then what is always there (`env`, `rootdir`, `srcdir`,
+`root`).
 """
 
 from collections.abc import Iterator, Mapping
@@ -12,9 +13,7 @@ from dfm.core.flow.model import PackageScope
 class PackageNames:
     """The names of one package, as its own files see them."""
 
-    def __init__(
-        self, package: PackageScope, environ: Mapping[str, str], rootdir: str, root_file: str
-    ) -> None:
+    def __init__(self, package: PackageScope, environ: Mapping[str, str], rootdir: str, root_file: str) -> None:
         self.package = package
         self._always: dict[str, object] = {
             "env": environ,

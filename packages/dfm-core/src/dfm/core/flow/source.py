@@ -93,7 +93,7 @@ class Scalar(_Placed):
         style: `"`, `'`, `|`, `>`, or empty for a plain scalar.
     """
 
-    value: None | bool | int | float | str
+    value: bool | int | float | str | None
     text: str
     style: str = ""
 

@@ -43,7 +43,14 @@ class _Placer:
                     line = max(line, _last_line(items[-1]))
                 return Sequence(self._file, items[0].line if items else line, column, items)
             case None | bool() | int() | float() | str():
-                return Scalar(self._file, line, column, value, _written(value), '"' if isinstance(value, str) else "")
+                return Scalar(
+                    self._file,
+                    line,
+                    column,
+                    value,
+                    _written(value),
+                    '"' if isinstance(value, str) else "",
+                )
             case _:
                 return Scalar(self._file, line, column, str(value), str(value), '"')
 

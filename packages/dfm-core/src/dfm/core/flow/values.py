@@ -14,7 +14,8 @@ from dfm.core.expr.evaluate import Scope
 from dfm.core.expr.template import parse_template
 from dfm.core.flow.diagnostics import Diagnostics
 from dfm.core.flow.model import ParameterType
-from dfm.core.flow.source import Mapping as MappingNode, Node, Scalar, inside
+from dfm.core.flow.source import Mapping as MappingNode
+from dfm.core.flow.source import Node, Scalar, inside
 
 T = TypeVar("T")
 
@@ -24,7 +25,7 @@ _TRUE = frozenset({"true", "1", "yes", "on"})
 _FALSE = frozenset({"false", "0", "no", "off", ""})
 
 
-class ValueFault(Exception):
+class ValueFault(Exception):  # noqa: N818  (it says that a fault was reported; it is no error of its own)
     """A value that cannot be what it should be; it has been reported."""
 
 
@@ -136,9 +137,7 @@ def _expand(text: str, node: Scalar, scope: Scope, diagnostics: Diagnostics) -> 
 
 
 def _report(error: ExpressionError, node: Node, diagnostics: Diagnostics) -> ValueFault:
-    diagnostics.error(
-        "bad-expression", error.message, inside(node, error.offset, error.length), hint=error.hint
-    )
+    diagnostics.error("bad-expression", error.message, inside(node, error.offset, error.length), hint=error.hint)
     return ValueFault(error.message)
 
 
@@ -181,6 +180,8 @@ def _to_int(value: object) -> int:
                 return int(value.strip(), 0)
             except ValueError:
                 pass
+        case _:
+            pass
     raise ValueError(f"{_shown(value)} is not a whole number")
 
 
@@ -195,6 +196,8 @@ def _to_float(value: object) -> float:
                 return float(value.strip())
             except ValueError:
                 pass
+        case _:
+            pass
     raise ValueError(f"{_shown(value)} is not a number")
 
 
@@ -232,7 +235,7 @@ def _from_json(text: str, kind: type[T]) -> T:
     except ValueError as error:
         raise ValueError(f"{_shown(text)} is not JSON: {error}") from None
     if not isinstance(value, kind):
-        raise ValueError(f"{_shown(text)} is not a JSON {kind.__name__}")
+        raise ValueError(f"{_shown(text)} is not a JSON {kind.__name__}")  # noqa: TRY004  (a person's value)
     return value
 
 

@@ -6,7 +6,7 @@ files are refused in the time it takes to read them.
 """
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import yaml
@@ -20,8 +20,10 @@ _ALIAS_FACTOR = 20
 _ALIAS_SLACK = 10_000
 
 _INT = re.compile(r"[-+]?(0b[01_]+|0x[0-9a-fA-F_]+|0o?[0-7_]+|[1-9][0-9_]*|0)\Z")
-_FLOAT = re.compile(r"[-+]?(([0-9][0-9_]*)?\.[0-9_]+([eE][-+]?[0-9]+)?|[0-9][0-9_]*(\.[0-9_]*)?[eE][-+]?[0-9]+|[0-9][0-9_]*\.[0-9_]*)\Z")
-_WORDS: dict[str, None | bool | float] = {
+_FLOAT = re.compile(
+    r"[-+]?(([0-9][0-9_]*)?\.[0-9_]+([eE][-+]?[0-9]+)?|[0-9][0-9_]*(\.[0-9_]*)?[eE][-+]?[0-9]+|[0-9][0-9_]*\.[0-9_]*)\Z"
+)
+_WORDS: dict[str, bool | float | None] = {
     **dict.fromkeys(("", "~", "null", "Null", "NULL")),
     **dict.fromkeys(("yes", "Yes", "YES", "true", "True", "TRUE", "on", "On", "ON"), True),
     **dict.fromkeys(("no", "No", "NO", "false", "False", "FALSE", "off", "Off", "OFF"), False),
@@ -35,7 +37,7 @@ _TAG = "tag:yaml.org,2002:"
 def read_yaml(file: SourceFile, diagnostics: Diagnostics) -> Node | None:
     """Return the file's one document, or None where it has faults that leave nothing to read."""
     builder = _Builder(file, diagnostics)
-    loader: Callable[..., Any] = yaml.CSafeLoader if yaml.__with_libyaml__ else yaml.SafeLoader
+    loader: Any = yaml.CSafeLoader if yaml.__with_libyaml__ else yaml.SafeLoader
     try:
         for event in yaml.parse(file.text, Loader=loader):
             if not builder.take(event):
@@ -51,7 +53,7 @@ def read_yaml(file: SourceFile, diagnostics: Diagnostics) -> Node | None:
     return builder.root
 
 
-def resolve_plain(text: str) -> None | bool | int | float | str:
+def resolve_plain(text: str) -> bool | int | float | str | None:
     """Return what a plain scalar means."""
     if text in _WORDS:
         return _WORDS[text]
@@ -93,7 +95,9 @@ class _Builder:
                 if self._documents > 1:
                     self._fault("yaml-syntax", "the file has more than one document", event.start_mark)
                     return False
-        return True
+                return True
+            case _:
+                return True
 
     def _scalar(self, event: Any) -> bool:  # noqa: ANN401
         mark = event.start_mark
@@ -103,7 +107,7 @@ class _Builder:
         node = Scalar(self.file, mark.line + 1, mark.column + 1, value, event.value, style)
         return self._add(node, 1, event.anchor)
 
-    def _meaning(self, event: Any, style: str) -> None | bool | int | float | str:  # noqa: ANN401
+    def _meaning(self, event: Any, style: str) -> bool | int | float | str | None:  # noqa: ANN401
         text: str = event.value
         if event.tag is None or event.tag == "!":
             return text if style or event.tag == "!" else resolve_plain(text)
@@ -120,11 +124,17 @@ class _Builder:
                     return _to_int(text.replace("_", ""))
                 case "float":
                     return float(text.replace("_", ""))
+                case _:
+                    pass
         except ValueError:
             pass
         shown = f"!!{kind}" if event.tag.startswith(_TAG) else event.tag
         known = kind in ("bool", "int", "float")
-        self._fault("unknown-tag", f"{text!r} is no {kind}" if known else f"unknown tag {shown!r}", event.start_mark)
+        self._fault(
+            "unknown-tag",
+            f"{text!r} is no {kind}" if known else f"unknown tag {shown!r}",
+            event.start_mark,
+        )
         return text
 
     def _open(self, event: Any) -> bool:  # noqa: ANN401
@@ -158,7 +168,11 @@ class _Builder:
             self._fault("yaml-syntax", f"there is no anchor {event.anchor!r}", event.start_mark)
             return False
         if any(opened.node is node for opened in self._stack):
-            self._fault("recursive-alias", f"the alias {event.anchor!r} stands inside what it means", event.start_mark)
+            self._fault(
+                "recursive-alias",
+                f"the alias {event.anchor!r} stands inside what it means",
+                event.start_mark,
+            )
             return False
         size = self._sizes.get(id(node), 1)
         self._expanded += size
@@ -187,7 +201,11 @@ class _Builder:
 
     def _key(self, top: "_Open", node: Node, mark: Any) -> bool:  # noqa: ANN401
         if not isinstance(node, Scalar):
-            self._fault_at("yaml-syntax", "a key must be a plain word", Place(self.file, node.line, node.column))
+            self._fault_at(
+                "yaml-syntax",
+                "a key must be a plain word",
+                Place(self.file, node.line, node.column),
+            )
             return False
         line, column = (node.line, node.column) if mark is None else (mark.line + 1, mark.column + 1)
         top.key = KeyMark(self.file, line, column, node.text)
@@ -203,8 +221,11 @@ class _Builder:
             return
         first = top.node.entries.get(key.text)
         if first is not None:
-            self._fault_at("duplicate-key", f"the key {key.text!r} stands twice; the first is in line {first.key.line}",
-                           Place(self.file, key.line, key.column, key.width))
+            self._fault_at(
+                "duplicate-key",
+                f"the key {key.text!r} stands twice; the first is in line {first.key.line}",
+                Place(self.file, key.line, key.column, key.width),
+            )
             return
         top.node.entries[key.text] = Entry(key, node)
 
@@ -213,7 +234,11 @@ class _Builder:
         sources = source.items if isinstance(source, Sequence) else [source]
         for item in sources:
             if not isinstance(item, Mapping):
-                self._fault_at("yaml-syntax", "`<<` merges mappings only", Place(self.file, key.line, key.column, 2))
+                self._fault_at(
+                    "yaml-syntax",
+                    "`<<` merges mappings only",
+                    Place(self.file, key.line, key.column, 2),
+                )
                 continue
             for name, entry in item.entries.items():
                 node.entries.setdefault(name, entry)

@@ -17,7 +17,8 @@ from dfm.core.expr.template import parse_template
 from dfm.core.flow.cycles import find_cycle
 from dfm.core.flow.diagnostics import Diagnostics, did_you_mean
 from dfm.core.flow.model import Assignment, Flow, Need, Patterns, Task
-from dfm.core.flow.source import Node as SourceNode, inside
+from dfm.core.flow.source import Node as SourceNode
+from dfm.core.flow.source import inside
 from dfm.core.flow.values import Deferred, ValueFault, evaluate, is_deferred, is_true
 from dfm.core.graph.names import NodeNames
 from dfm.core.graph.node import Graph, Kind, Node
@@ -145,15 +146,22 @@ class _Builder:
         for suffix, cell in cells:
             instance = _Instance(around, entry.names, entry.index, -1, cell)
             members += self._members(task, name, instance, entry.rundir, suffix)
-        collector = Node(index=len(self.nodes), name=name, task=task, kind=Kind.COLLECTOR, rundir=entry.rundir,
-                         names=entry.names, params=entry.params, needs=tuple(members) or (entry.index,),
-                         passthrough=entry.passthrough, consumes=entry.consumes)
+        collector = Node(
+            index=len(self.nodes),
+            name=name,
+            task=task,
+            kind=Kind.COLLECTOR,
+            rundir=entry.rundir,
+            names=entry.names,
+            params=entry.params,
+            needs=tuple(members) or (entry.index,),
+            passthrough=entry.passthrough,
+            consumes=entry.consumes,
+        )
         self.nodes.append(collector)
         return self._register(collector, around)
 
-    def _members(
-        self, task: Task, name: str, instance: _Instance, rundir: str, suffix: str
-    ) -> list[int]:
+    def _members(self, task: Task, name: str, instance: _Instance, rundir: str, suffix: str) -> list[int]:
         """Make the sub-tasks of one cell; return those that no sibling needs."""
         if not task.body:
             return [self._copy(task, f"{name}{suffix}", instance, rundir)]
@@ -174,7 +182,12 @@ class _Builder:
         return self._register(node, None)
 
     def _node(
-        self, task: Task, name: str, around: _Instance | None, rundir: str, directory: str | None = None
+        self,
+        task: Task,
+        name: str,
+        around: _Instance | None,
+        rundir: str,
+        directory: str | None = None,
     ) -> tuple[Node, Parameters]:
         parameters = Parameters(task.assignments, self.overrides.get(task.name, {}), self.diagnostics)
         own_rundir = rundir if task.inherits_rundir else os.path.join(rundir, _UNSAFE.sub("_", directory or name))
@@ -195,7 +208,14 @@ class _Builder:
             },
         )
         parameters.scope = names.seen_from
-        node = Node(index=len(self.nodes), name=name, task=task, kind=Kind.TASK, rundir=own_rundir, names=names)
+        node = Node(
+            index=len(self.nodes),
+            name=name,
+            task=task,
+            kind=Kind.TASK,
+            rundir=own_rundir,
+            names=names,
+        )
         if around is not None and not any(need.sibling for need in task.needs):
             node.needs = (around.entry,)
         self.nodes.append(node)
@@ -203,8 +223,11 @@ class _Builder:
 
     def _register(self, node: Node, around: _Instance | None) -> int:
         if node.name in self._by_name:
-            self.diagnostics.error("duplicate-task", f"two tasks of the graph are named {node.name!r}",
-                                   node.task.location)
+            self.diagnostics.error(
+                "duplicate-task",
+                f"two tasks of the graph are named {node.name!r}",
+                node.task.location,
+            )
         self._by_name[node.name] = node.index
         if around is None:
             self._outputs.setdefault(node.name, node.index)
@@ -224,9 +247,13 @@ class _Builder:
 
     def _evaluate_rules(self, node: Node) -> None:
         task = node.task
-        node.consumes = self._patterns(task.consumes.patterns, node) if isinstance(task.consumes, Patterns) else task.consumes
+        node.consumes = (
+            self._patterns(task.consumes.patterns, node) if isinstance(task.consumes, Patterns) else task.consumes
+        )
         node.passthrough = (
-            self._patterns(task.passthrough.patterns, node) if isinstance(task.passthrough, Patterns) else task.passthrough
+            self._patterns(task.passthrough.patterns, node)
+            if isinstance(task.passthrough, Patterns)
+            else task.passthrough
         )
         if task.produces:
             node.produces = self._patterns(task.produces, node)
@@ -252,8 +279,12 @@ class _Builder:
                 return None
             return template.evaluate_text(node.names.seen_from(script.scope))
         except ExpressionError as error:
-            self.diagnostics.error("bad-expression", error.message,
-                                   inside(script.text.node, error.offset, error.length), hint=error.hint)
+            self.diagnostics.error(
+                "bad-expression",
+                error.message,
+                inside(script.text.node, error.offset, error.length),
+                hint=error.hint,
+            )
         except ValueFault:
             pass
         return None
@@ -275,11 +306,16 @@ class _Builder:
         for values in axes.values():
             count *= len(values)
         if count > MAX_CELLS:
-            self.diagnostics.error("matrix-too-large",
-                f"the matrix of {task.name!r} has {count:,} cells; {MAX_CELLS:,} is the limit", next(iter(task.matrix.axes.values())))
+            self.diagnostics.error(
+                "matrix-too-large",
+                f"the matrix of {task.name!r} has {count:,} cells; {MAX_CELLS:,} is the limit",
+                next(iter(task.matrix.axes.values())),
+            )
             return []
-        return [("".join(f"_{i}" for i in indices), dict(zip(axes, values, strict=True)))
-                for indices, values in zip(_indices(axes.values()), itertools.product(*axes.values()), strict=True)]
+        return [
+            ("".join(f"_{i}" for i in indices), dict(zip(axes, values, strict=True)))
+            for indices, values in zip(_indices(axes.values()), itertools.product(*axes.values()), strict=True)
+        ]
 
     def _edges(self, need: Need, instance: _Instance | None) -> Iterator[int]:
         if need.sibling is None:
@@ -346,5 +382,3 @@ def _pruned(nodes: list[Node], targets: list[int], diagnostics: Diagnostics) -> 
         node.index = renumbered[node.index]
         node.needs = tuple(renumbered[need] for need in node.needs)
     return Graph(nodes=result, targets=[renumbered[target] for target in targets])
-
-

@@ -10,8 +10,7 @@ JSON_SCHEMA = "dfm-graph/1"
 def to_dot(graph: Graph) -> str:
     """Return the graph in the dot language; an arrow points from a task to what needs it."""
     lines = ["digraph dfm {", "  rankdir=LR;", "  node [shape=box];"]
-    for node in graph.nodes:
-        lines.append(f"  n{node.index} [label={_quoted(node.name)}{_dot_style(node)}];")
+    lines += [f"  n{node.index} [label={_quoted(node.name)}{_dot_style(node)}];" for node in graph.nodes]
     lines += [f"  n{need} -> n{index};" for need, index in _edges(graph)]
     return "\n".join([*lines, "}", ""])
 
@@ -42,8 +41,10 @@ def _node(graph: Graph, node: Node) -> dict[str, object]:
         "kind": node.kind.value,
         "needs": [graph.nodes[need].name for need in node.needs],
         "rundir": node.rundir,
-        "params": {name: value if isinstance(value, str | int | float | list | dict | None) else None
-                   for name, value in node.params.items()},
+        "params": {
+            name: value if isinstance(value, str | int | float | list | dict | None) else None
+            for name, value in node.params.items()
+        },
     }
 
 

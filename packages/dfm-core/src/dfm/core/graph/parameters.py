@@ -1,11 +1,14 @@
 """The parameters of one node: every statement about them applied, evaluated on demand, brought to their types."""
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
-from dfm.core.expr.evaluate import Scope
 from dfm.core.flow.diagnostics import Diagnostics
 from dfm.core.flow.model import Assignment, ListOperation, PackageScope, ParameterType
 from dfm.core.flow.values import Deferred, ValueFault, coerce, evaluate, is_deferred
+
+if TYPE_CHECKING:
+    from dfm.core.expr.evaluate import Scope
 
 
 class Parameters:
@@ -73,7 +76,7 @@ class Parameters:
         last_set = max((i for i, s in enumerate(statements) if s.operation is ListOperation.SET), default=-1)
         while last_set > 0 and statements[last_set].node is None:
             last_set -= 1
-        effective = statements[max(last_set, 0):]
+        effective = statements[max(last_set, 0) :]
         value = self._one(effective[0], kind)
         for statement in effective[1:]:
             if statement.operation is not ListOperation.SET:
@@ -97,15 +100,15 @@ class Parameters:
         more = evaluate(statement.node, self.scope(statement.scope), self._diagnostics)
         if not isinstance(value, list) or kind not in (None, ParameterType.LIST):
             self._diagnostics.error(
-                "wrong-type", f"`{statement.operation.value}` needs a list, and parameter {statement.name!r} is none",
-                statement.node)
+                "wrong-type",
+                f"`{statement.operation.value}` needs a list, and parameter {statement.name!r} is none",
+                statement.node,
+            )
             raise ValueFault(statement.name)
         items = more if isinstance(more, list) else [more]
         return [*value, *items] if statement.operation is ListOperation.APPEND else [*items, *value]
 
-    def _coerced(
-        self, value: object, kind: ParameterType | None, statement: Assignment, source: str | None
-    ) -> object:
+    def _coerced(self, value: object, kind: ParameterType | None, statement: Assignment, source: str | None) -> object:
         try:
             return coerce(value, kind)
         except ValueError as error:

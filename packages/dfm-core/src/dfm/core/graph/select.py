@@ -4,9 +4,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from dfm.api.errors import UsageError
-from dfm.core.suggest import did_you_mean
 from dfm.core.flow.model import Flow, Task
 from dfm.core.flow.overrides import Overrides
+from dfm.core.suggest import did_you_mean
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +36,11 @@ def select(flow: Flow, name: str) -> Selection:
         if candidate in flow.tasks:
             return Selection(candidate)
     ending = [task for task in flow.tasks.values() if task.name.endswith(f".{name}")]
-    for few in (ending, [t for t in ending if t.is_root], [t for t in ending if t.name in flow.root.tasks]):
+    for few in (
+        ending,
+        [t for t in ending if t.is_root],
+        [t for t in ending if t.name in flow.root.tasks],
+    ):
         if len(few) == 1:
             return Selection(few[0].name)
     if ending:
@@ -48,7 +52,9 @@ def select(flow: Flow, name: str) -> Selection:
     raise UsageError(f"there is no task {name!r}", hint=_hint(flow, name))
 
 
-def override_targets(flow: Flow, overrides: Overrides, targets: Iterable[Selection]) -> dict[str, dict[str, tuple[object, str]]]:
+def override_targets(
+    flow: Flow, overrides: Overrides, targets: Iterable[Selection]
+) -> dict[str, dict[str, tuple[object, str]]]:
     """Return the task parameters the command line sets: task name to parameter to value and source.
 
     Raises:
@@ -60,7 +66,10 @@ def override_targets(flow: Flow, overrides: Overrides, targets: Iterable[Selecti
     for task_name, values in overrides.tasks.items():
         task = _named(flow, known, task_name)
         if task is None:
-            raise UsageError(f"-P sets parameters of {task_name!r}, and there is no such task", hint=_hint(flow, task_name))
+            raise UsageError(
+                f"-P sets parameters of {task_name!r}, and there is no such task",
+                hint=_hint(flow, task_name),
+            )
         for parameter, value in values.items():
             _set(found, task, parameter, value, f"-P {task_name}.{parameter}")
     for name, value in overrides.names.items():
@@ -70,19 +79,28 @@ def override_targets(flow: Flow, overrides: Overrides, targets: Iterable[Selecti
         if name in overrides.used and (not tasks or owner):
             continue
         if not tasks:
-            raise UsageError(f"-D {name} sets nothing: {_missing(flow, owner, parameter)}", hint=_parameter_hint(flow, asked, owner, parameter))
+            raise UsageError(
+                f"-D {name} sets nothing: {_missing(flow, owner, parameter)}",
+                hint=_parameter_hint(flow, asked, owner, parameter),
+            )
         for task in tasks:
             _set(found, task, parameter, value, f"-D {name}")
     return found
 
 
 def _set(
-    found: dict[str, dict[str, tuple[object, str]]], task: Task, parameter: str, value: object, source: str
+    found: dict[str, dict[str, tuple[object, str]]],
+    task: Task,
+    parameter: str,
+    value: object,
+    source: str,
 ) -> None:
     if parameter not in _parameters(task):
         known = _parameters(task)
-        raise UsageError(f"{source}: task {task.name!r} has no parameter {parameter!r}",
-                         hint=did_you_mean(parameter, known) or f"it has: {', '.join(sorted(known)) or 'none'}")
+        raise UsageError(
+            f"{source}: task {task.name!r} has no parameter {parameter!r}",
+            hint=did_you_mean(parameter, known) or f"it has: {', '.join(sorted(known)) or 'none'}",
+        )
     found.setdefault(task.name, {})[parameter] = (value, source)
 
 
@@ -119,7 +137,10 @@ def _parameter_hint(flow: Flow, asked: Sequence[Task], owner: str, parameter: st
         names = [f"{p.name}.{name}" for p in flow.packages.values() for name in p.scope.params]
         names += [f"{task.name}.{a.name}" for task in flow.tasks.values() for a in task.assignments]
         return did_you_mean(f"{owner}.{parameter}", names)
-    return did_you_mean(parameter, [*flow.root.scope.params, *(name for task in asked for name in _parameters(task))])
+    return did_you_mean(
+        parameter,
+        [*flow.root.scope.params, *(name for task in asked for name in _parameters(task))],
+    )
 
 
 def _inner(flow: Flow, name: str) -> Selection | None:

@@ -1,8 +1,8 @@
 """Where the N tokens of our jobserver are: the book, without the pipes.
 
-Each token is in one of these places: the pipe of a generation, a body of ours (the one it started with), or a client in
-a body's tree, which took it from the pipe. Only the first two can be counted; what is missing from N is with clients, or
-lost with one that was killed.
+Each token is in one of these places: the pipe of a generation, a body of ours (the one it started with), or a client
+in a body's tree, which took it from the pipe. Only the first two can be counted; what is missing from N is with
+clients, or lost with one that was killed.
 
 A *generation* is one pipe with the bodies that were started on it. When a body ends badly and tokens are missing while
 others run, the generation is closed: the tokens in its pipe move to a new one, as do those that come back to it later.

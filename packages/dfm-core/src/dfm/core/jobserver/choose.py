@@ -14,6 +14,7 @@ def token_source(jobs: int | None, environ: Mapping[str, str], default_jobs: int
 
     Args:
         jobs: the `-j` of the command line.
+        environ: whose MAKEFLAGS may name a parent's jobserver.
         default_jobs: what to use where neither `-j` nor a parent says.
     """
     makeflags = environ.get("MAKEFLAGS", "")

@@ -46,7 +46,10 @@ class TokenClient(TokenSource):
         return self
 
     async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
     ) -> None:
         if self._is_watching:
             asyncio.get_running_loop().remove_reader(self._reading)
@@ -136,11 +139,7 @@ def open_ends(auth: Auth) -> tuple[int, int]:
     Raises:
         JobserverUnavailableError: the descriptors are closed or no pipe, or the FIFO is gone.
     """
-    match auth:
-        case FifoAuth(path):
-            reading_path = writing_path = path
-        case PipeAuth(read_fd, write_fd):
-            reading_path, writing_path = f"/proc/self/fd/{read_fd}", f"/proc/self/fd/{write_fd}"
+    reading_path, writing_path = _paths(auth)
     try:
         if not stat.S_ISFIFO(os.stat(reading_path).st_mode) or not stat.S_ISFIFO(os.stat(writing_path).st_mode):
             raise JobserverUnavailableError("what MAKEFLAGS names is no pipe")
@@ -151,5 +150,15 @@ def open_ends(auth: Auth) -> tuple[int, int]:
             os.close(reading)
             raise
     except OSError as error:
-        raise JobserverUnavailableError(f"the jobserver that MAKEFLAGS names cannot be opened: {error.strerror}") from error
+        raise JobserverUnavailableError(
+            f"the jobserver that MAKEFLAGS names cannot be opened: {error.strerror}"
+        ) from error
     return reading, writing
+
+
+def _paths(auth: Auth) -> tuple[str, str]:
+    match auth:
+        case FifoAuth(path):
+            return path, path
+        case PipeAuth(read_fd, write_fd):
+            return f"/proc/self/fd/{read_fd}", f"/proc/self/fd/{write_fd}"

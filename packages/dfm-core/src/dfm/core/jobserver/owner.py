@@ -93,7 +93,10 @@ class TokenServer(TokenSource):
         return self
 
     async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
     ) -> None:
         loop = asyncio.get_running_loop()
         for pipe in self._pipes.values():

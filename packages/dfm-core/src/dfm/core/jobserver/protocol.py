@@ -1,9 +1,10 @@
 """What `MAKEFLAGS` says of a jobserver: reading it and writing it. No descriptors here.
 
 GNU make up to 4.3 knows the pipe form, `--jobserver-auth=R,W` (4.1 and older: `--jobserver-fds=R,W`), two inherited
-descriptors; make 4.4 also the fifo form, `--jobserver-auth=fifo:PATH`; ninja 1.13 the fifo form. Make 4.3 dies on a fifo
-form that it meets as an option, ninja takes the last word that looks like one. So we write both, the fifo behind the
-`--` after which make reads variable definitions only and hands them on untouched: each finds the form that it knows.
+descriptors; make 4.4 also the fifo form, `--jobserver-auth=fifo:PATH`; ninja 1.13 the fifo form. Make 4.3 dies on a
+fifo form that it meets as an option, ninja takes the last word that looks like one. So we write both, the fifo behind
+the `--` after which make reads variable definitions only and hands them on untouched: each finds the form that it
+knows.
 
 Sources: GNU make manual, "Sharing Job Slots with GNU make"; make 4.3, 4.4 and ninja 1.13 were run.
 """
@@ -48,8 +49,7 @@ def parse_auth(makeflags: str) -> list[Auth]:
 
 def format_makeflags(jobs: int, pipe: PipeAuth, fifo: FifoAuth) -> str:
     """Return the `MAKEFLAGS` that lets make and ninja find our jobserver."""
-    return (f" -j{jobs} --jobserver-auth={pipe.read_fd},{pipe.write_fd}"
-            f" -- --jobserver-auth=fifo:{fifo.path}")
+    return f" -j{jobs} --jobserver-auth={pipe.read_fd},{pipe.write_fd} -- --jobserver-auth=fifo:{fifo.path}"
 
 
 def _parse(value: str) -> Auth | None:

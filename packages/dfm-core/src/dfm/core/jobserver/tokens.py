@@ -30,7 +30,10 @@ class TokenSource(Protocol):
         """Open what it needs."""
 
     async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
     ) -> None:
         """Give everything back, and leave nothing on disk."""
 

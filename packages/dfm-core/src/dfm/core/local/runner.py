@@ -1,6 +1,7 @@
 """The local runner: bodies on this machine, each holding one token of the jobserver while it runs.
 
-`-j N` is exact: N tokens exist, a body costs one, and a `make` or `ninja` in a body draws its further jobs from the rest.
+`-j N` is exact: N tokens exist, a body costs one, and a `make` or `ninja` in a body draws its further jobs from the
+rest.
 """
 
 import os
@@ -13,7 +14,6 @@ from dfm.core.execute.body import BodyRunner
 from dfm.core.execute.process import ProcessTrees
 from dfm.core.execute.staging import write_bin_dir
 from dfm.core.jobserver.choose import token_source
-from dfm.core.plugins.options import LocalOptions
 
 _CLIENT_IN_FLIGHT = 256
 """Requests taken at once under somebody else's jobserver, whose size we cannot know; most of them wait for a token."""
@@ -22,9 +22,9 @@ _CLIENT_IN_FLIGHT = 256
 class LocalRunner(Runner):
     """Runs task requests on this machine."""
 
-    def __init__(self, context: RunnerContext, options: LocalOptions) -> None:
+    def __init__(self, context: RunnerContext, *, kill_grace: float) -> None:
         self._context = context
-        self._trees = ProcessTrees(run_token=context.run_id, grace=options.kill_grace)
+        self._trees = ProcessTrees(run_token=context.run_id, grace=kill_grace)
         self._tokens, notice = token_source(context.jobs, os.environ, default_jobs=_usable_cpus())
         self._body: BodyRunner | None = None
         self._stack = AsyncExitStack()

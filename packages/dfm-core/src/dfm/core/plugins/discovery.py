@@ -1,6 +1,7 @@
 """Which runners are installed, by name, without importing any of them.
 
-Two distributions that claim one name are refused, since taking either would be a guess. The chosen one alone is imported.
+Two distributions that claim one name are refused, since taking either would be a guess. The chosen one alone is
+imported.
 """
 
 from collections.abc import Sequence
@@ -33,12 +34,14 @@ def installed_runners() -> list[InstalledRunner]:
     found = []
     for point in entry_points(group=hookspecs.RUNNER_GROUP):
         distribution = point.dist
-        found.append(InstalledRunner(
-            name=point.name,
-            distribution="" if distribution is None else distribution.name,
-            version="" if distribution is None else distribution.version,
-            entry_point=point,
-        ))
+        found.append(
+            InstalledRunner(
+                name=point.name,
+                distribution="" if distribution is None else distribution.name,
+                version="" if distribution is None else distribution.version,
+                entry_point=point,
+            )
+        )
     unique = {(r.name, r.distribution, r.entry_point.value): r for r in found}
     return sorted(unique.values(), key=lambda runner: (runner.name, runner.distribution))
 
@@ -64,7 +67,7 @@ def _import(runner: InstalledRunner) -> RunnerPlugin:
     what = f"runner {runner.name!r} of {runner.distribution} {runner.version}"
     try:
         module = runner.entry_point.load()
-    except Exception as error:  # noqa: BLE001  (a plugin's import may fail in any way; that is its message)
+    except Exception as error:
         raise RunnerError(f"{what} cannot be imported: {type(error).__name__}: {error}") from error
     manager = pluggy.PluginManager(hookspecs.PROJECT)
     manager.add_hookspecs(hookspecs)
@@ -74,8 +77,10 @@ def _import(runner: InstalledRunner) -> RunnerPlugin:
         raise RunnerError(f"{what} does not implement the hook dfm_runner")
     plugin = answers[0]
     if plugin.api_version != API_VERSION:
-        raise RunnerError(f"{what} was written for version {plugin.api_version} of DFM's runner API; this is {API_VERSION}",
-                          hint="update the older of the two distributions")
+        raise RunnerError(
+            f"{what} was written for version {plugin.api_version} of DFM's runner API; this is {API_VERSION}",
+            hint="update the older of the two distributions",
+        )
     return plugin
 
 

@@ -2,21 +2,11 @@
 
 import dataclasses
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 from typing import Any, get_args, get_type_hints
 
 from dfm.api.errors import UsageError
 from dfm.api.runner import RunnerPlugin
 from dfm.core.suggest import did_you_mean
-
-
-@dataclass(frozen=True, slots=True)
-class LocalOptions:
-    """Options of the local runner."""
-
-    kill_grace: float = field(
-        default=3.0, metadata={"help": "seconds between SIGTERM and SIGKILL when a task is stopped"}
-    )
 
 
 def split_options(options: Iterable[str]) -> dict[str, str]:
@@ -45,8 +35,10 @@ def decode_options(plugin: RunnerPlugin, given: dict[str, str]) -> Any:  # noqa:
     values = {}
     for key, text in given.items():
         if key not in names:
-            raise UsageError(f"runner {plugin.name} has no option {key!r} (set by --runner-opt)",
-                             hint=did_you_mean(key, names) or f"it has: {', '.join(sorted(names)) or 'none'}")
+            raise UsageError(
+                f"runner {plugin.name} has no option {key!r} (set by --runner-opt)",
+                hint=did_you_mean(key, names) or f"it has: {', '.join(sorted(names)) or 'none'}",
+            )
         values[key] = _converted(key, text, kinds[key])
     return plugin.options(**values)
 
@@ -57,7 +49,7 @@ def _converted(key: str, text: str, kind: object) -> object:
         if plain is bool:
             return {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}[text.lower()]
         if plain in (int, float):
-            return plain(text)  # type: ignore[operator]  # int or float, as just seen
+            return plain(text)
     except (ValueError, KeyError):
         raise UsageError(f"--runner-opt {key}={text!r} is not a {getattr(plain, '__name__', plain)}") from None
     return text

@@ -41,8 +41,10 @@ class RunLock:
         try:
             self.fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o666)
         except OSError as error:
-            raise InfrastructureError(f"cannot lock the run directory ({self._path}): {error.strerror}",
-                                      hint="--rundir names another one") from error
+            raise InfrastructureError(
+                f"cannot lock the run directory ({self._path}): {error.strerror}",
+                hint="--rundir names another one",
+            ) from error
         try:
             self._take()
         except BaseException:
@@ -51,7 +53,10 @@ class RunLock:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
     ) -> None:
         with contextlib.suppress(OSError):
             os.ftruncate(self.fd, 0)
@@ -71,12 +76,18 @@ class RunLock:
                 if _is_alive(owner) or time.monotonic() > deadline:
                     raise InfrastructureError(
                         f"another run holds this run directory: {_told(owner)}",
-                        hint="wait for it, or give this run another one with --rundir") from None
+                        hint="wait for it, or give this run another one with --rundir",
+                    ) from None
                 time.sleep(_POLL_SECONDS)
             else:
                 break
-        mine = {"pid": os.getpid(), "start": _start_time(os.getpid()), "boot": _boot_id(),
-                "host": os.uname().nodename, "since": datetime.now(UTC).isoformat(timespec="seconds")}
+        mine = {
+            "pid": os.getpid(),
+            "start": _start_time(os.getpid()),
+            "boot": _boot_id(),
+            "host": os.uname().nodename,
+            "since": datetime.now(UTC).isoformat(timespec="seconds"),
+        }
         os.ftruncate(self.fd, 0)
         os.pwrite(self.fd, json.dumps(mine).encode(), 0)
 

@@ -15,7 +15,8 @@ from collections.abc import Iterator
 import msgspec
 
 RACY_SECONDS = 0.1
-"""Above every tick of a local file system (4 ms at most); a file that changed this close to its hashing is read again."""
+"""Above every tick of a local file system (4 ms at most); a file that changed this close to its hashing is read
+again."""
 MAX_FILES = 100_000
 """Files below one listed directory; more makes the directory itself the input, by its names only."""
 _OURS = (".exec_data.json", ".intent.json", ".log", "_cmd.sh")
@@ -39,7 +40,11 @@ class Stamp(msgspec.Struct, frozen=True, array_like=True):
     def fits(self, status: os.stat_result) -> bool:
         """Whether the file is as it was, so far as that can be seen without reading it."""
         return not self.is_racy and (self.size, self.mtime_ns, self.ctime_ns, self.inode) == (
-            status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
+            status.st_size,
+            status.st_mtime_ns,
+            status.st_ctime_ns,
+            status.st_ino,
+        )
 
 
 MISSING = Stamp(None)

@@ -1,9 +1,10 @@
 """Records on disk: an intent before a task's first side effect, an exec record after its last.
 
-Both lie in the task's run directory and carry the same id. A record counts only if its checksum is right and if the last
-intent has the same id: whatever dies in between costs a rerun. Each is written to a temporary file and renamed, so that
-a reader sees the old or the new one, never a piece. Nothing is fsynced: after a power loss a record may be missing or
-torn, and then counts as absent; outputs that did not reach the disk have another size or content than their stamps say.
+Both lie in the task's run directory and carry the same id. A record counts only if its checksum is right and if the
+last intent has the same id: whatever dies in between costs a rerun. Each is written to a temporary file and renamed,
+so that a reader sees the old or the new one, never a piece. Nothing is fsynced: after a power loss a record may be
+missing or torn, and then counts as absent; outputs that did not reach the disk have another size or content than
+their stamps say.
 """
 
 import contextlib
@@ -142,7 +143,14 @@ class RecordStore:
         return Assessment(fingerprint, record, tuple(reasons))
 
     def begin(
-        self, assessment: Assessment[ExecRecord], *, rundir: str, artefact: str, task: str, run_id: str, attempt: int
+        self,
+        assessment: Assessment[ExecRecord],
+        *,
+        rundir: str,
+        artefact: str,
+        task: str,
+        run_id: str,
+        attempt: int,
     ) -> Begun:
         """Write the intent; nothing of the task may happen before this returns.
 
@@ -204,8 +212,11 @@ class RecordStore:
         )
         content = _encode(record)
         checksum = hashlib.sha256(content).hexdigest()
-        _write(_record_path(begun.rundir, begun.artefact),
-               b'{"checksum":"%s","record":%s}\n' % (checksum.encode(), content), "record.commit")
+        _write(
+            _record_path(begun.rundir, begun.artefact),
+            b'{"checksum":"%s","record":%s}\n' % (checksum.encode(), content),
+            "record.commit",
+        )
         return record
 
     def make_directory(self, path: str) -> None:

@@ -95,4 +95,4 @@ def _items(old: Fingerprint, new: Fingerprint) -> Iterator[Reason]:
 def _named(what: str, old: Mapping[str, str], new: Mapping[str, str]) -> Iterator[Reason]:
     for name in {**old, **new}:
         if old.get(name) != new.get(name):
-            yield Reason(what.split()[0], f"{what} {name} changed")
+            yield Reason(what.split(maxsplit=1)[0], f"{what} {name} changed")

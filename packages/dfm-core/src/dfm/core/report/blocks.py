@@ -22,8 +22,16 @@ _WORDS = {
     Verdict.CANCELLED: "cancelled",
 }
 _SUMMARY_ORDER = (
-    Verdict.FAILED, Verdict.LOST, Verdict.BLOCKED, Verdict.CANCELLED, Verdict.NOT_RUN, Verdict.SUCCEEDED,
-    Verdict.WOULD_RUN, Verdict.UP_TO_DATE, Verdict.DISABLED)
+    Verdict.FAILED,
+    Verdict.LOST,
+    Verdict.BLOCKED,
+    Verdict.CANCELLED,
+    Verdict.NOT_RUN,
+    Verdict.SUCCEEDED,
+    Verdict.WOULD_RUN,
+    Verdict.UP_TO_DATE,
+    Verdict.DISABLED,
+)
 _MOST_MARKERS = 20
 _GROUP_ABOVE = 10
 
@@ -59,7 +67,7 @@ def marker_line(marker: Marker, rundir: str, base: str) -> str:
     if marker.loc is None:
         return f"{marker.severity}: {text}"
     path = os.path.join(rundir, marker.loc.path)
-    numbers = str(marker.loc)[len(marker.loc.path):]
+    numbers = str(marker.loc)[len(marker.loc.path) :]
     return f"{shown_path(path, base)}{numbers}: {marker.severity}: {text}"
 
 
@@ -68,7 +76,9 @@ def summary_lines(event: RunFinished, tally: Tally, paint: Paint) -> Iterator[st
     if len(tally.failures) > _GROUP_ABOVE:
         causes = Counter(plain((failure.cause or "").partition("\n")[0]) for failure in tally.failures)
         for cause, count in causes.most_common():
-            names = [failure.task for failure in tally.failures if plain((failure.cause or "").partition("\n")[0]) == cause]
+            names = [
+                failure.task for failure in tally.failures if plain((failure.cause or "").partition("\n")[0]) == cause
+            ]
             yield f"{paint('FAIL', 'red')} {count} x {cause}: {', '.join(names[:4])}{', ...' if count > 4 else ''}"
     elif len(tally.failures) > 1:
         for failure in tally.failures:

@@ -30,3 +30,5 @@ class DrySink:
                 would = event.counts.get(Verdict.WOULD_RUN, 0)
                 rest = sum(event.counts.values()) - would
                 self._writer.line(f"{would} would run, {rest} would not; nothing was run or written")
+            case _:
+                pass

@@ -24,16 +24,26 @@ class JsonSink:
         """Take in one event."""
         match event:
             case RunStarted():
-                self._run |= {"run_id": event.run_id, "runner": event.runner, "rundir": event.rundir,
-                              "started_at": _time(event.at)}
+                self._run |= {
+                    "run_id": event.run_id,
+                    "runner": event.runner,
+                    "rundir": event.rundir,
+                    "started_at": _time(event.at),
+                }
             case TaskStarted():
                 self._reasons[event.task] = event.reason
             case TaskFinished() if event.is_visible:
                 self._tasks.append(_task(event, self._reasons.get(event.task)))
             case RunFinished():
                 counts = {str(verdict): count for verdict, count in event.counts.items()}
-                self._run |= {"exit_code": event.exit_code, "seconds": round(event.seconds, 6), "counts": counts}
+                self._run |= {
+                    "exit_code": event.exit_code,
+                    "seconds": round(event.seconds, 6),
+                    "counts": counts,
+                }
                 self._writer.line(json.dumps(self._run | {"tasks": self._tasks}))
+            case _:
+                pass
 
 
 def _task(event: TaskFinished, reason: str | None) -> dict[str, Any]:

@@ -68,6 +68,8 @@ class ProgressSink:
                 self._erase()
                 self._log.emit(event)
                 return
+            case _:
+                pass
         is_quiet = isinstance(event, TaskFinished) and event.verdict not in FAILURES and not event.markers
         if is_quiet and not self._is_verbose:
             self._log.count(event)
@@ -88,7 +90,8 @@ class ProgressSink:
         tally = self._tally
         failed = f" {len(tally.failures)} failed" if tally.failures else ""
         newest = next(reversed(tally.running), "")
-        return f"[{tally.done}/{tally.total} {len(tally.running)} running{failed} {seconds // 60}:{seconds % 60:02}] {newest}"
+        clock = f"{seconds // 60}:{seconds % 60:02}"
+        return f"[{tally.done}/{tally.total} {len(tally.running)} running{failed} {clock}] {newest}"
 
     def _erase(self) -> None:
         if self._is_drawn:

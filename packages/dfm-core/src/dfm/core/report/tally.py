@@ -30,6 +30,8 @@ class Tally:
                     self.counts[event.verdict] += 1
                 if event.verdict in FAILURES:
                     self.failures.append(event)
+            case _:
+                pass
 
     @property
     def done(self) -> int:

@@ -89,9 +89,7 @@ class Lifecycle:
     runner: Runner
     sink: EventSink
 
-    def prepare(
-        self, node: Node, handed_on: Sequence[Sequence[Item]], *, is_input_changed: bool
-    ) -> Ended | Pending:
+    def prepare(self, node: Node, handed_on: Sequence[Sequence[Item]], *, is_input_changed: bool) -> Ended | Pending:
         """Settle the node where that needs no runner; else return what must run."""
         items = dataflow.gather(handed_on)
         if node.kind is Kind.DISABLED:
@@ -183,14 +181,25 @@ class Lifecycle:
             return Ended(Verdict.UP_TO_DATE, [*passed_on, *assessment.record.outputs])
         if self.settings.is_dry:
             return self._would_run(node, reasons, passed_on, assessment)
-        pending = Pending(body=body, params=params, inputs=seen, passed_on=passed_on, env=env, assessment=assessment,
-                          reasons=reasons)
+        pending = Pending(
+            body=body,
+            params=params,
+            inputs=seen,
+            passed_on=passed_on,
+            env=env,
+            assessment=assessment,
+            reasons=reasons,
+        )
         if isinstance(body, BuiltinBody):
             return self._run_builtin(node, pending)
         return pending
 
     def _would_run(
-        self, node: Node, reasons: Sequence[str], passed_on: Sequence[Item] = (), assessment: Assessment[ExecRecord] | None = None
+        self,
+        node: Node,
+        reasons: Sequence[str],
+        passed_on: Sequence[Item] = (),
+        assessment: Assessment[ExecRecord] | None = None,
     ) -> Ended:
         """Tell what a dry run found; old outputs stand in for the new ones."""
         self._started(node, reasons)
@@ -214,12 +223,27 @@ class Lifecycle:
     def _run_builtin(self, node: Node, pending: Pending) -> Ended:
         self._started(node, pending.reasons)
         rundir = self._made_rundir(node)
-        intent = self.store.begin(pending.assessment, rundir=rundir, artefact=node.name,
-                                  task=node.name, run_id=self.settings.run_id, attempt=1)
+        intent = self.store.begin(
+            pending.assessment,
+            rundir=rundir,
+            artefact=node.name,
+            task=node.name,
+            run_id=self.settings.run_id,
+            attempt=1,
+        )
         crash_point("task.builtin.begun")
         started = monotonic()
-        result = run_builtin(self._request(node, pending.body, pending.params, pending.inputs, pending.env,
-                                           attempt=1, memento=_memento(pending)))
+        result = run_builtin(
+            self._request(
+                node,
+                pending.body,
+                pending.params,
+                pending.inputs,
+                pending.env,
+                attempt=1,
+                memento=_memento(pending),
+            )
+        )
         crash_point("task.builtin.done")
         return self._commit(node, pending, intent, result, monotonic() - started, log=None)
 
@@ -227,19 +251,38 @@ class Lifecycle:
         self._started(node, pending.reasons)
         rundir = self._made_rundir(node)
         crash_point("task.rundir.made")
-        intent = self.store.begin(pending.assessment, rundir=rundir, artefact=node.name,
-                                  task=node.name, run_id=self.settings.run_id, attempt=attempt)
+        intent = self.store.begin(
+            pending.assessment,
+            rundir=rundir,
+            artefact=node.name,
+            task=node.name,
+            run_id=self.settings.run_id,
+            attempt=attempt,
+        )
         crash_point("task.begun")
-        request = self._request(node, pending.body, pending.params, pending.inputs, pending.env,
-                                attempt=attempt, memento=_memento(pending),
-                                is_changed=bool(pending.assessment.reasons))
+        request = self._request(
+            node,
+            pending.body,
+            pending.params,
+            pending.inputs,
+            pending.env,
+            attempt=attempt,
+            memento=_memento(pending),
+            is_changed=bool(pending.assessment.reasons),
+        )
         result = await self.runner.run(request)
         crash_point("task.ended")
         log = os.path.join(rundir, f"{node.name}.log")
-        return self._commit(node, pending, intent, result, result.seconds, log=log if os.path.exists(log) else None)
+        return self._commit(node, pending, intent, result, result.seconds, log=log)
 
     def _commit(
-        self, node: Node, pending: Pending, intent: Begun, result: TaskResult, seconds: float, log: str | None
+        self,
+        node: Node,
+        pending: Pending,
+        intent: Begun,
+        result: TaskResult,
+        seconds: float,
+        log: str | None,
     ) -> Ended:
         outputs = _signed(node, result.outputs)
         if result.text:
@@ -260,12 +303,26 @@ class Lifecycle:
         except MissingOutputsError as missing:
             cause = f"{missing.paths[0]} is declared as output and does not exist"
             result = _failed(result, cause)
-            self.store.commit(intent, params=pending.params, inputs=pending.inputs, outputs=[],
-                              srcdir=node.task.srcdir, logfile=log, result=result, seconds=seconds)
+            self.store.commit(
+                intent,
+                params=pending.params,
+                inputs=pending.inputs,
+                outputs=[],
+                srcdir=node.task.srcdir,
+                logfile=log,
+                result=result,
+                seconds=seconds,
+            )
         crash_point("task.committed")
         if result.outcome is not Outcome.SUCCEEDED:
             return Ended(Verdict.FAILED, cause=result.cause, result=result, log=log, is_changed=True)
-        return Ended(Verdict.SUCCEEDED, [*pending.passed_on, *outputs], is_changed=True, result=result, log=log)
+        return Ended(
+            Verdict.SUCCEEDED,
+            [*pending.passed_on, *outputs],
+            is_changed=True,
+            result=result,
+            log=log,
+        )
 
     def _request(
         self,
@@ -284,7 +341,9 @@ class Lifecycle:
             task=node.name,
             attempt=attempt,
             rundir=self._rundir(node),
-            srcdir=node.task.script.srcdir if node.task.script and isinstance(body, BuiltinBody) is False else node.task.srcdir,
+            srcdir=node.task.script.srcdir
+            if node.task.script and isinstance(body, BuiltinBody) is False
+            else node.task.srcdir,
             root_pkgdir=self.settings.root_pkgdir,
             root_rundir=self.settings.root_rundir,
             artefact=node.name,
@@ -297,7 +356,14 @@ class Lifecycle:
         )
 
     def _started(self, node: Node, reasons: Sequence[str]) -> None:
-        self.sink.emit(TaskStarted(task=node.name, rundir=self._rundir(node), reason="; ".join(reasons), at=datetime.now(UTC)))
+        self.sink.emit(
+            TaskStarted(
+                task=node.name,
+                rundir=self._rundir(node),
+                reason="; ".join(reasons),
+                at=datetime.now(UTC),
+            )
+        )
 
     def _rundir(self, node: Node) -> str:
         return os.path.join(self.settings.root_rundir, node.rundir) if node.rundir else self.settings.root_rundir
@@ -310,9 +376,7 @@ class Lifecycle:
     def _waits_for_inputs(self, node: Node) -> bool:
         return node.condition is not None or any(isinstance(value, Deferred) for value in node.params.values())
 
-    def _late_values(
-        self, node: Node, seen: Sequence[Item], diagnostics: Diagnostics
-    ) -> dict[str, object]:
+    def _late_values(self, node: Node, seen: Sequence[Item], diagnostics: Diagnostics) -> dict[str, object]:
         waiting = {name: value for name, value in node.params.items() if isinstance(value, Deferred)}
         if not waiting:
             return node.params
@@ -337,12 +401,18 @@ class Lifecycle:
             return False
 
     def _text(
-        self, node: Node, seen: Sequence[Item], params: Mapping[str, object], diagnostics: Diagnostics
+        self,
+        node: Node,
+        seen: Sequence[Item],
+        params: Mapping[str, object],
+        diagnostics: Diagnostics,
     ) -> str | None:
         script = node.task.script
         if node.text is not None or script is None:
             return node.text
-        names = node.names.seen_from(script.scope).knowing(inputs=list(seen), memento=self._memento(node)).with_own(params)
+        names = (
+            node.names.seen_from(script.scope).knowing(inputs=list(seen), memento=self._memento(node)).with_own(params)
+        )
         try:
             return evaluate_text(script.text.value, script.text.node, names, diagnostics)
         except ValueFault:
@@ -376,5 +446,3 @@ def _failed(result: TaskResult, cause: str) -> TaskResult:
         cpu_seconds=result.cpu_seconds,
         max_rss_bytes=result.max_rss_bytes,
     )
-
-

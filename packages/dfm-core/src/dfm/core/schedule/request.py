@@ -29,7 +29,11 @@ def body_of(script: Script, text: str) -> Body:
 
 
 def facts_of(
-    node: Node, body: Body, params: Mapping[str, object], inputs: Sequence[Item], env: Mapping[str, str]
+    node: Node,
+    body: Body,
+    params: Mapping[str, object],
+    inputs: Sequence[Item],
+    env: Mapping[str, str],
 ) -> TaskFacts:
     """Return everything that decides whether the node's last result still stands."""
     task = node.task

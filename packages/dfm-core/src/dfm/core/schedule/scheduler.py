@@ -30,7 +30,8 @@ class RunOutcome:
     def counts(self, graph: Graph) -> dict[Verdict, int]:
         """Return how many visible nodes ended each way; verdicts that did not occur are left out."""
         found = Counter(
-            verdict for node, verdict in zip(graph.nodes, self.verdicts, strict=True)
+            verdict
+            for node, verdict in zip(graph.nodes, self.verdicts, strict=True)
             if verdict is not None and node.is_visible
         )
         return dict(found)
@@ -163,8 +164,14 @@ class Scheduler:
                 continue
             self._outcome.verdicts[index] = Verdict.BLOCKED
             blocked = self.graph.nodes[index]
-            self.sink.emit(TaskFinished(
-                task=blocked.name, verdict=Verdict.BLOCKED, is_visible=blocked.is_visible, cause=f"needs {culprit}"))
+            self.sink.emit(
+                TaskFinished(
+                    task=blocked.name,
+                    verdict=Verdict.BLOCKED,
+                    is_visible=blocked.is_visible,
+                    cause=f"needs {culprit}",
+                )
+            )
             pending += [(further, culprit) for further in self._dependents[index]]
 
     def _settle_rest(self) -> None:
@@ -172,5 +179,11 @@ class Scheduler:
             if self._outcome.verdicts[node.index] is None:
                 self._outcome.verdicts[node.index] = Verdict.NOT_RUN
                 self._outcome.is_stopped = True
-                self.sink.emit(TaskFinished(task=node.name, verdict=Verdict.NOT_RUN, is_visible=node.is_visible,
-                                            cause="the run ended before it"))
+                self.sink.emit(
+                    TaskFinished(
+                        task=node.name,
+                        verdict=Verdict.NOT_RUN,
+                        is_visible=node.is_visible,
+                        cause="the run ended before it",
+                    )
+                )

@@ -20,7 +20,7 @@ _SPLIT = frozenset({"incdirs", "defines", "attributes"})
 Params = Mapping[str, Any]
 
 
-class _TaskFault(Exception):
+class _TaskFault(Exception):  # noqa: N818  (a person's, no error of ours)
     """Why a task fails, for the person who wrote its parameters."""
 
 
@@ -64,15 +64,17 @@ def _file_set(request: TaskRequest) -> TaskResult:
         if not found:
             raise _TaskFault(f"no file matches {pattern!r} in {base}{_near(base, pattern)}")
     kept = [os.path.relpath(path, base) for path in files if not _is_excluded(path, base, excluded)]
-    return _done({
-        "type": FILE_SET,
-        "filetype": str(params.get("type", "")),
-        "basedir": base,
-        "files": kept,
-        "incdirs": _words(params, "incdirs"),
-        "defines": _words(params, "defines"),
-        "attributes": _words(params, "attributes"),
-    })
+    return _done(
+        {
+            "type": FILE_SET,
+            "filetype": str(params.get("type", "")),
+            "basedir": base,
+            "files": kept,
+            "incdirs": _words(params, "incdirs"),
+            "defines": _words(params, "defines"),
+            "attributes": _words(params, "attributes"),
+        }
+    )
 
 
 def _base(request: TaskRequest) -> str:
@@ -127,15 +129,17 @@ def _create_file(request: TaskRequest) -> TaskResult:
             file.write(content)
         os.replace(temporary, path)
     incdirs = [os.path.dirname(name) or "."] if request.params.get("incdir") else []
-    return _done({
-        "type": FILE_SET,
-        "filetype": str(request.params.get("type", "")),
-        "basedir": request.rundir,
-        "files": [os.path.relpath(path, request.rundir)],
-        "incdirs": incdirs,
-        "defines": [],
-        "attributes": [],
-    })
+    return _done(
+        {
+            "type": FILE_SET,
+            "filetype": str(request.params.get("type", "")),
+            "basedir": request.rundir,
+            "files": [os.path.relpath(path, request.rundir)],
+            "incdirs": incdirs,
+            "defines": [],
+            "attributes": [],
+        }
+    )
 
 
 def _text_of(path: str) -> str | None:
@@ -148,12 +152,14 @@ def _text_of(path: str) -> str | None:
 
 def _set_env(request: TaskRequest) -> TaskResult:
     params = request.params
-    return _done({
-        "type": ENV,
-        "vals": dict(_variables(request, params.get("setenv"))),
-        "append_path": dict(_variables(request, params.get("append_path"))),
-        "prepend_path": dict(_variables(request, params.get("prepend_path"))),
-    })
+    return _done(
+        {
+            "type": ENV,
+            "vals": dict(_variables(request, params.get("setenv"))),
+            "append_path": dict(_variables(request, params.get("append_path"))),
+            "prepend_path": dict(_variables(request, params.get("prepend_path"))),
+        }
+    )
 
 
 def _variables(request: TaskRequest, values: object) -> Iterator[tuple[str, str]]:
@@ -169,15 +175,27 @@ def _variables(request: TaskRequest, values: object) -> Iterator[tuple[str, str]
 
 def _set_file_type(request: TaskRequest) -> TaskResult:
     filetype = str(request.params.get("filetype", ""))
-    return _done(*({**_unsigned(item), "filetype": filetype} for item in request.inputs if item.get("type") == FILE_SET))
+    return _done(
+        *({**_unsigned(item), "filetype": filetype} for item in request.inputs if item.get("type") == FILE_SET)
+    )
 
 
 def _inc_dirs(request: TaskRequest) -> TaskResult:
-    return _done(*(
-        {"type": FILE_SET, "filetype": item["filetype"], "basedir": item["basedir"], "files": [],
-         "incdirs": [item["basedir"]], "defines": [], "attributes": []}
-        for item in request.inputs if item.get("basedir") and item.get("filetype")
-    ))
+    return _done(
+        *(
+            {
+                "type": FILE_SET,
+                "filetype": item["filetype"],
+                "basedir": item["basedir"],
+                "files": [],
+                "incdirs": [item["basedir"]],
+                "defines": [],
+                "attributes": [],
+            }
+            for item in request.inputs
+            if item.get("basedir") and item.get("filetype")
+        )
+    )
 
 
 def _unsigned(item: Item) -> Item:

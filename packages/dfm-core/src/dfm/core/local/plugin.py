@@ -1,8 +1,18 @@
-"""Our own runner, announced through the same door as everybody's."""
+"""The local runner as a plugin, announced through the same entry points as everybody's."""
+
+from dataclasses import dataclass, field
 
 from dfm.api.hookspecs import hookimpl
 from dfm.api.runner import Runner, RunnerContext, RunnerPlugin
-from dfm.core.plugins.options import LocalOptions
+
+
+@dataclass(frozen=True, slots=True)
+class LocalOptions:
+    """Options of the local runner."""
+
+    kill_grace: float = field(
+        default=3.0, metadata={"help": "seconds between SIGTERM and SIGKILL when a task is stopped"}
+    )
 
 
 @hookimpl
@@ -19,4 +29,4 @@ def dfm_runner() -> RunnerPlugin:
 def _open(context: RunnerContext, options: LocalOptions) -> Runner:
     from dfm.core.local.runner import LocalRunner  # noqa: PLC0415  (listing runners must not load the engine)
 
-    return LocalRunner(context, options)
+    return LocalRunner(context, kill_grace=options.kill_grace)

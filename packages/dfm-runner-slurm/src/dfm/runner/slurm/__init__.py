@@ -1,0 +1,1 @@
+"""The SLURM runner: announced here, and honest about what this version cannot do."""
