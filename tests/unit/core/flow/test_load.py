@@ -196,8 +196,8 @@ def test_all_faults_are_told_at_once(faults: Faults) -> None:
         ("unknown-key", 5),
         ("unknown-task", 7),
         ("unknown-key", 8),
-        ("missing-key", 9),
         ("unknown-key", 9),
+        ("missing-key", 9),
     ]
 
 

@@ -5,6 +5,7 @@ import os
 import shlex
 import shutil
 import signal
+import sys
 import time
 import uuid
 from collections.abc import Mapping, Sequence
@@ -359,17 +360,26 @@ def _rerun_command(options: RunOptions) -> "_RerunCommand":
         words += ["--runner", options.runner]
     for option in options.runner_options:
         words += ["--runner-opt", option]
-    return _RerunCommand(tuple(words))
+    return _RerunCommand(_program(), tuple(words))
+
+
+def _program() -> str:
+    """Return the word by which this person can call dfm: plain `dfm` where PATH leads here, else as it was called."""
+    called = sys.argv[0]
+    found = shutil.which("dfm")
+    is_on_path = found is not None and os.path.exists(called) and os.path.samefile(found, called)
+    return called if os.path.basename(called) == "dfm" and not is_on_path else "dfm"
 
 
 @dataclass(frozen=True, slots=True)
 class _RerunCommand:
     """Makes the command that runs one task again with the options of this run."""
 
+    program: str
     words: tuple[str, ...]
 
     def __call__(self, task: str) -> str:
-        return shlex.join(["dfm", "run", task, *self.words])
+        return shlex.join([self.program, "run", task, *self.words])
 
 
 _MARK = ".dfm-rundir"
