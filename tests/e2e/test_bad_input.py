@@ -145,8 +145,8 @@ def test_a_signal_stops_the_whole_tree_in_order(
 ) -> None:
     flow(
         HEAD + "  - name: a\n    run: |\n      echo $$ > ../body.pid\n"
-            "      setsid sh -c 'echo $$ > ../daemon.pid; trap \"\" TERM; echo go > ../started; sleep 1000' &\n"
-            "      sleep 1000\n"
+        "      setsid sh -c 'echo $$ > ../daemon.pid; trap \"\" TERM; echo go > ../started; sleep 1000' &\n"
+        "      sleep 1000\n"
     )
     (tmp_path / "rundir").mkdir()
     os.mkfifo(tmp_path / "rundir" / "started")

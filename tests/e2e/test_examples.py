@@ -4,10 +4,12 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
-from subprocess import CompletedProcess
+if TYPE_CHECKING:
+    from subprocess import CompletedProcess
 
 Dfm = Callable[..., "CompletedProcess[str]"]
 EXAMPLES = Path(__file__).parent.parent.parent / "examples"
@@ -53,7 +55,7 @@ def test_the_rtl_example_simulates_a_dozen_seeds(dfm: Dfm, example: Callable[[st
     here = example("rtl")
     first = dfm("run", "regression", "--json", cwd=here)
     assert first.returncode == 0, first.stderr
-    assert [v for v in verdicts(first).values()].count("succeeded") == 14
+    assert list(verdicts(first).values()).count("succeeded") == 14
     table = (here / "rundir" / "rtl.regression" / "table.txt").read_text(encoding="utf-8")
     assert len(table.splitlines()) == 14
     second = dfm("run", "regression", "--json", cwd=here)

@@ -197,7 +197,9 @@ class _Parser:
             case TokenKind.OPERATOR, "{":
                 return self._map(at)
             case TokenKind.OPERATOR, ".":
-                attribute = self._name("a name after `.`")
+                if self._peek().kind is not TokenKind.NAME:
+                    return Element(at)
+                attribute = self._take()
                 return Attribute(Element(at), str(attribute.value), self._at(attribute))
             case _:
                 raise ExpressionError(f"a value was expected, not {token.text}", *at)

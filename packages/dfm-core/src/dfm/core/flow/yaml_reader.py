@@ -20,9 +20,7 @@ _ALIAS_FACTOR = 20
 _ALIAS_SLACK = 10_000
 
 _INT = re.compile(r"[-+]?(0b[01_]+|0x[0-9a-fA-F_]+|0o?[0-7_]+|[1-9][0-9_]*|0)\Z")
-_FLOAT = re.compile(
-    r"[-+]?(([0-9][0-9_]*)?\.[0-9_]+([eE][-+]?[0-9]+)?|[0-9][0-9_]*(\.[0-9_]*)?[eE][-+]?[0-9]+|[0-9][0-9_]*\.[0-9_]*)\Z"
-)
+_FLOAT = re.compile(r"[-+]?([0-9][0-9_]*\.[0-9_]*|\.[0-9][0-9_]*)([eE][-+][0-9]+)?\Z")
 _WORDS: dict[str, bool | float | None] = {
     **dict.fromkeys(("", "~", "null", "Null", "NULL")),
     **dict.fromkeys(("yes", "Yes", "YES", "true", "True", "TRUE", "on", "On", "ON"), True),
@@ -60,7 +58,7 @@ def resolve_plain(text: str) -> bool | int | float | str | None:
     if text[0] in "0123456789+-.":
         if _INT.match(text):
             return _to_int(text.replace("_", ""))
-        if _FLOAT.match(text) and any(c.isdigit() for c in text):
+        if _FLOAT.match(text):
             return float(text.replace("_", ""))
     return text
 
