@@ -1,6 +1,7 @@
 """Real makes and ninjas under our jobserver, and we under theirs."""
 
 import asyncio
+import contextlib
 import os
 import signal
 import subprocess
@@ -91,32 +92,42 @@ async def test_makes_and_ninjas_never_exceed_the_jobs_and_use_them(
         assert server._current.tokens() == jobs
 
 
-@pytest.mark.parametrize("round_number", range(6))
-async def test_tokens_of_a_killed_make_come_back_while_others_run(
-    yard: Path, tools: dict[str, str], round_number: int
-) -> None:
+async def lines_of(fd: int, count: int) -> None:
+    """Wait until `count` lines have come through a FIFO."""
+    loop = asyncio.get_running_loop()
+    readable = asyncio.Event()
+    loop.add_reader(fd, readable.set)
+    try:
+        async with asyncio.timeout(20):
+            while count > 0:
+                await readable.wait()
+                readable.clear()
+                with contextlib.suppress(BlockingIOError):
+                    count -= os.read(fd, 4096).count(b"\n")
+    finally:
+        loop.remove_reader(fd)
+
+
+@pytest.mark.parametrize("recipes", [1, 2, 3])
+async def test_tokens_of_a_killed_make_come_back(yard: Path, tools: dict[str, str], recipes: int) -> None:
+    (yard / "kill.mk").write_text("all: a b c\na b c:\n\t@echo $@ > go; sleep 1000\n", encoding="utf-8")
+    os.mkfifo(yard / "go")
+    fd = os.open(yard / "go", os.O_RDWR | os.O_NONBLOCK)
     async with TokenServer(4) as server:
-        staying = await server.acquire()
-        for number in range(5):
+        for _ in range(5):
+            other = await server.acquire()
             lease = await server.acquire()
-            (yard / "counter.peaks").unlink(missing_ok=True)
-            os.mkfifo(yard / f"go{number}")
-            makefile = yard / f"kill{number}.mk"
-            makefile.write_text(f"all: a b c\na b c:\n\t@echo $@ > go{number}; sleep 1000\n", encoding="utf-8")
-            process = await body(lease, ["make", "-f", makefile.name], yard, tools)
-            seen = 0
-            while seen <= (number + round_number) % 3:
-                text = await asyncio.to_thread((yard / f"go{number}").read_text)
-                seen += len(text.split())
+            process = await body(lease, ["make", "-f", "kill.mk"], yard, tools)
+            await lines_of(fd, recipes)
             os.killpg(process.pid, signal.SIGKILL)
             await process.wait()
             server.release(lease, is_clean=False)
-        assert server._book.held == 1
-        server.release(staying, is_clean=True)
-        assert server._current.tokens() == 4
-        leases = [await server.acquire() for _ in range(4)]
-        for lease in leases:
-            server.release(lease, is_clean=True)
+            newer = await server.acquire()
+            server.release(other, is_clean=True)
+            assert server._current.tokens() == 3
+            server.release(newer, is_clean=True)
+            assert server._current.tokens() == 4
+    os.close(fd)
 
 
 async def test_a_cancelled_wait_loses_no_token() -> None:

@@ -111,7 +111,7 @@ class TokenClient(TokenSource):
         except asyncio.CancelledError:
             if turn.done() and not turn.cancelled():
                 self._give(turn.result())
-            else:
+            elif turn in self._waiting:
                 self._waiting.remove(turn)
                 self._watch()
             raise

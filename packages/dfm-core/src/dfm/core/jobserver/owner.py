@@ -148,15 +148,20 @@ class TokenServer(TokenSource):
         except asyncio.CancelledError:
             if turn.done() and not turn.cancelled():
                 self.release(turn.result(), is_clean=True)
-            else:
+            elif turn in self._waiting:
                 self._waiting.remove(turn)
                 self._watch()
             raise
 
     def _serve(self) -> None:
         """Hand tokens from the pipe to those who wait, in their order."""
-        while self._waiting and self._current.take(1):
-            self._waiting.popleft().set_result(self._grant())
+        while self._waiting:
+            if self._waiting[0].done():  # cancelled, and its coroutine has not run yet
+                self._waiting.popleft()
+            elif self._current.take(1):
+                self._waiting.popleft().set_result(self._grant())
+            else:
+                break
         self._watch()
 
     def _watch(self) -> None:
