@@ -55,8 +55,16 @@ def command(
     else:
         for item in [*warnings, *errors]:
             click.echo(render(item), err=True)
-        print(f"{len(errors)} errors, {len(warnings)} warnings" if errors or warnings else f"valid: {tasks} tasks")
+        print(
+            f"{_count(len(errors), 'error')}, {_count(len(warnings), 'warning')}"
+            if errors or warnings
+            else f"valid: {tasks} tasks"
+        )
     return ExitCode.FLOW_INVALID if errors else ExitCode.OK
+
+
+def _count(number: int, word: str) -> str:
+    return f"{number} {word}" if number == 1 else f"{number} {word}s"
 
 
 def _shown(item: Diagnostic) -> dict[str, object]:

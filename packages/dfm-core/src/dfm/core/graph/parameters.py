@@ -5,6 +5,9 @@ from typing import TYPE_CHECKING
 
 from dfm.core.flow.diagnostics import Diagnostics
 from dfm.core.flow.model import Assignment, ListOperation, PackageScope, ParameterType
+from dfm.core.flow.source import Mapping as MappingNode
+from dfm.core.flow.source import Node, Scalar
+from dfm.core.flow.source import Sequence as SequenceNode
 from dfm.core.flow.values import Deferred, ValueFault, coerce, evaluate, is_deferred
 
 if TYPE_CHECKING:
@@ -72,7 +75,7 @@ class Parameters:
         kind = next((s.type for s in reversed(statements) if s.type is not None), None)
         if name in self._overrides:
             value, source = self._overrides[name]
-            return self._coerced(value, kind, statements[-1], source)
+            return self._coerced(value, kind or _kind_of(statements[-1].node), statements[-1], source)
         last_set = max((i for i, s in enumerate(statements) if s.operation is ListOperation.SET), default=-1)
         while last_set > 0 and statements[last_set].node is None:
             last_set -= 1
@@ -115,3 +118,20 @@ class Parameters:
             where = f" (set by {source})" if source else ""
             self._diagnostics.error("wrong-type", f"parameter {statement.name!r}: {error}{where}", statement.node)
             raise ValueFault(str(error)) from None
+
+
+def _kind_of(node: Node | None) -> ParameterType | None:
+    """Return the type that an undeclared parameter shows by its value; None for text, which fits everything."""
+    match node:
+        case Scalar(value=bool()):
+            return ParameterType.BOOL
+        case Scalar(value=int()):
+            return ParameterType.INT
+        case Scalar(value=float()):
+            return ParameterType.FLOAT
+        case SequenceNode():
+            return ParameterType.LIST
+        case MappingNode():
+            return ParameterType.MAP
+        case _:
+            return None

@@ -12,7 +12,8 @@ from dfm.core.graph.node import Node
 from dfm.core.record.fingerprint import TaskFacts
 
 _FILE_FUNCTION = re.compile(r"(?P<file>[^\n]+?\.py)::(?P<function>[A-Za-z_]\w*)\s*\Z")
-_DOTTED = re.compile(r"(?P<module>[A-Za-z_]\w*(\.[A-Za-z_]\w*)*)\.(?P<function>[A-Za-z_]\w*)\s*\Z")
+_DOTTED = re.compile(r"(?P<module>[A-Za-z_]\w*(\.[A-Za-z_]\w*)*)\.(?P<function>[A-Za-z_]\w*)\Z")
+"""A text block ends with a line feed, so that one line of Python in a block is not taken for a name."""
 
 
 def body_of(script: Script, text: str) -> Body:
@@ -51,12 +52,11 @@ def facts_of(
 
 def _python_body(script: Script, text: str) -> PythonBody:
     location = f"{script.text.location.file}:{script.text.location.line}"
-    stripped = text.strip()
-    file = _FILE_FUNCTION.match(stripped)
+    file = _FILE_FUNCTION.match(text.strip())
     if file is not None:
         path = os.path.join(script.srcdir, file["file"])
         return PythonBody(PythonSource.FILE, os.path.normpath(path), file["function"], location)
-    dotted = _DOTTED.match(stripped)
+    dotted = _DOTTED.match(text)
     if dotted is not None:
         return PythonBody(PythonSource.MODULE, dotted["module"], dotted["function"], location)
     return PythonBody(PythonSource.INLINE, text, "", location)
