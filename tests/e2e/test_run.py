@@ -363,9 +363,7 @@ def test_other_shells_and_interpreters_run_scripts(dfm: Dfm, flow: Flow, tmp_pat
     assert (tmp_path / "rundir" / "p.b" / "out").read_text(encoding="utf-8") == "p.b"
 
 
-def test_the_jobserver_of_a_make_around_us_is_used(
-    dfm: Dfm, flow: Flow, tmp_path: Path, environ: dict[str, str]
-) -> None:
+def test_the_jobserver_of_a_make_around_us_is_used(flow: Flow, tmp_path: Path, environ: dict[str, str]) -> None:
     flow(HEAD + "  - {name: a, run: 'echo \"$MAKEFLAGS\" > out'}\n")
     script = Path(sys.executable).parent / "dfm"
     (tmp_path / "Makefile").write_text(f"all:\n\t+@{script} run a\n", encoding="utf-8")

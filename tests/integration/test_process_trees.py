@@ -68,7 +68,7 @@ async def test_time_and_memory_are_those_of_the_body(trees: Trees, tmp_path: Pat
         Launch(argv=[sys.executable, "-S", "-c", burn], cwd=str(tmp_path), env={}, output=output, token="t")
     )
     assert ended.max_rss_bytes > 60_000_000
-    assert 0 < ended.cpu_seconds <= ended.seconds * os.cpu_count() if os.cpu_count() else True
+    assert 0 < ended.cpu_seconds < 60
 
 
 @pytest.mark.parametrize(("argv", "status"), [(["/no/such/program"], 127), (["/etc/passwd"], 126)])
@@ -82,7 +82,7 @@ async def test_what_cannot_start_says_why(
 
 
 async def test_a_working_directory_that_is_gone_is_named(trees: Trees, tmp_path: Path, output: int) -> None:
-    with pytest.raises(StartError, match="the directory .* does not exist"):
+    with pytest.raises(StartError, match=r"the directory .* does not exist"):
         await trees.run(Launch(argv=["/bin/true"], cwd=str(tmp_path / "gone"), env={}, output=output, token="t"))
 
 

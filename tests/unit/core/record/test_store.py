@@ -4,16 +4,18 @@ import json
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from dfm.api.errors import InfrastructureError
-from dfm.api.items import Item
 from dfm.api.runner import CommandRecord, Outcome, TaskResult
 from dfm.core.record.fingerprint import TaskFacts
 from dfm.core.record.store import ExecRecord, MissingOutputsError, RecordStore
 from dfm.core.record.uptodate import Assessment
+
+if TYPE_CHECKING:
+    from dfm.api.items import Item
 
 OK = TaskResult(outcome=Outcome.SUCCEEDED, commands=[CommandRecord("true", 0)], memento={"n": 1})
 Facts = Callable[..., TaskFacts]

@@ -115,3 +115,6 @@ class EventSink(Protocol):
 
     def emit(self, event: Event) -> None:
         """Take in one event; events arrive in the order in which things happened."""
+
+    def tick(self) -> None:
+        """Be told that time has passed, a few times a second, whether or not anything happened."""

@@ -45,6 +45,8 @@ _NOT_FOR_TASKS = (
     "DFM_CRASHPOINT",
     "DFM_CRASHPOINT_ARMED",
 )
+_TICK_SECONDS = 0.2
+"""How often reports are told that time passes: a clock on a status line that counts seconds needs no more."""
 _STOP_SIGNALS = {
     signal.SIGINT: ExitCode.INTERRUPTED,
     signal.SIGTERM: ExitCode.TERMINATED,
@@ -287,6 +289,7 @@ class _Session:
         self._policy = policy
         self._scheduler: Scheduler | None = None
         self._stopped_by: ExitCode | None = None
+        self._timer: asyncio.TimerHandle | None = None
 
     async def run(self) -> int:
         """Run to the end, or until a signal; return the exit code."""
@@ -295,6 +298,7 @@ class _Session:
         loop = asyncio.get_running_loop()
         for number, code in _STOP_SIGNALS.items():
             loop.add_signal_handler(number, self._stop, task, code)
+        self._tick(loop)
         try:
             async with self._runner:
                 crash_point("run.runner_open")
@@ -310,6 +314,8 @@ class _Session:
         except ExceptionGroup as group:
             raise _first_cause(group) from group
         finally:
+            if self._timer is not None:
+                self._timer.cancel()
             for number in _STOP_SIGNALS:
                 loop.remove_signal_handler(number)
         crash_point("run.finished")
@@ -318,6 +324,10 @@ class _Session:
     def counts(self) -> dict[Verdict, int]:
         """Return how many visible nodes ended each way."""
         return {} if self._scheduler is None else self._scheduler.outcome.counts(self._graph)
+
+    def _tick(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._sink.tick()
+        self._timer = loop.call_later(_TICK_SECONDS, self._tick, loop)
 
     def _stop(self, task: "asyncio.Task[int]", code: ExitCode) -> None:
         if self._stopped_by is None:

@@ -16,6 +16,7 @@ from dfm.core.flow.source import Entry, KeyMark, Mapping, Node, Place, Scalar, S
 
 MAX_DEPTH = 64
 """Nesting of lists and mappings; the deepest flow a person wrote so far has 14."""
+_TOO_DEEP = f"lists and mappings are nested more than {MAX_DEPTH} deep"
 _ALIAS_FACTOR = 20
 _ALIAS_SLACK = 10_000
 
@@ -138,7 +139,7 @@ class _Builder:
     def _open(self, event: Any) -> bool:  # noqa: ANN401
         mark = event.start_mark
         if len(self._stack) >= MAX_DEPTH:
-            self._fault("too-deep", f"lists and mappings are nested more than {MAX_DEPTH} deep", mark)
+            self._fault("too-deep", _TOO_DEEP, mark)
             return False
         is_mapping = isinstance(event, yaml.MappingStartEvent)
         expected = _TAG + ("map" if is_mapping else "seq")
@@ -271,7 +272,11 @@ def _to_int(text: str) -> int:
 
 def _report(error: yaml.MarkedYAMLError, file: SourceFile, diagnostics: Diagnostics) -> None:
     mark = error.problem_mark or error.context_mark
-    message = " ".join(part for part in _parts(error))
+    if error.problem and "nesting depth" in str(error.problem):  # libyaml's own limit, met while it looks ahead
+        place = Place(file, 1, 1) if mark is None else Place(file, mark.line + 1, mark.column + 1)
+        diagnostics.error("too-deep", _TOO_DEEP, place)
+        return
+    message = " ".join(_parts(error))
     place = Place(file, 1, 1) if mark is None else Place(file, mark.line + 1, mark.column + 1)
     hint = None
     line = file.line(place.line)

@@ -70,6 +70,10 @@ class LogSink:
                 pass
         self._status()
 
+    def tick(self) -> None:
+        """Tell that the run is alive, where nothing was told for a while."""
+        self._status()
+
     def count(self, event: Event) -> None:
         """Take in one event without a line of its own."""
         self._tally.take(event)

@@ -16,6 +16,9 @@ class DrySink:
         self._base = base
         self._is_verbose = is_verbose
 
+    def tick(self) -> None:
+        """Time changes nothing here."""
+
     def emit(self, event: Event) -> None:
         """Take in one event."""
         match event:

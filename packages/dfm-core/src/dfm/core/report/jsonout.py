@@ -20,6 +20,9 @@ class JsonSink:
         self._reasons: dict[str, str] = {}
         self._tasks: list[dict[str, Any]] = []
 
+    def tick(self) -> None:
+        """Time changes nothing here."""
+
     def emit(self, event: Event) -> None:
         """Take in one event."""
         match event:

@@ -26,6 +26,11 @@ class Sinks:
         for sink in self._sinks:
             sink.emit(event)
 
+    def tick(self) -> None:
+        """Tell each sink that time has passed."""
+        for sink in self._sinks:
+            sink.tick()
+
 
 def make_sinks(
     *,

@@ -77,6 +77,11 @@ class ProgressSink:
             self._log.emit(event)
         self._draw()
 
+    def tick(self) -> None:
+        """Bring the status line up to date."""
+        if self._tally.total:
+            self._draw()
+
     def _draw(self) -> None:
         now = self._clock()
         if self._is_drawn and now - self._drawn_at < 1 / UPDATES_PER_SECOND:
