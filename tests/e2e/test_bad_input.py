@@ -180,3 +180,30 @@ def test_an_error_inside_dfm_is_a_bug_with_a_place_to_report_it(dfm: Dfm, flow: 
     assert answer.returncode == 70
     assert "RuntimeError: boom" in answer.stderr
     assert "Please report it" in answer.stderr
+
+
+def test_a_disk_that_takes_no_more_ends_the_run_in_order(flow: Flow, tmp_path: Path, environ: dict[str, str]) -> None:
+    flow(HEAD + "  - {name: a, run: 'true'}\n")
+    (tmp_path / "rundir").mkdir()
+    script = Path(sys.executable).parent / "dfm"
+    answer = subprocess.run(
+        ["sh", "-c", f"ulimit -f 0; {script} run a"],
+        cwd=tmp_path,
+        env=environ,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert answer.returncode == 6
+    assert "Traceback" not in answer.stderr
+    assert "File too large" in answer.stderr
+
+
+def test_toml_works_as_yaml_does(dfm: Dfm, tmp_path: Path) -> None:
+    (tmp_path / "flow.toml").write_text(
+        '[package]\nname = "p"\n[[package.tasks]]\nname = "a"\nrun = "true"\nned = ["b"]\n', encoding="utf-8"
+    )
+    answer = dfm("run", "a")
+    assert answer.returncode == 3
+    assert "flow.toml:6:1: error: unknown key 'ned'" in answer.stderr

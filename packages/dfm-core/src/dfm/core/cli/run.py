@@ -27,7 +27,6 @@ from dfm.core.report.make import make_sinks
 @click.option(
     "--rundir",
     metavar="DIR",
-    envvar="DFM_RUNDIR_ROOT",
     help="Directory for all run directories. Default: ./rundir.",
 )
 @click.option("--clean", is_flag=True, help="Empty the run directory first.")

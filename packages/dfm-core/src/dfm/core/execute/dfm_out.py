@@ -98,12 +98,11 @@ def _marker(words: list[str]) -> None:
     if len(message) != 1:
         raise _UsageError(f"{words[0]} takes one message")
     marker: dict[str, object] = {"severity": words[0], "msg": message[0]}
+    line, position = (_number(options.get(name, ["0"])[-1]) for name in ("--line", "--pos"))
     if "--file" in options:
-        marker["loc"] = {
-            "path": options["--file"][-1],
-            "line": _number(options.get("--line", ["0"])[-1]),
-            "pos": _number(options.get("--pos", ["0"])[-1]),
-        }
+        marker["loc"] = {"path": options["--file"][-1], "line": line, "pos": position}
+    elif line or position:
+        raise _UsageError("--line and --pos need --file")
     _append("DFM_MARKERS", json.dumps(marker))
 
 
