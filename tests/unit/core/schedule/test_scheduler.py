@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -81,7 +81,7 @@ class Events:
 MakeGraph = Callable[[dict[str, tuple[str, Sequence[str]]]], Graph]
 
 
-def graph_in(directory: Path, tasks: dict[str, tuple[str, Sequence[str]]]) -> Graph:
+def graph_in(directory: Path, tasks: Mapping[str, tuple[str, Sequence[str]]]) -> Graph:
     text = "".join(
         f"  - {{name: {name}, run: {run}, needs: [{', '.join(needs)}]}}\n" for name, (run, needs) in tasks.items()
     )

@@ -147,7 +147,8 @@ class Scheduler:
             return
         if ended.verdict in (Verdict.FAILED, Verdict.LOST):
             self._failures += 1
-        self._block(node)
+        if ended.verdict is not Verdict.CANCELLED:
+            self._block(node)
 
     def _release(self, node: Node) -> None:
         for index in self._dependents[node.index]:
