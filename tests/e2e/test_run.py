@@ -330,9 +330,9 @@ def test_a_python_function_of_a_file_sees_items_and_makes_some(dfm: Dfm, flow: F
 @pytest.mark.parametrize(
     ("script", "told"),
     [
-        ("echo '{bad' >> $DFM_OUTPUT", "dfm.output.jsonl:1: not JSON"),
+        ("echo '{bad' >> $DFM_OUTPUT", "output.jsonl:1: not JSON"),
         ("echo '{\"x\": 1}' >> $DFM_OUTPUT", "an item needs a `type`"),
-        ("echo nonsense >> $DFM_ENV", "dfm.env:1: not NAME=VALUE"),
+        ("echo nonsense >> $DFM_ENV", "env:1: not NAME=VALUE"),
         ("dfm-out fileset ghost.txt", "ghost.txt is declared as output and does not exist"),
         ("dfm-out error 'bad width' --file rtl/a.v --line 7; exit 1", "rtl/a.v:7: error: bad width"),
     ],

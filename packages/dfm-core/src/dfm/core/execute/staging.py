@@ -1,9 +1,11 @@
 """What a script finds: the `DFM_*` variables, the files they name, `dfm-out` on its PATH.
 
-The files lie in `.dfm/<task>/` of the run directory, so that tasks which share a run directory do not write into each
-other's. Scripts reach them through the variables.
+The files lie in the run directory as `.<task>.<name>`, so that tasks which share a run directory do not write into each
+other's. Scripts reach them through the variables. Creating a file costs more than many a task does, so no file is made
+that need not be: what a script may append to begins to exist when it does, and what would say nothing is shared.
 """
 
+import contextlib
 import json
 import os
 import re
@@ -21,13 +23,18 @@ MAX_VARIABLE_BYTES = 120_000
 """Linux takes at most 128 KiB in one string of environment or arguments (MAX_ARG_STRLEN); longer values are in the
 files."""
 CHANNEL_NAMES: Mapping[str, str] = {
-    "DFM_OUTPUT": "dfm.output.jsonl",
-    "DFM_ENV": "dfm.env",
-    "DFM_PATH": "dfm.path",
-    "DFM_MARKERS": "dfm.markers.jsonl",
-    "DFM_MEMENTO_OUT": "dfm.memento.out.json",
+    "DFM_OUTPUT": "output.jsonl",
+    "DFM_ENV": "env",
+    "DFM_PATH": "path",
+    "DFM_MARKERS": "markers.jsonl",
+    "DFM_MEMENTO_OUT": "memento.json",
 }
 _NOT_A_NAME = re.compile(r"[^A-Za-z0-9_]")
+_EMPTY: Mapping[str, tuple[str, str]] = {
+    "DFM_PARAMS": ("no-params.json", "{}\n"),
+    "DFM_INPUTS": ("no-inputs.json", "[]\n"),
+}
+"""Shared files for tasks without parameters or inputs."""
 _C_SHELLS = ("csh", "tcsh")
 _BUILD_TOOLS = ("make", "gmake", "ninja")
 _WITHOUT_JOBS = """\
@@ -98,14 +105,13 @@ def stage_shell(request: TaskRequest, *, bin_dir: str) -> StagedScript:
     assert isinstance(request.body, ShellBody)
     env = dict(request.env)
     shell = _find_shell(request.body.shell, env.get("PATH"))
-    directory = os.path.join(request.rundir, ".dfm", request.artefact)
+    prefix = os.path.join(request.rundir, f".{request.artefact}.")
     try:
-        os.makedirs(directory, exist_ok=True)
-        given = _write_inputs(request, directory)
-        channels = _open_channels(directory)
+        given = _write_inputs(request, prefix, bin_dir)
+        channels = _clear_channels(prefix)
         argv = _argv(request, request.body, shell)
     except OSError as error:
-        raise InfrastructureError(f"cannot write in {directory}: {error.strerror}") from error
+        raise InfrastructureError(f"cannot write in {request.rundir}: {error.strerror}") from error
     env |= _variables(request) | given | channels
     env["PATH"] = f"{bin_dir}:{env['PATH']}" if env.get("PATH") else f"{bin_dir}:{os.defpath}"
     return StagedScript(argv, env, channels)
@@ -114,8 +120,9 @@ def stage_shell(request: TaskRequest, *, bin_dir: str) -> StagedScript:
 def write_bin_dir(root_rundir: str, search: str | None = None) -> str:
     """Make the directory that goes first on the PATH of scripts, and return it.
 
-    It holds `dfm-out`, and for each of make, gmake and ninja that this machine has a wrapper that takes `-j` out of the
-    arguments: an explicit `-j` would make the tool leave the jobserver, and `dfm run -j N` would not be exact.
+    It holds `dfm-out`, the files that stand for no parameters and no inputs, and for each of make, gmake and ninja
+    that this machine has a wrapper that takes `-j` out of the arguments: an explicit `-j` would make the tool leave
+    the jobserver, and `dfm run -j N` would not be exact.
 
     Raises:
         InfrastructureError: it cannot be written.
@@ -125,6 +132,7 @@ def write_bin_dir(root_rundir: str, search: str | None = None) -> str:
     directory = os.path.join(root_rundir, ".dfm-bin")
     words = shlex.join([sys.executable, "-I", "-S", str(Path(dfm_out.__file__).resolve())])
     scripts = {"dfm-out": f'#!/bin/sh\nexec {words} "$@"\n'}
+    scripts |= dict(_EMPTY.values())
     scripts |= {tool: _WITHOUT_JOBS for tool in _BUILD_TOOLS if shutil.which(tool, path=search)}
     try:
         os.makedirs(directory, exist_ok=True)
@@ -159,27 +167,30 @@ def as_variable(value: object) -> str:
             return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 
-def _write_inputs(request: TaskRequest, directory: str) -> dict[str, str]:
+def _write_inputs(request: TaskRequest, prefix: str, bin_dir: str) -> dict[str, str]:
     files: dict[str, tuple[str, object]] = {
-        "DFM_PARAMS": ("dfm.params.json", dict(request.params)),
-        "DFM_INPUTS": ("dfm.inputs.json", list(request.inputs)),
+        "DFM_PARAMS": ("params.json", dict(request.params)),
+        "DFM_INPUTS": ("inputs.json", list(request.inputs)),
     }
     if request.memento is not None:
-        files["DFM_MEMENTO"] = ("dfm.memento.json", request.memento)
+        files["DFM_MEMENTO"] = ("last-memento.json", request.memento)
     paths = {}
     for variable, (name, value) in files.items():
-        paths[variable] = os.path.join(directory, name)
+        if not value and variable in _EMPTY:
+            paths[variable] = os.path.join(bin_dir, _EMPTY[variable][0])
+            continue
+        paths[variable] = prefix + name
         with open(paths[variable], "w", encoding="utf-8") as file:
             json.dump(value, file, ensure_ascii=False)
     return paths
 
 
-def _open_channels(directory: str) -> dict[str, str]:
-    paths = {}
-    for variable, name in CHANNEL_NAMES.items():
-        paths[variable] = os.path.join(directory, name)
-        with open(paths[variable], "wb"):
-            pass
+def _clear_channels(prefix: str) -> dict[str, str]:
+    """Return the paths of the channels, and remove what an earlier run left in them."""
+    paths = {variable: prefix + name for variable, name in CHANNEL_NAMES.items()}
+    for path in paths.values():
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(path)
     return paths
 
 

@@ -1,10 +1,11 @@
 """Records on disk: an intent before a task's first side effect, an exec record after its last.
 
 Both lie in the task's run directory and carry the same id. A record counts only if its checksum is right and if the
-last intent has the same id: whatever dies in between costs a rerun. Each is written to a temporary file and renamed,
-so that a reader sees the old or the new one, never a piece. Nothing is fsynced: after a power loss a record may be
-missing or torn, and then counts as absent; outputs that did not reach the disk have another size or content than
-their stamps say.
+last intent has the same id: whatever dies in between costs a rerun. A record is written to a temporary file and
+renamed, so that the one before stands until the new one does. An intent is written in place: a piece of one is no
+intent, and makes the record beside it incomplete, which is what an intent is for. Nothing is fsynced: after a power
+loss a record may be missing or torn, and then counts as absent; outputs that did not reach the disk have another size
+or content than their stamps say.
 """
 
 import contextlib
@@ -159,7 +160,7 @@ class RecordStore:
         """
         crash_point("record.intent.before")
         intent = Intent(uuid.uuid4().hex, task, run_id, attempt, assessment.fingerprint.digest)
-        _write(_intent_path(rundir, artefact), _encode(intent), "record.intent")
+        _write_intent(_intent_path(rundir, artefact), _encode(intent))
         return Begun(intent, assessment.fingerprint, rundir, artefact)
 
     def commit(
@@ -212,10 +213,9 @@ class RecordStore:
         )
         content = _encode(record)
         checksum = hashlib.sha256(content).hexdigest()
-        _write(
+        _write_record(
             _record_path(begun.rundir, begun.artefact),
             b'{"checksum":"%s","record":%s}\n' % (checksum.encode(), content),
-            "record.commit",
         )
         return record
 
@@ -289,34 +289,33 @@ def _load_intent(path: str) -> Intent | None:
         return None
 
 
-def _write(path: str, content: bytes, point: str) -> None:
-    temporary = f"{path}.{os.getpid()}.tmp"
+def _write_intent(path: str, content: bytes) -> None:
     try:
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o666)
-        try:
-            written = 0
-            while written < len(content):
-                written += os.write(descriptor, content[written:])
-        finally:
-            os.close(descriptor)
-        _temporary_written(point)
+        _write_file(path, content)
+    except OSError as error:
+        raise InfrastructureError(f"cannot write {path}: {error.strerror}") from error
+    crash_point("record.intent.written")
+
+
+def _write_record(path: str, content: bytes) -> None:
+    temporary = f"{path}.tmp"
+    try:
+        _write_file(temporary, content)
+        crash_point("record.commit.temporary")
         os.replace(temporary, path)
-        _renamed(point)
     except OSError as error:
         with contextlib.suppress(OSError):
             os.unlink(temporary)
         raise InfrastructureError(f"cannot write {path}: {error.strerror}") from error
+    crash_point("record.commit.renamed")
 
 
-def _temporary_written(point: str) -> None:
-    if point == "record.intent":
-        crash_point("record.intent.temporary")
-    else:
-        crash_point("record.commit.temporary")
-
-
-def _renamed(point: str) -> None:
-    if point == "record.intent":
-        crash_point("record.intent.renamed")
-    else:
-        crash_point("record.commit.renamed")
+def _write_file(path: str, content: bytes) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o666)
+    try:
+        crash_point("record.file.opened")
+        written = 0
+        while written < len(content):
+            written += os.write(descriptor, content[written:])
+    finally:
+        os.close(descriptor)
