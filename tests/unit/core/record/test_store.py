@@ -17,7 +17,7 @@ from dfm.core.record.uptodate import Assessment
 if TYPE_CHECKING:
     from dfm.api.items import Item
 
-OK = TaskResult(outcome=Outcome.SUCCEEDED, commands=[CommandRecord("true", 0)], memento={"n": 1})
+OK = TaskResult(outcome=Outcome.SUCCEEDED, seconds=0.5, commands=[CommandRecord("true", 0)], memento={"n": 1})
 Facts = Callable[..., TaskFacts]
 
 
@@ -71,7 +71,6 @@ class Task:
             srcdir="/s",
             logfile=None,
             result=result,
-            seconds=0.5,
         )
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import click
 
 from dfm.api.errors import InfrastructureError, NothingSelectedError
-from dfm.core.cli.options import flow_options, to_flow_options
-from dfm.core.compose import graph_of, load
+from dfm.core.cli.options import flow_options
+from dfm.core.compose import FlowOptions, graph_of, load
 from dfm.core.graph.export import to_dot, to_mapping, to_mermaid
 from dfm.core.graph.node import Graph
 
@@ -29,16 +29,13 @@ from dfm.core.graph.node import Graph
 def command(
     *,
     tasks: tuple[str, ...],
-    root: str | None,
-    config: str | None,
-    definitions: tuple[str, ...],
-    parameter_files: tuple[str, ...],
+    flow: FlowOptions,
     form: str,
     is_json: bool,
     output: str | None,
 ) -> None:
     """Print the graph of TASKS and all they need; without TASKS, of every task of the root package."""
-    loaded = load(to_flow_options(root, config, definitions, parameter_files), os.environ)
+    loaded = load(flow, os.environ)
     names = tasks or tuple(loaded.flow.root.tasks)
     if not names:
         raise NothingSelectedError(f"package {loaded.flow.root.name!r} has no tasks")

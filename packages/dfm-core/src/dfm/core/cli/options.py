@@ -1,51 +1,52 @@
 """Options that several commands share."""
 
+import functools
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import click
 
 from dfm.core.compose import FlowOptions
 
-F = TypeVar("F", bound=Callable[..., Any])
+R = TypeVar("R")
+
+_OPTIONS = (
+    click.option("--root", metavar="PATH", envvar="DFM_ROOT", help="Flow file or a directory at or below it."),
+    click.option("-c", "--config", metavar="CONFIG", help="Configuration of the root package."),
+    click.option(
+        "-D",
+        "definitions",
+        multiple=True,
+        metavar="NAME=VALUE",
+        help="Set a parameter: name=, package.name= or task.name=.",
+    ),
+    click.option(
+        "-P",
+        "--param-file",
+        "parameter_files",
+        multiple=True,
+        metavar="JSON",
+        help="Parameters from a JSON file, or as JSON itself.",
+    ),
+)
 
 
-def flow_options(function: F) -> F:
-    """Add the options that say which flow, with which parameters."""
-    decorators = [
-        click.option(
-            "--root",
-            metavar="PATH",
-            envvar="DFM_ROOT",
-            help="Flow file or a directory at or below it.",
-        ),
-        click.option("-c", "--config", metavar="CONFIG", help="Configuration of the root package."),
-        click.option(
-            "-D",
-            "definitions",
-            multiple=True,
-            metavar="NAME=VALUE",
-            help="Set a parameter: name=, package.name= or task.name=.",
-        ),
-        click.option(
-            "-P",
-            "--param-file",
-            "parameter_files",
-            multiple=True,
-            metavar="JSON",
-            help="Parameters from a JSON file, or as JSON itself.",
-        ),
-    ]
-    for decorate in reversed(decorators):
-        function = decorate(function)
-    return function
+def flow_options(command: Callable[..., R]) -> Callable[..., R]:
+    """Add the options that say which flow, with which parameters; the command gets them as one value, `flow`."""
 
+    @functools.wraps(command)
+    def packed(
+        *,
+        root: str | None,
+        config: str | None,
+        definitions: tuple[str, ...],
+        parameter_files: tuple[str, ...],
+        **rest: object,
+    ) -> R:
+        flow = FlowOptions(root=root, config=config, definitions=definitions, parameter_files=parameter_files)
+        return command(flow=flow, **rest)
 
-def to_flow_options(
-    root: str | None,
-    config: str | None,
-    definitions: tuple[str, ...],
-    parameter_files: tuple[str, ...],
-) -> FlowOptions:
-    """Return what `flow_options` gave as one value."""
-    return FlowOptions(root=root, config=config, definitions=definitions, parameter_files=parameter_files)
+    decorated: Callable[..., R] = packed
+    for option in reversed(_OPTIONS):
+        decorated = option(decorated)
+    return decorated

@@ -6,8 +6,8 @@ import sys
 import click
 
 from dfm.api.errors import ExitCode, NothingSelectedError, UsageError
-from dfm.core.cli.options import flow_options, to_flow_options
-from dfm.core.compose import RunOptions, load, run
+from dfm.core.cli.options import flow_options
+from dfm.core.compose import FlowOptions, RunOptions, load, run
 from dfm.core.flow.model import Flow
 from dfm.core.graph.select import listed_tasks
 from dfm.core.report.make import make_sinks
@@ -60,10 +60,7 @@ from dfm.core.report.make import make_sinks
 def command(
     *,
     tasks: tuple[str, ...],
-    root: str | None,
-    config: str | None,
-    definitions: tuple[str, ...],
-    parameter_files: tuple[str, ...],
+    flow: FlowOptions,
     jobs: int | None,
     rundir: str | None,
     clean: bool,
@@ -94,7 +91,6 @@ def command(
         )
     if quiet and verbose:
         raise UsageError("-q and -v contradict each other")
-    flow = to_flow_options(root, config, definitions, parameter_files)
     loaded = load(flow, os.environ)
     for warning in loaded.warnings:
         click.echo(warning, err=True)

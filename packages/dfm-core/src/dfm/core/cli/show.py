@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from dfm.core.cli.options import flow_options, to_flow_options
-from dfm.core.compose import load
+from dfm.core.cli.options import flow_options
+from dfm.core.compose import FlowOptions, load
 from dfm.core.flow.model import Flow, Package, Task
 from dfm.core.graph.select import select
 
@@ -34,16 +34,13 @@ def command(ctx: click.Context) -> None:
 @click.option("--json", "is_json", is_flag=True, help="Print one JSON object.")
 def tasks(
     *,
-    root: str | None,
-    config: str | None,
-    definitions: tuple[str, ...],
-    parameter_files: tuple[str, ...],
+    flow: FlowOptions,
     is_all: bool,
     is_json: bool,
 ) -> None:
     """List tasks with their scope and description."""
-    flow = load(to_flow_options(root, config, definitions, parameter_files), os.environ).flow
-    found: Iterable[Task] = flow.tasks.values() if is_all else flow.root.tasks.values()
+    loaded = load(flow, os.environ).flow
+    found: Iterable[Task] = loaded.tasks.values() if is_all else loaded.root.tasks.values()
     rows = [_row(task) for task in found]
     if is_json:
         _print_json("tasks", rows)
@@ -61,15 +58,12 @@ def tasks(
 def task(
     *,
     name: str,
-    root: str | None,
-    config: str | None,
-    definitions: tuple[str, ...],
-    parameter_files: tuple[str, ...],
+    flow: FlowOptions,
     is_json: bool,
 ) -> None:
     """Show one task: what it needs, its parameters, where it stands."""
-    flow = load(to_flow_options(root, config, definitions, parameter_files), os.environ).flow
-    found = flow.tasks[select(flow, name).task]
+    loaded = load(flow, os.environ).flow
+    found = loaded.tasks[select(loaded, name).task]
     detail = _detail(found)
     if is_json:
         _print_json("task", [detail])
@@ -91,15 +85,12 @@ def task(
 @click.option("--json", "is_json", is_flag=True, help="Print one JSON object.")
 def packages(
     *,
-    root: str | None,
-    config: str | None,
-    definitions: tuple[str, ...],
-    parameter_files: tuple[str, ...],
+    flow: FlowOptions,
     is_json: bool,
 ) -> None:
     """List the packages the flow reaches."""
-    flow = load(to_flow_options(root, config, definitions, parameter_files), os.environ).flow
-    rows = [_package(item, flow) for item in flow.packages.values()]
+    loaded = load(flow, os.environ).flow
+    rows = [_package(item, loaded) for item in loaded.packages.values()]
     if is_json:
         _print_json("packages", rows)
         return

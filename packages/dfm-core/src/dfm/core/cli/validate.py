@@ -2,12 +2,13 @@
 
 import json
 import os
+from dataclasses import replace
 
 import click
 
 from dfm.api.errors import ExitCode
-from dfm.core.cli.options import flow_options, to_flow_options
-from dfm.core.compose import load, validate
+from dfm.core.cli.options import flow_options
+from dfm.core.compose import FlowOptions, load, validate
 from dfm.core.flow.diagnostics import Diagnostic, FlowInvalid, render
 
 
@@ -18,10 +19,7 @@ from dfm.core.flow.diagnostics import Diagnostic, FlowInvalid, render
 def command(
     *,
     file: str | None,
-    root: str | None,
-    config: str | None,
-    definitions: tuple[str, ...],
-    parameter_files: tuple[str, ...],
+    flow: FlowOptions,
     is_json: bool,
 ) -> int:
     """Check the flow in FILE (or the one found from here) and everything it reaches.
@@ -32,7 +30,7 @@ def command(
     errors: list[Diagnostic] = []
     tasks = 0
     try:
-        loaded = load(to_flow_options(file or root, config, definitions, parameter_files), os.environ)
+        loaded = load(flow if file is None else replace(flow, root=file), os.environ)
         warnings = list(loaded.flow.warnings)
         tasks = len(loaded.flow.root.tasks)
         if tasks:

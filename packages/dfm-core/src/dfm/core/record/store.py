@@ -173,7 +173,6 @@ class RecordStore:
         srcdir: str,
         logfile: str | None,
         result: TaskResult,
-        seconds: float,
     ) -> ExecRecord:
         """Look at the outputs and write the record.
 
@@ -207,7 +206,7 @@ class RecordStore:
             cause=result.cause,
             host=result.host,
             started_at=result.started_at,
-            seconds=seconds,
+            seconds=result.seconds,
             cpu_seconds=result.cpu_seconds,
             max_rss_bytes=result.max_rss_bytes,
         )

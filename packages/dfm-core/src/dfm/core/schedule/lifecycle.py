@@ -11,7 +11,7 @@ system (`std.FileSet`, `std.SetEnv`) are asked anew in every run, for what they 
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from time import monotonic
 
@@ -68,16 +68,34 @@ class Ended:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Pending:
-    """A node whose body must run."""
+class Call:
+    """What a node's body would be given, all of it known.
+
+    Attributes:
+        inputs: the items it consumes.
+        passed_on: those that go on to whoever needs the node.
+    """
 
     body: Body
     params: Mapping[str, object]
     inputs: Sequence[Item]
     passed_on: Sequence[Item]
     env: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pending:
+    """A node whose body must run, and why."""
+
+    call: Call
     assessment: Assessment[ExecRecord]
     reasons: Sequence[str]
+
+    @property
+    def memento(self) -> object:
+        """What the last finished run left."""
+        record = self.assessment.record
+        return None if record is None else record.memento
 
 
 @dataclass(slots=True)
@@ -150,24 +168,19 @@ class Lifecycle:
             return Ended(Verdict.UP_TO_DATE, [*passed_on, item], is_input_changed)
         if text is None or node.task.script is None:
             return Ended(Verdict.UP_TO_DATE, passed_on, is_input_changed)
-        body = body_of(node.task.script, text)
-        env = dataflow.environment(self.settings.environ, seen)
-        if isinstance(body, BuiltinBody) and body.name in _PROBES:
-            return self._probe(node, body, params, seen, passed_on, env)
-        return self._assess(node, body, params, seen, passed_on, env, is_input_changed=is_input_changed)
+        call = Call(
+            body=body_of(node.task.script, text),
+            params=params,
+            inputs=seen,
+            passed_on=passed_on,
+            env=dataflow.environment(self.settings.environ, seen),
+        )
+        if isinstance(call.body, BuiltinBody) and call.body.name in _PROBES:
+            return self._probe(node, call)
+        return self._assess(node, call, is_input_changed=is_input_changed)
 
-    def _assess(
-        self,
-        node: Node,
-        body: Body,
-        params: Mapping[str, object],
-        seen: Sequence[Item],
-        passed_on: Sequence[Item],
-        env: Mapping[str, str],
-        *,
-        is_input_changed: bool,
-    ) -> Ended | Pending:
-        facts = facts_of(node, body, params, seen, env)
+    def _assess(self, node: Node, call: Call, *, is_input_changed: bool) -> Ended | Pending:
+        facts = facts_of(node, call.body, call.params, call.inputs, call.env)
         assessment = self.store.assess(facts, rundir=self._rundir(node), artefact=node.name)
         reasons = [reason.text for reason in assessment.reasons]
         if self.settings.is_forced:
@@ -178,21 +191,11 @@ class Lifecycle:
             reasons.append("its inputs are made anew; it runs if they come out different")
         if not reasons:
             assert assessment.record is not None
-            return Ended(Verdict.UP_TO_DATE, [*passed_on, *assessment.record.outputs])
+            return Ended(Verdict.UP_TO_DATE, [*call.passed_on, *assessment.record.outputs])
         if self.settings.is_dry:
-            return self._would_run(node, reasons, passed_on, assessment)
-        pending = Pending(
-            body=body,
-            params=params,
-            inputs=seen,
-            passed_on=passed_on,
-            env=env,
-            assessment=assessment,
-            reasons=reasons,
-        )
-        if isinstance(body, BuiltinBody):
-            return self._run_builtin(node, pending)
-        return pending
+            return self._would_run(node, reasons, call.passed_on, assessment)
+        pending = Pending(call=call, assessment=assessment, reasons=reasons)
+        return self._run_builtin(node, pending) if isinstance(call.body, BuiltinBody) else pending
 
     def _would_run(
         self,
@@ -206,152 +209,104 @@ class Lifecycle:
         record = None if assessment is None else assessment.record
         return Ended(Verdict.WOULD_RUN, [*passed_on, *(record.outputs if record else ())], is_changed=True)
 
-    def _probe(
-        self,
-        node: Node,
-        body: BuiltinBody,
-        params: Mapping[str, object],
-        seen: Sequence[Item],
-        passed_on: Sequence[Item],
-        env: Mapping[str, str],
-    ) -> Ended:
-        result = run_builtin(self._request(node, body, params, seen, env, attempt=1))
+    def _probe(self, node: Node, call: Call) -> Ended:
+        result = run_builtin(self._request(node, call, attempt=1))
         if result.outcome is not Outcome.SUCCEEDED:
             return Ended(Verdict.FAILED, cause=result.cause, result=result, is_changed=True)
-        return Ended(Verdict.UP_TO_DATE, [*passed_on, *_signed(node, result.outputs)], result=result)
+        return Ended(Verdict.UP_TO_DATE, [*call.passed_on, *_signed(node, result.outputs)], result=result)
 
     def _run_builtin(self, node: Node, pending: Pending) -> Ended:
-        self._started(node, pending.reasons)
-        rundir = self._made_rundir(node)
-        intent = self.store.begin(
-            pending.assessment,
-            rundir=rundir,
-            artefact=node.name,
-            task=node.name,
-            run_id=self.settings.run_id,
-            attempt=1,
-        )
+        begun = self._begin(node, pending, attempt=1)
         crash_point("task.builtin.begun")
         started = monotonic()
-        result = run_builtin(
-            self._request(
-                node,
-                pending.body,
-                pending.params,
-                pending.inputs,
-                pending.env,
-                attempt=1,
-                memento=_memento(pending),
-            )
-        )
+        result = run_builtin(self._request(node, pending.call, attempt=1, memento=pending.memento))
         crash_point("task.builtin.done")
-        return self._commit(node, pending, intent, result, monotonic() - started, log=None)
+        return self._commit(node, pending, begun, replace(result, seconds=monotonic() - started), log=None)
 
     async def _attempt(self, node: Node, pending: Pending, attempt: int) -> Ended:
-        self._started(node, pending.reasons)
-        rundir = self._made_rundir(node)
-        crash_point("task.rundir.made")
-        intent = self.store.begin(
-            pending.assessment,
-            rundir=rundir,
-            artefact=node.name,
-            task=node.name,
-            run_id=self.settings.run_id,
-            attempt=attempt,
-        )
+        begun = self._begin(node, pending, attempt)
         crash_point("task.begun")
         request = self._request(
             node,
-            pending.body,
-            pending.params,
-            pending.inputs,
-            pending.env,
+            pending.call,
             attempt=attempt,
-            memento=_memento(pending),
+            memento=pending.memento,
             is_changed=bool(pending.assessment.reasons),
         )
         result = await self.runner.run(request)
         crash_point("task.ended")
-        log = os.path.join(rundir, f"{node.name}.log")
-        return self._commit(node, pending, intent, result, result.seconds, log=log)
+        return self._commit(node, pending, begun, result, log=os.path.join(request.rundir, f"{node.name}.log"))
 
-    def _commit(
-        self,
-        node: Node,
-        pending: Pending,
-        intent: Begun,
-        result: TaskResult,
-        seconds: float,
-        log: str | None,
-    ) -> Ended:
-        outputs = _signed(node, result.outputs)
+    def _begin(self, node: Node, pending: Pending, attempt: int) -> Begun:
+        """Tell the start, make the run directory, and write the intent: nothing of the body happens before."""
+        self._started(node, pending.reasons)
+        rundir = self._rundir(node)
+        self.store.make_directory(rundir)
+        crash_point("task.rundir.made")
+        return self.store.begin(
+            pending.assessment,
+            rundir=rundir,
+            artefact=node.name,
+            task=node.name,
+            run_id=self.settings.run_id,
+            attempt=attempt,
+        )
+
+    def _commit(self, node: Node, pending: Pending, begun: Begun, result: TaskResult, log: str | None) -> Ended:
+        """Record how the body ended; only then may others see its outputs."""
         if result.text:
             self.sink.emit(TaskOutputText(task=node.name, text=result.text))
         if result.outcome is Outcome.LOST:
             return Ended(Verdict.LOST, cause=result.cause, result=result, log=log, is_changed=True)
+        outputs = _signed(node, result.outputs)
         try:
-            self.store.commit(
-                intent,
-                params=pending.params,
-                inputs=pending.inputs,
-                outputs=outputs,
-                srcdir=node.task.srcdir,
-                logfile=log,
-                result=result,
-                seconds=seconds,
-            )
+            self._record(node, pending, begun, result, outputs, log)
         except MissingOutputsError as missing:
-            cause = f"{missing.paths[0]} is declared as output and does not exist"
-            result = _failed(result, cause)
-            self.store.commit(
-                intent,
-                params=pending.params,
-                inputs=pending.inputs,
-                outputs=[],
-                srcdir=node.task.srcdir,
-                logfile=log,
-                result=result,
-                seconds=seconds,
-            )
+            result = _failed(result, f"{missing.paths[0]} is declared as output and does not exist")
+            self._record(node, pending, begun, result, [], log)
         crash_point("task.committed")
         if result.outcome is not Outcome.SUCCEEDED:
             return Ended(Verdict.FAILED, cause=result.cause, result=result, log=log, is_changed=True)
-        return Ended(
-            Verdict.SUCCEEDED,
-            [*pending.passed_on, *outputs],
-            is_changed=True,
+        return Ended(Verdict.SUCCEEDED, [*pending.call.passed_on, *outputs], is_changed=True, result=result, log=log)
+
+    def _record(
+        self,
+        node: Node,
+        pending: Pending,
+        begun: Begun,
+        result: TaskResult,
+        outputs: Sequence[Item],
+        log: str | None,
+    ) -> None:
+        self.store.commit(
+            begun,
+            params=pending.call.params,
+            inputs=pending.call.inputs,
+            outputs=outputs,
+            srcdir=node.task.srcdir,
+            logfile=log,
             result=result,
-            log=log,
         )
 
     def _request(
-        self,
-        node: Node,
-        body: Body,
-        params: Mapping[str, object],
-        inputs: Sequence[Item],
-        env: Mapping[str, str],
-        *,
-        attempt: int,
-        memento: object = None,
-        is_changed: bool = True,
+        self, node: Node, call: Call, *, attempt: int, memento: object = None, is_changed: bool = True
     ) -> TaskRequest:
+        script = node.task.script
+        is_standard = isinstance(call.body, BuiltinBody)
         return TaskRequest(
             run_id=self.settings.run_id,
             task=node.name,
             attempt=attempt,
             rundir=self._rundir(node),
-            srcdir=node.task.script.srcdir
-            if node.task.script and isinstance(body, BuiltinBody) is False
-            else node.task.srcdir,
+            srcdir=node.task.srcdir if script is None or is_standard else script.srcdir,
             root_pkgdir=self.settings.root_pkgdir,
             root_rundir=self.settings.root_rundir,
             artefact=node.name,
-            body=body,
-            params=params,
-            inputs=inputs,
+            body=call.body,
+            params=call.params,
+            inputs=call.inputs,
             memento=memento,
-            env=env,
+            env=call.env,
             changed=is_changed,
         )
 
@@ -367,11 +322,6 @@ class Lifecycle:
 
     def _rundir(self, node: Node) -> str:
         return os.path.join(self.settings.root_rundir, node.rundir) if node.rundir else self.settings.root_rundir
-
-    def _made_rundir(self, node: Node) -> str:
-        path = self._rundir(node)
-        self.store.make_directory(path)
-        return path
 
     def _waits_for_inputs(self, node: Node) -> bool:
         return node.condition is not None or any(isinstance(value, Deferred) for value in node.params.values())
@@ -423,26 +373,17 @@ class Lifecycle:
         return None if record is None else record.memento
 
 
-def _memento(pending: Pending) -> object:
-    record = pending.assessment.record
-    return None if record is None else record.memento
-
-
 def _signed(node: Node, outputs: Sequence[Item]) -> list[Item]:
     """Return the node's own items with who made them and their place; a relative base directory is refused earlier."""
     return [{**item, "src": node.name, "seq": index} for index, item in enumerate(outputs)]
 
 
 def _failed(result: TaskResult, cause: str) -> TaskResult:
-    return TaskResult(
+    return replace(
+        result,
         outcome=Outcome.FAILED,
         cause=cause,
         status=result.status or 1,
+        outputs=(),
         markers=[*result.markers, Marker(Severity.ERROR, cause)],
-        commands=result.commands,
-        text=result.text,
-        started_at=result.started_at,
-        seconds=result.seconds,
-        cpu_seconds=result.cpu_seconds,
-        max_rss_bytes=result.max_rss_bytes,
     )
