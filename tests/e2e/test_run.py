@@ -1,5 +1,6 @@
 """`dfm run` as a person meets it: what runs, in which order, what flows, what is told."""
 
+import fcntl
 import json
 import os
 import signal
@@ -395,3 +396,59 @@ def test_validate_tells_every_fault_and_exits_3(dfm: Dfm, flow: Flow) -> None:
     answer = dfm("validate", "--json")
     assert answer.returncode == 3
     assert [error["code"] for error in json.loads(answer.stdout)["errors"]] == ["unknown-key", "unknown-task"]
+
+
+def test_a_flow_without_tasks_has_nothing_to_select(dfm: Dfm, flow: Flow) -> None:
+    flow("package: {name: p}\n")
+    answer = dfm("run")
+    assert (answer.returncode, "has no tasks" in answer.stderr) == (4, True)
+
+
+def test_a_derived_task_is_at_home_where_it_is_declared(dfm: Dfm, flow: Flow, tmp_path: Path) -> None:
+    (tmp_path / "lib").mkdir()
+    (tmp_path / "lib" / "flow.yaml").write_text(
+        "package:\n  name: lib\n  with: {word: {type: str, value: lib-word}}\n  tasks:\n"
+        "  - {export: base, run: 'echo $DFM_SRCDIR ${{ word }} > out'}\n"
+        "  - {export: py, shell: pytask, run: 'code.py::f'}\n",
+        encoding="utf-8",
+    )
+    (tmp_path / "lib" / "code.py").write_text(
+        "def f(ctxt, input):\n    ctxt.create('out', input.srcdir)\n", encoding="utf-8"
+    )
+    flow(
+        "package:\n  name: p\n  imports: [lib]\n  tasks:\n  - {name: a, uses: lib.base}\n  - {name: b, uses: lib.py}\n"
+    )
+    assert dfm("run", "a", "b").returncode == 0
+    assert (tmp_path / "rundir" / "p.a" / "out").read_text(encoding="utf-8") == f"{tmp_path} lib-word\n"
+    assert (tmp_path / "rundir" / "p.b" / "out").read_text(encoding="utf-8") == str(tmp_path)
+
+
+def is_running(pid: int) -> bool:
+    """Whether a process is there and no zombie that waits for this machine's init."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def test_a_killed_run_leaves_no_process_and_no_directory(flow: Flow, tmp_path: Path, environ: dict[str, str]) -> None:
+    flow(HEAD + "  - {name: a, run: 'setsid sleep 1000 & echo $$ > ../up; sleep 1000'}\n")
+    (tmp_path / "rundir").mkdir()
+    (tmp_path / "tmp").mkdir()
+    os.mkfifo(tmp_path / "rundir" / "up")
+    script = Path(sys.executable).parent / "dfm"
+    process = subprocess.Popen(
+        [str(script), "run", "a"], cwd=tmp_path, env=environ | {"TMPDIR": str(tmp_path / "tmp")}, stdout=subprocess.PIPE
+    )
+    body = int((tmp_path / "rundir" / "up").read_text(encoding="utf-8"))
+    assert len(list((tmp_path / "tmp").iterdir())) == 1
+    process.kill()
+    process.communicate(timeout=20)
+    again = subprocess.run(
+        [str(script), "run", "a", "-n"], cwd=tmp_path, env=environ, capture_output=True, check=True, timeout=60
+    )
+    assert b"p.a" in again.stdout
+    with (tmp_path / "rundir" / ".dfm.lock").open("rb") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # the guard holds it until it has cleaned up
+    assert not is_running(body)
+    assert list((tmp_path / "tmp").iterdir()) == []

@@ -220,3 +220,20 @@ def test_a_chain_of_thousands_of_bases_is_resolved(load: Load) -> None:
     tasks = "".join(f"  - {{name: t{n}, uses: t{n + 1}}}\n" for n in range(3000))
     flow = load(f"package:\n  name: p\n  tasks:\n{tasks}  - {{name: t3000, run: 'true'}}\n")
     assert flow.tasks["p.t0"].script is not None
+
+
+def test_an_extension_of_a_configuration_adds_parameters_and_needs(load: Load) -> None:
+    flow = load(
+        "package: {name: p, tasks: [{name: a}, {name: b, with: {x: 1}}], configs: "
+        "[{name: c, extensions: [{task: b, with: {x: 2}, needs: a}]}]}",
+        config="c",
+    )
+    assert needs(flow, "p.b") == ["p.a"]
+    assert [item.name for item in flow.tasks["p.b"].assignments] == ["x", "x"]
+
+
+def test_a_fault_in_a_fragment_has_the_place_in_the_fragment(faults: Faults) -> None:
+    found = faults(
+        "package: {name: p, fragments: [sub/x.yaml]}", sub__x_yaml="fragment:\n  tasks:\n  - name: a\n    need: b\n"
+    )
+    assert [(item.code, str(item.location).endswith("sub/x.yaml:4:5")) for item in found] == [("unknown-key", True)]

@@ -407,7 +407,7 @@ def _make_root_rundir(directory: str) -> None:
             raise InfrastructureError(f"{directory} exists and is not a directory") from None
     except OSError as error:
         raise InfrastructureError(
-            f"cannot make the run directory {directory}: {error.strerror}",
+            f"cannot write in the run directory {directory}: {error.strerror}",
             hint="--rundir names another one",
         ) from error
 

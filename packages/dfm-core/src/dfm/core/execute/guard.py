@@ -1,13 +1,14 @@
 """The guard: a small process that outlives a `dfm run` killed by SIGKILL, and kills what that run left.
 
 It is forked before the first task, sits in a session of its own, holds the run's lock, and sleeps on a pipe. A run that
-ends well dismisses it. If the pipe closes without that word, every process that carries the run's token is killed; only
-then does the lock go.
+ends well dismisses it. If the pipe closes without that word, every process that carries the run's token is killed and
+the jobserver's directory removed; only then does the lock go.
 """
 
 import contextlib
 import gc
 import os
+import shutil
 import signal
 import time
 from collections.abc import Sequence
@@ -15,6 +16,7 @@ from dataclasses import dataclass
 
 from dfm.api.errors import InfrastructureError
 from dfm.core.execute.process import RUN_TOKEN, close_all_but, token_holders
+from dfm.core.jobserver.owner import left_directories
 
 GIVE_UP_SECONDS = 10.0
 _DISMISSED = b"\n"
@@ -79,6 +81,8 @@ def _be_guard(run_token: str, reading: int, keep_fds: Sequence[int]) -> None:
         os.chdir("/")
         if os.read(reading, 1) != _DISMISSED:
             _kill_all(run_token)
+            for directory in left_directories(run_token):
+                shutil.rmtree(directory, ignore_errors=True)
     finally:
         os._exit(0)
 

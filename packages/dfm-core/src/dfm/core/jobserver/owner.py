@@ -7,6 +7,7 @@ for a token has no time-out and does not poll. What a killed client held is reco
 import asyncio
 import contextlib
 import fcntl
+import glob
 import os
 import shutil
 import tempfile
@@ -22,6 +23,12 @@ from dfm.core.jobserver.tokens import Lease, TokenSource
 
 TOKEN = b"+"
 _READ_AT_ONCE = 4096
+_PREFIX = "dfm-jobs-"
+
+
+def left_directories(name: str) -> list[str]:
+    """Return the directories that the server of a run could not remove, because the run was killed."""
+    return glob.glob(os.path.join(glob.escape(tempfile.gettempdir()), f"{_PREFIX}{name}-*"))
 
 
 @dataclass(slots=True, eq=False)
@@ -69,11 +76,13 @@ class TokenServer(TokenSource):
 
     Args:
         jobs: how many things may run at once, at least 1.
-        directory: where to make the private directory of the FIFO; None for the system's temporary directory.
+        name: of the run, for the private directory of the FIFO; see `left_directories`.
+        directory: where to make that; None for the system's temporary directory.
     """
 
-    def __init__(self, jobs: int, directory: str | None = None) -> None:
+    def __init__(self, jobs: int, name: str = "", directory: str | None = None) -> None:
         self._jobs = jobs
+        self._name = name
         self._parent = directory
         self._directory: str | None = None
         self._book = Book(jobs)
@@ -87,7 +96,7 @@ class TokenServer(TokenSource):
         return self._jobs
 
     async def __aenter__(self) -> Self:
-        self._directory = tempfile.mkdtemp(prefix="dfm-jobs-", dir=self._parent)
+        self._directory = tempfile.mkdtemp(prefix=f"{_PREFIX}{self._name}-", dir=self._parent)
         self._pipes[0] = _Pipe.make(os.path.join(self._directory, "0"))
         self._pipes[0].put(self._jobs)
         return self

@@ -25,7 +25,7 @@ class LocalRunner(Runner):
     def __init__(self, context: RunnerContext, *, kill_grace: float) -> None:
         self._context = context
         self._trees = ProcessTrees(run_token=context.run_id, grace=kill_grace)
-        self._tokens, notice = token_source(context.jobs, os.environ, default_jobs=_usable_cpus())
+        self._tokens, notice = token_source(context.jobs, os.environ, default_jobs=_usable_cpus(), name=context.run_id)
         self._body: BodyRunner | None = None
         self._stack = AsyncExitStack()
         if notice is not None:

@@ -291,14 +291,12 @@ class Lifecycle:
     def _request(
         self, node: Node, call: Call, *, attempt: int, memento: object = None, is_changed: bool = True
     ) -> TaskRequest:
-        script = node.task.script
-        is_standard = isinstance(call.body, BuiltinBody)
         return TaskRequest(
             run_id=self.settings.run_id,
             task=node.name,
             attempt=attempt,
             rundir=self._rundir(node),
-            srcdir=node.task.srcdir if script is None or is_standard else script.srcdir,
+            srcdir=node.task.srcdir,
             root_pkgdir=self.settings.root_pkgdir,
             root_rundir=self.settings.root_rundir,
             artefact=node.name,
