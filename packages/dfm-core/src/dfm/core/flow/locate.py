@@ -5,6 +5,7 @@ taking a parent's flow instead would run something else than was meant.
 """
 
 import os
+import re
 from pathlib import Path
 
 from dfm.core.flow.diagnostics import Diagnostics
@@ -14,6 +15,7 @@ from dfm.core.flow.yaml_reader import read_yaml
 
 FLOW_NAMES = ("flow.dv", "flow.yaml", "flow.yml", "flow.toml")
 """Names looked for in a directory, in this order; a file may have any name where it is named itself."""
+_SAYS_FRAGMENT = re.compile(r"\bfragment[\"']?\s*[:\]]")
 MAX_BYTES = 64 * 1024 * 1024
 _CONTROL = frozenset(chr(n) for n in range(32)) - frozenset("\t\n\r\f") | {"\x7f"}
 
@@ -94,7 +96,10 @@ def _decoded(path: str, content: bytes, diagnostics: Diagnostics) -> SourceFile 
 
 
 def _is_fragment(path: str) -> bool:
-    """Whether the file parses and says that it is a fragment."""
+    """Whether the file parses and says that it is a fragment; it is parsed only where it could say so."""
     quiet = Diagnostics()
+    file = read_file(path, quiet)
+    if file is None or not _SAYS_FRAGMENT.search(file.text):
+        return False
     node = read_flow_file(path, quiet)
     return isinstance(node, Mapping) and "fragment" in node.entries and "package" not in node.entries
