@@ -111,7 +111,10 @@ def test_there_are_at_least_twenty_places() -> None:
     assert len(POINTS) >= 20
 
 
-@pytest.mark.parametrize("point", POINTS)
+REPEATED = [f"{name}:2" for name in POINTS if name.startswith(("task.committed", "execute.", "record."))]
+
+
+@pytest.mark.parametrize("point", [*POINTS, *REPEATED])
 def test_the_run_after_a_killed_one_ends_with_correct_outputs(project: Project, point: str) -> None:
     project.write("first\n")
     killed = project.run("one", point)

@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from types import TracebackType
 from typing import Self
 
-from dfm.api.errors import ExitCode, InfrastructureError, UsageError
+from dfm.api.errors import DfmError, ExitCode, InfrastructureError, UsageError
 from dfm.api.events import EventSink, RunFinished, RunnerNotice, RunStarted, Verdict
 from dfm.api.runner import Runner, RunnerContext, RunnerPlugin, TaskRequest, TaskResult
 from dfm.core.config.runner import choose_runner
@@ -235,16 +235,22 @@ def _run_graph(
     started = time.monotonic()
     runner = _NoRunner() if options.is_dry else plugin.open(context, runner_options)
     session = _Session(graph, settings, runner, sink, FailurePolicy(options.max_failures))
-    exit_code = asyncio.run(session.run())
-    sink.emit(
-        RunFinished(
-            run_id=run_id,
-            exit_code=exit_code,
-            seconds=time.monotonic() - started,
-            counts=session.counts(),
-            at=datetime.now(UTC),
+    exit_code: int = ExitCode.INTERNAL
+    try:
+        exit_code = asyncio.run(session.run())
+    except DfmError as error:
+        exit_code = error.exit_code
+        raise
+    finally:
+        sink.emit(
+            RunFinished(
+                run_id=run_id,
+                exit_code=exit_code,
+                seconds=time.monotonic() - started,
+                counts=session.counts(),
+                at=datetime.now(UTC),
+            )
         )
-    )
     return exit_code
 
 

@@ -51,9 +51,12 @@ def _run(words: list[str]) -> int:
 
 
 def _print_error(error: Exception) -> None:
+    import contextlib
+
     from dfm.core.cli.errors import shown
 
-    print(shown(error), file=sys.stderr)
+    with contextlib.suppress(OSError):  # a full disk takes no message either; the status still tells
+        print(shown(error), file=sys.stderr)
 
 
 def _print_bug() -> int:

@@ -81,6 +81,10 @@ class RunLock:
                 time.sleep(_POLL_SECONDS)
             else:
                 break
+        self._sign()
+
+    def _sign(self) -> None:
+        """Write down whose lock it is, for the message to the next who wants it."""
         mine = {
             "pid": os.getpid(),
             "start": _start_time(os.getpid()),
@@ -88,8 +92,11 @@ class RunLock:
             "host": os.uname().nodename,
             "since": datetime.now(UTC).isoformat(timespec="seconds"),
         }
-        os.ftruncate(self.fd, 0)
-        os.pwrite(self.fd, json.dumps(mine).encode(), 0)
+        try:
+            os.ftruncate(self.fd, 0)
+            os.pwrite(self.fd, json.dumps(mine).encode(), 0)
+        except OSError as error:
+            raise InfrastructureError(f"cannot write {self._path}: {error.strerror}") from error
 
     def _owner(self) -> dict[str, object]:
         try:
