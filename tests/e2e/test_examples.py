@@ -76,6 +76,8 @@ def test_one_failing_seed_of_the_rtl_example_leaves_the_others_alone(dfm: Dfm, e
 
 
 def test_two_makes_inside_share_the_jobs_of_the_run(dfm: Dfm, example: Callable[[str], Path]) -> None:
+    if shutil.which("make") is None:
+        pytest.skip("make is not installed")
     here = example("make-inside")
     answer = dfm("run", "-j", "3", "check", cwd=here)
     assert answer.returncode == 0, answer.stdout

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -26,6 +27,9 @@ rmdir "$me"
 MAKEFILE = "all: $(addprefix t,1 2 3 4 5 6 7 8)\nt%:\n\t@sh recipe.sh $(CURDIR)/counter $@\n"
 SUB_MAKEFILE = "all:\n\t@$(MAKE) -f Makefile all\n"
 NINJA = "rule r\n  command = sh recipe.sh $$PWD/counter $out\n" + "".join(f"build n{n}: r\n" for n in range(8))
+
+
+needs_make = pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")
 
 
 @pytest.fixture
@@ -72,6 +76,7 @@ async def run_all(
     return list(await asyncio.gather(*(one(argv) for argv in commands)))
 
 
+@needs_make
 @pytest.mark.parametrize("jobs", [1, 2, 3])
 @pytest.mark.parametrize(
     "commands",
@@ -108,6 +113,7 @@ async def lines_of(fd: int, count: int) -> None:
         loop.remove_reader(fd)
 
 
+@needs_make
 @pytest.mark.parametrize("recipes", [1, 2, 3])
 async def test_tokens_of_a_killed_make_come_back(yard: Path, tools: dict[str, str], recipes: int) -> None:
     (yard / "kill.mk").write_text("all: a b c\na b c:\n\t@echo $@ > go; sleep 1000\n", encoding="utf-8")
@@ -187,6 +193,7 @@ print(type(source).__name__, notice)
 """
 
 
+@needs_make
 def test_we_are_a_client_of_the_make_that_started_us(yard: Path, tools: dict[str, str]) -> None:
     (yard / "client.py").write_text(CLIENT, encoding="utf-8")
     (yard / "outer.mk").write_text(f"all: a b\na b:\n\t+@{sys.executable} client.py\n", encoding="utf-8")

@@ -89,7 +89,7 @@ async def test_a_working_directory_that_is_gone_is_named(trees: Trees, tmp_path:
 async def test_stdin_is_empty_and_the_body_leads_its_own_session(
     trees: Trees, sh: Callable[[str], Launch], tmp_path: Path
 ) -> None:
-    await trees.run(sh("cat; ps -o sid= -p $$ > sid; echo $$ > pid"))
+    await trees.run(sh("cat; read pid comm state ppid pgrp sid rest < /proc/$$/stat; echo $sid > sid; echo $$ > pid"))
     assert (tmp_path / "sid").read_text(encoding="utf-8").split() == (tmp_path / "pid").read_text(
         encoding="utf-8"
     ).split()

@@ -95,7 +95,8 @@ class LogSink:
                 self._line(line)
             return
         is_routine = event.verdict not in (Verdict.SUCCEEDED, Verdict.CANCELLED)
-        if not event.is_visible or self._verbosity < (_VERBOSE if is_routine else _NORMAL):
+        is_told = self._is_explaining or self._verbosity >= (_VERBOSE if is_routine else _NORMAL)
+        if not event.is_visible or not is_told:
             return
         took = f"  {format_seconds(event.seconds)}" if event.seconds else ""
         cause = f"  ({plain(event.cause)})" if event.cause else ""

@@ -54,9 +54,9 @@ def make_sinks(
         return LogSink(target, verbosity=verbosity, paint=paint, base=base, is_explaining=is_explaining)
 
     if is_dry:
-        sinks.append(DrySink(writer, paint=paint, base=base, is_verbose=verbosity > 0))
+        sinks.append(DrySink(writer, paint=paint, base=base, is_verbose=verbosity > 0 or is_explaining))
     elif _wants_progress(ui, writer, environ):
-        sinks.append(ProgressSink(writer, log=log, is_verbose=verbosity > 0))
+        sinks.append(ProgressSink(writer, log=log, is_verbose=verbosity > 0 or is_explaining))
     else:
         if ui == "progress":
             writer.line("dfm: this is no terminal, so there is no status line")

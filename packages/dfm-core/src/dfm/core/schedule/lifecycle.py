@@ -191,7 +191,9 @@ class Lifecycle:
             reasons.append("its inputs are made anew; it runs if they come out different")
         if not reasons:
             assert assessment.record is not None
-            return Ended(Verdict.UP_TO_DATE, [*call.passed_on, *assessment.record.outputs])
+            since = assessment.record.started_at or "its last run"
+            cause = f"nothing that it depends on changed since {since}"
+            return Ended(Verdict.UP_TO_DATE, [*call.passed_on, *assessment.record.outputs], cause=cause)
         if self.settings.is_dry:
             return self._would_run(node, reasons, call.passed_on, assessment)
         pending = Pending(call=call, assessment=assessment, reasons=reasons)
