@@ -207,3 +207,25 @@ def test_toml_works_as_yaml_does(dfm: Dfm, tmp_path: Path) -> None:
     answer = dfm("run", "a")
     assert answer.returncode == 3
     assert "flow.toml:6:1: error: unknown key 'ned'" in answer.stderr
+
+
+def test_a_second_interrupt_kills_what_ignores_the_first(flow: Flow, tmp_path: Path, environ: dict[str, str]) -> None:
+    flow(HEAD + "  - {name: a, run: \"trap '' TERM INT; echo up > ../up; while :; do sleep 1000; done\"}\n")
+    (tmp_path / "rundir").mkdir()
+    os.mkfifo(tmp_path / "rundir" / "up")
+    script = Path(sys.executable).parent / "dfm"
+    process = subprocess.Popen(
+        [str(script), "run", "a", "--runner-opt", "kill_grace=1000"],
+        cwd=tmp_path,
+        env=environ,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    assert (tmp_path / "rundir" / "up").read_text(encoding="utf-8") == "up\n"
+    process.send_signal(signal.SIGINT)
+    assert process.stdout.readline() == "dfm: stopping; once more kills what still runs\n"
+    process.send_signal(signal.SIGINT)
+    output, _ = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert "1 cancelled" in output

@@ -28,7 +28,13 @@ _PREFIX = "dfm-jobs-"
 
 def left_directories(name: str) -> list[str]:
     """Return the directories that the server of a run could not remove, because the run was killed."""
-    return glob.glob(os.path.join(glob.escape(tempfile.gettempdir()), f"{_PREFIX}{name}-*"))
+    return glob.glob(os.path.join(glob.escape(_home()), f"{_PREFIX}{name}-*"))
+
+
+def _home() -> str:
+    """Return the temporary directory, or one without blanks: MAKEFLAGS has no way to quote them."""
+    usual = tempfile.gettempdir()
+    return "/tmp" if any(character.isspace() for character in usual) else usual  # noqa: S108  (mkdtemp makes it private)
 
 
 @dataclass(slots=True, eq=False)
@@ -96,7 +102,7 @@ class TokenServer(TokenSource):
         return self._jobs
 
     async def __aenter__(self) -> Self:
-        self._directory = tempfile.mkdtemp(prefix=f"{_PREFIX}{self._name}-", dir=self._parent)
+        self._directory = tempfile.mkdtemp(prefix=f"{_PREFIX}{self._name}-", dir=self._parent or _home())
         self._pipes[0] = _Pipe.make(os.path.join(self._directory, "0"))
         self._pipes[0].put(self._jobs)
         return self
