@@ -133,3 +133,18 @@ def test_no_text_raises_anything_but_an_expression_error(text: str) -> None:
 def test_a_value_comes_out_as_it_went_in(value: object) -> None:
     literal = f"'{value}'" if isinstance(value, str) else to_text(value)
     assert parse_template("${{ " + literal + " }}").evaluate(SCOPE) == value
+
+
+@pytest.mark.parametrize("text", ["1" + " + 1" * 5000, "a" + ".b" * 5000, "a" + " | str" * 5000, "a" + "[0]" * 5000])
+def test_a_long_row_of_steps_is_refused(text: str) -> None:
+    with pytest.raises(ExpressionError, match="more than 200 steps in a row"):
+        parse_template("${{ " + text + " }}")
+
+
+def test_an_expression_of_ordinary_length_is_not_too_long() -> None:
+    assert parse_template("${{ " + " + ".join(["1"] * 100) + " }}").evaluate(SCOPE) == 100
+
+
+def test_loops_inside_loops_are_bounded() -> None:
+    with pytest.raises(ExpressionError, match="more than 3,000,000 items"):
+        parse_template("${{ range(1000000) | map(range(1000000)) }}").evaluate(SCOPE)

@@ -27,6 +27,8 @@ from dfm.core.expr.nodes import (
 from dfm.core.suggest import did_you_mean
 
 MAX_EXPONENT = 1_000
+MAX_LOOPS = 3_000_000
+"""Items that map, select and group_by of one expression may handle together."""
 MAX_BITS = 4_096
 """Size of the numbers an expression may make."""
 
@@ -56,12 +58,26 @@ class MappingScope:
         raise UnknownNameError(name, [key for layer in self._layers for key in layer])
 
 
+@dataclass(slots=True)
+class _Budget:
+    """What the loops of one expression may still do, those inside each other included."""
+
+    left: int = MAX_LOOPS
+
+    def spend(self, result: object, at: At) -> None:
+        """Pay for one element and for the items of its result."""
+        self.left -= 1 + (len(result) if isinstance(result, list) else 0)
+        if self.left < 0:
+            raise ExpressionError(f"the expression handles more than {MAX_LOOPS:,} items", *at)
+
+
 @dataclass(frozen=True, slots=True)
 class _ElementScope:
     """A scope inside map, select and group_by: `item`, `input` and the leading dot are the element at hand."""
 
     outer: Scope
     element: object
+    budget: "_Budget"
 
     def lookup(self, name: str) -> object:
         return self.element if name in ("item", "input") else self.outer.lookup(name)
@@ -203,7 +219,12 @@ def _lazy_call(call: Call, scope: Scope) -> object:
         items = items_of(evaluate(parts[0], scope), call.function)
     except TypeError as error:
         raise ExpressionError(str(error), *call.at) from None
-    results = [evaluate(parts[1], _ElementScope(scope, item)) for item in items]
+    budget = scope.budget if isinstance(scope, _ElementScope) else _Budget()
+    results = []
+    for item in items:
+        result = evaluate(parts[1], _ElementScope(scope, item, budget))
+        budget.spend(result, call.at)
+        results.append(result)
     match call.function:
         case "map":
             return results

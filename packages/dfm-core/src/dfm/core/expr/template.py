@@ -27,6 +27,8 @@ from dfm.core.expr.nodes import (
 from dfm.core.expr.parser import parse
 
 OPENING = "${{"
+MAX_HEIGHT = 200
+"""Steps of an expression that follow from each other; each costs a few Python frames."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,13 +92,25 @@ def parse_template(text: str) -> Template:
         if literal:
             parts.append(literal)
         literal = ""
-        parts.append(parse(tokens))
+        expression = parse(tokens)
+        _refuse_height(expression)
+        parts.append(expression)
         position = end
     literal += text[position:]
     if literal or not parts:
         parts.append(literal)
     paths = frozenset(path for part in parts if not isinstance(part, str) for path in _paths(part, frozenset()))
     return Template(text, tuple(parts), frozenset(path.partition(".")[0] for path in paths), paths)
+
+
+def _refuse_height(expression: Expression) -> None:
+    """Refuse what would be evaluated too deep: `1 + 1 + 1 ...` nests to the left without a bracket."""
+    level: list[Expression] = [expression]
+    for _ in range(MAX_HEIGHT):
+        level = [child for node in level for child in _children(node)]
+        if not level:
+            return
+    raise ExpressionError(f"the expression has more than {MAX_HEIGHT} steps in a row", *level[0].at)
 
 
 def _detached(value: object) -> object:
