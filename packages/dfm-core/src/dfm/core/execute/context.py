@@ -116,7 +116,7 @@ class ChildContext:
         if isinstance(cmd, str):
             raise TypeError("cmd is a list of words, such as ['make', '-j']; shlex.split makes one of a string")
         words = [os.fspath(word) for word in cmd]
-        output = open(os.path.join(self.rundir, logfile), "wb") if logfile is not None else None  # noqa: SIM115
+        output = open(os.path.join(self.rundir, logfile), "wb") if logfile is not None else None  # noqa: SIM115  (closed below)
         try:
             return subprocess.Popen(
                 words,

@@ -17,6 +17,7 @@ import errno
 import gc
 import logging
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -303,7 +304,7 @@ def _be_child(call: ForkedCall, tokens: Mapping[str, str]) -> None:
         close_all_but((0, 1, 2, *call.pass_fds))
         for fd in call.pass_fds:
             os.set_inheritable(fd, True)  # noqa: FBT003  (the standard library's signature)
-        sys.stdin = open(0, encoding="utf-8", closefd=False)  # noqa: SIM115
+        sys.stdin = open(0, encoding="utf-8", closefd=False)  # noqa: SIM115  (it is the stdin of this process to its end)
         sys.stdout = _text_stream(1)
         sys.stderr = _text_stream(2)
         os.chdir(call.cwd)
@@ -342,8 +343,6 @@ def _set(future: "asyncio.Future[None]") -> None:
 
 def _wait_dead(pidfd: int, seconds: float) -> bool:
     """Wait, not long, until the process is a zombie."""
-    import select  # noqa: PLC0415
-
     poll = select.poll()
     poll.register(pidfd, select.POLLIN)
     return bool(poll.poll(seconds * 1000))

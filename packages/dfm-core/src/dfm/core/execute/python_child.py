@@ -182,7 +182,7 @@ def _failure(context: ChildContext, cause: str, location: MarkerLocation | None)
 def _exit(context: ChildContext, stop: SystemExit) -> dict[str, Any]:
     status = stop.code if isinstance(stop.code, int) else 0 if stop.code is None else 1
     if isinstance(stop.code, str):
-        print(stop.code, file=sys.stderr)  # noqa: T201
+        print(stop.code, file=sys.stderr)  # noqa: T201  (the task's log)
     return _mapping(context, status, None if status == 0 else f"exit status {status}", markers=context.markers)
 
 
@@ -199,7 +199,7 @@ def _raised(context: ChildContext, error: BaseException) -> dict[str, Any]:
         *traceback.format_list(kept),
         *traceback.format_exception_only(error),
     ]
-    print("".join(lines), end="", file=sys.stderr)  # noqa: T201
+    print("".join(lines), end="", file=sys.stderr)  # noqa: T201  (the task's log)
     location = MarkerLocation(kept[-1].filename, kept[-1].lineno or 0) if kept else None
     text = str(error).partition("\n")[0]
     return _failure(context, f"{type(error).__name__}: {text}" if text else type(error).__name__, location)

@@ -7,12 +7,15 @@ files are refused in the time it takes to read them.
 
 import re
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, TypeAlias
 
 import yaml
 
 from dfm.core.flow.diagnostics import Diagnostics
 from dfm.core.flow.source import Entry, KeyMark, Mapping, Node, Place, Scalar, Sequence, SourceFile
+
+Untyped: TypeAlias = Any
+"""PyYAML's events and marks have no types."""
 
 MAX_DEPTH = 64
 """Nesting of lists and mappings; the deepest flow a person wrote so far has 14."""
@@ -78,7 +81,7 @@ class _Builder:
         self._expanded = 0
         self._documents = 0
 
-    def take(self, event: Any) -> bool:  # noqa: ANN401  (PyYAML's events have no types)
+    def take(self, event: Untyped) -> bool:
         """Take in one event; return whether to go on."""
         match event:
             case yaml.ScalarEvent():
@@ -98,7 +101,7 @@ class _Builder:
             case _:
                 return True
 
-    def _scalar(self, event: Any) -> bool:  # noqa: ANN401
+    def _scalar(self, event: Untyped) -> bool:
         mark = event.start_mark
         style = event.style or ""
         style = "" if style == "plain" else style
@@ -106,7 +109,7 @@ class _Builder:
         node = Scalar(self.file, mark.line + 1, mark.column + 1, value, event.value, style)
         return self._add(node, 1, event.anchor)
 
-    def _meaning(self, event: Any, style: str) -> bool | int | float | str | None:  # noqa: ANN401
+    def _meaning(self, event: Untyped, style: str) -> bool | int | float | str | None:
         text: str = event.value
         if event.tag is None or event.tag == "!":
             return text if style or event.tag == "!" else resolve_plain(text)
@@ -136,7 +139,7 @@ class _Builder:
         )
         return text
 
-    def _open(self, event: Any) -> bool:  # noqa: ANN401
+    def _open(self, event: Untyped) -> bool:
         mark = event.start_mark
         if len(self._stack) >= MAX_DEPTH:
             self._fault("too-deep", _TOO_DEEP, mark)
@@ -161,7 +164,7 @@ class _Builder:
         self._sizes[id(node)] = opened.size
         return self._add(node, opened.size, None)
 
-    def _alias(self, event: Any) -> bool:  # noqa: ANN401
+    def _alias(self, event: Untyped) -> bool:
         node = self._anchors.get(event.anchor)
         if node is None:
             self._fault("yaml-syntax", f"there is no anchor {event.anchor!r}", event.start_mark)
@@ -180,7 +183,7 @@ class _Builder:
             return False
         return self._add(node, size, None, event.start_mark)
 
-    def _add(self, node: Node, size: int, anchor: str | None, mark: Any = None) -> bool:  # noqa: ANN401
+    def _add(self, node: Node, size: int, anchor: str | None, mark: Untyped = None) -> bool:
         self._nodes += 1
         if anchor is not None:
             self._anchors[anchor] = node
@@ -198,7 +201,7 @@ class _Builder:
                 self._entry(top, node)
         return True
 
-    def _key(self, top: "_Open", node: Node, mark: Any) -> bool:  # noqa: ANN401
+    def _key(self, top: "_Open", node: Node, mark: Untyped) -> bool:
         if not isinstance(node, Scalar):
             self._fault_at(
                 "yaml-syntax",
@@ -242,7 +245,7 @@ class _Builder:
             for name, entry in item.entries.items():
                 node.entries.setdefault(name, entry)
 
-    def _fault(self, code: str, message: str, mark: Any) -> None:  # noqa: ANN401
+    def _fault(self, code: str, message: str, mark: Untyped) -> None:
         self._fault_at(code, message, Place(self.file, mark.line + 1, mark.column + 1))
 
     def _fault_at(self, code: str, message: str, place: Place) -> None:
