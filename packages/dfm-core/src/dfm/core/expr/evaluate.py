@@ -3,10 +3,23 @@
 import operator
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from dfm.core.expr.errors import ExpressionError, UnknownNameError
-from dfm.core.expr.functions import FUNCTIONS, LAZY, items_of, kind_of, to_json, to_text
+from dfm.core.expr.functions import (
+    ELEMENT_NAMES,
+    FUNCTIONS,
+    LAZY,
+    MAX_BITS,
+    are_equal,
+    checked,
+    is_in,
+    is_true,
+    items_of,
+    kind_of,
+    to_json,
+    to_text,
+)
 from dfm.core.expr.nodes import (
     At,
     Attribute,
@@ -26,11 +39,14 @@ from dfm.core.expr.nodes import (
 )
 from dfm.core.suggest import did_you_mean
 
+Made = TypeVar("Made")
+
 MAX_EXPONENT = 1_000
-MAX_LOOPS = 3_000_000
-"""Items that map, select and group_by of one expression may handle together."""
-MAX_BITS = 4_096
-"""Size of the numbers an expression may make."""
+MAX_WORK = 1_000_000
+"""What one expression may do before it is taken for a mistake, about a second: a step for each part evaluated, for 2
+items or 16 characters that an operator or function reads, and for 8 items or 16 characters that it makes."""
+_MAX_NESTING = 200
+"""Depth of a value that an expression makes: within what json and comparisons can follow."""
 
 
 class Scope(Protocol):
@@ -58,88 +74,239 @@ class MappingScope:
         raise UnknownNameError(name, [key for layer in self._layers for key in layer])
 
 
-@dataclass(slots=True)
-class _Budget:
-    """What the loops of one expression may still do, those inside each other included."""
-
-    left: int = MAX_LOOPS
-
-    def spend(self, result: object, at: At) -> None:
-        """Pay for one element and for the items of its result."""
-        self.left -= 1 + (len(result) if isinstance(result, list) else 0)
-        if self.left < 0:
-            raise ExpressionError(f"the expression handles more than {MAX_LOOPS:,} items", *at)
-
-
 @dataclass(frozen=True, slots=True)
 class _ElementScope:
     """A scope inside map, select and group_by: `item`, `input` and the leading dot are the element at hand."""
 
     outer: Scope
     element: object
-    budget: "_Budget"
 
     def lookup(self, name: str) -> object:
-        return self.element if name in ("item", "input") else self.outer.lookup(name)
-
-
-_ORDERED: Mapping[str, Callable[[Any, Any], object]] = {
-    "<": operator.lt,
-    "<=": operator.le,
-    ">": operator.gt,
-    ">=": operator.ge,
-}
-_ARITHMETIC: Mapping[str, Callable[[object, object], object]] = {
-    "-": operator.sub,
-    "*": operator.mul,
-    "/": operator.truediv,
-    "//": operator.floordiv,
-    "%": operator.mod,
-}
+        return self.element if name in ELEMENT_NAMES else self.outer.lookup(name)
 
 
 def evaluate(expression: Expression, scope: Scope) -> object:
     """Return the value of an expression.
 
     Raises:
-        ExpressionError: a name is unknown, or values do not fit together.
+        ExpressionError: a name is unknown, values do not fit together, or it would take too long.
     """
-    match expression:
-        case Literal(value):
-            return value
-        case Name(name, at):
-            return _name(name, at, scope)
-        case Attribute(value, name, at):
-            return _attribute(evaluate(value, scope), name, at)
-        case Index(value, index, at):
-            return _index(evaluate(value, scope), evaluate(index, scope), at)
-        case Slice(value, start, stop, at):
-            return _slice(evaluate(value, scope), _optional(start, scope), _optional(stop, scope), at)
-        case ListLiteral(items):
-            return [evaluate(item, scope) for item in items]
-        case MapLiteral(entries):
-            return {to_text(evaluate(key, scope)): evaluate(value, scope) for key, value in entries}
-        case Call():
-            return _call(expression, scope)
-        case Unary(sign, operand, at):
-            return _unary(sign, evaluate(operand, scope), at)
-        case Binary():
-            return _binary(expression, scope)
-        case Condition(test, then, otherwise):
-            return evaluate(then if _truth(evaluate(test, scope)) else otherwise, scope)
-        case Default(value, text):
-            return _or_default(value, text, scope)
-        case Element(at):
-            return _name("item", at, scope)
+    return _Evaluation().value(expression, scope)
 
 
-def _name(name: str, at: At, scope: Scope) -> object:
+class _Evaluation:
+    """One evaluation of one expression, which counts its work.
+
+    Values from the scope are taken as they are. Each value that is made is weighed as if written out, shared parts as
+    often as they occur, so that no chain of filters can double a value without end.
+    """
+
+    __slots__ = ("_left",)
+
+    def __init__(self) -> None:
+        self._left = MAX_WORK
+
+    def value(self, node: Expression, scope: Scope) -> object:
+        self._left -= 1
+        if self._left < 0:
+            raise _too_much(node.at)
+        match node:
+            case Name(name, at):
+                return _look_up(name, at, scope)
+            case Attribute(inner, name, at):
+                return _attribute(self.value(inner, scope), name, at)
+            case Literal(literal):
+                return literal
+            case Binary():
+                return self._binary(node, scope)
+            case Call():
+                return self._lazy(node, scope) if node.function in LAZY else self._call(node, scope)
+            case Condition(test, then, otherwise):
+                return self.value(then if is_true(self.value(test, scope)) else otherwise, scope)
+            case Default(inner, text):
+                found = self._present(inner, scope)
+                return text if found is None or found == "" else found
+            case Element(at):
+                return _element(scope, at)
+            case Index(inner, index):
+                return _index(self.value(inner, scope), self.value(index, scope), index.at)
+            case Slice():
+                return self._slice(node, scope)
+            case ListLiteral():
+                return self._list(node, scope)
+            case MapLiteral():
+                return self._map(node, scope)
+            case Unary(sign, operand, at):
+                return _unary(sign, self.value(operand, scope), at)
+
+    def _binary(self, node: Binary, scope: Scope) -> object:
+        left = self.value(node.left, scope)
+        if node.operator in ("or", "and"):
+            return left if is_true(left) == (node.operator == "or") else self.value(node.right, scope)
+        right = self.value(node.right, scope)
+        self._charge(left)
+        self._charge(right)
+        result = _combine(node.operator, left, right, node.at)
+        return self._weighed(result, node.at) if isinstance(result, str | list) else result
+
+    def _call(self, call: Call, scope: Scope) -> object:
+        function = FUNCTIONS.get(call.function)
+        if function is None:
+            raise _no_function(call)
+        arguments = []
+        for part in _parts(call):
+            argument = self.value(part, scope)
+            self._charge(argument)
+            arguments.append(argument)
+        try:
+            result = function(*arguments)
+        except (ValueError, TypeError, OverflowError) as error:
+            message = str(error)
+            if "positional argument" in message:
+                message = f"{call.function} does not take {len(arguments)} arguments"
+            raise ExpressionError(message, *call.at) from None
+        return self._weighed(result, call.at) if isinstance(result, str | list | dict) else result
+
+    def _lazy(self, call: Call, scope: Scope) -> object:
+        parts = _parts(call)
+        if len(parts) != 2:
+            second = "what stands in for it" if call.function == "default" else "an expression"
+            raise ExpressionError(f"{call.function} takes a value and {second}", *call.at)
+        if call.function == "default":
+            found = self._present(parts[0], scope)
+            return self.value(parts[1], scope) if found is None or found == "" else found
+        return self._for_each(call, self._items(call, parts[0], scope), parts[1], scope)
+
+    def _for_each(self, call: Call, items: list[object], body: Expression, scope: Scope) -> object:
+        results: list[object] = []
+        for item in items:
+            results.append(_plain(self.value(body, _ElementScope(scope, item))))  # noqa: PERF401  (as in _list)
+        self._weighed(results, call.at)
+        match call.function:
+            case "map":
+                return results
+            case "select":
+                return [item for item, is_wanted in zip(items, results, strict=True) if is_true(is_wanted)]
+            case _:
+                return _grouped(items, results)
+
+    def _items(self, call: Call, node: Expression, scope: Scope) -> list[object]:
+        value = self.value(node, scope)
+        try:
+            return items_of(value, call.function)
+        except TypeError as error:
+            raise ExpressionError(str(error), *call.at) from None
+
+    def _slice(self, node: Slice, scope: Scope) -> object:
+        value = self.value(node.value, scope)
+        if not isinstance(value, Sequence):
+            raise ExpressionError(f"a value of type {kind_of(value)} has no items", *node.at)
+        start = None if node.start is None else _bound(self.value(node.start, scope), node.start.at)
+        stop = None if node.stop is None else _bound(self.value(node.stop, scope), node.stop.at)
+        return value[start:stop]
+
+    def _list(self, node: ListLiteral, scope: Scope) -> list[object]:
+        made: list[object] = []
+        for item in node.items:
+            made.append(_plain(self.value(item, scope)))  # noqa: PERF401  (in 3.11 a comprehension costs a frame)
+        return self._weighed(made, node.at)
+
+    def _map(self, node: MapLiteral, scope: Scope) -> dict[str, object]:
+        made: dict[str, object] = {}
+        for key, value in node.entries:
+            made[to_text(self.value(key, scope))] = _plain(self.value(value, scope))
+        return self._weighed(made, node.at)
+
+    def _present(self, node: Expression, scope: Scope) -> object:
+        """Return the value of a path, None where it leads nowhere."""
+        match node:
+            case Name(name):
+                try:
+                    return scope.lookup(name)
+                except UnknownNameError:
+                    return None
+            case Attribute(inner, name):
+                found = self._present(inner, scope)
+                return found.get(name) if isinstance(found, Mapping) else None
+            case Index(inner, index):
+                found, key = self._present(inner, scope), self.value(index, scope)
+                if isinstance(found, Mapping):
+                    return found.get(to_text(key))
+                is_inside = isinstance(found, Sequence) and isinstance(key, int) and -len(found) <= key < len(found)
+                return found[key] if is_inside else None  # type: ignore[index]  # a sequence, as just seen
+            case _:
+                return self.value(node, scope)
+
+    def _charge(self, read: object) -> None:
+        if isinstance(read, str):
+            self._left -= len(read) >> 4
+        elif isinstance(read, list | tuple):
+            self._left -= len(read) >> 1
+
+    def _weighed(self, made: Made, at: At) -> Made:
+        level: list[object] = [made]
+        for _ in range(_MAX_NESTING):
+            below: list[object] = []
+            for part in level:
+                if isinstance(part, str):
+                    self._left -= len(part) >> 4
+                elif isinstance(part, list | tuple | dict):
+                    self._left -= 1 + (len(part) >> 3)
+                    if self._left < 0:
+                        raise _too_much(at)
+                    below.extend(part.values() if isinstance(part, dict) else part)
+            if self._left < 0:
+                raise _too_much(at)
+            if not below:
+                return made
+            level = below
+        raise ExpressionError("the value is nested too deep", *at)
+
+
+def _too_much(at: At) -> ExpressionError:
+    return ExpressionError("the expression is too much work", *at, "do this in a task with `run:`")
+
+
+def _parts(call: Call) -> tuple[Expression, ...]:
+    return call.arguments if call.subject is None else (call.subject, *call.arguments)
+
+
+def _no_function(call: Call) -> ExpressionError:
+    if call.function == "shell":
+        return ExpressionError("an expression never runs commands", *call.at, "use a task with `run:` and its outputs")
+    hint = did_you_mean(call.function, [*FUNCTIONS, *LAZY])
+    return ExpressionError(f"there is no function {call.function!r}", *call.at, hint)
+
+
+def _grouped(items: list[object], keys: list[object]) -> list[object]:
+    groups: dict[str, list[object]] = {}
+    for item, key in zip(items, keys, strict=True):
+        groups.setdefault(to_json(key), []).append(item)
+    return list(groups.values())
+
+
+def _plain(value: object) -> object:
+    """Return a lazy mapping as a plain one: what is built of it must not change later."""
+    return dict(value) if isinstance(value, Mapping) and not isinstance(value, dict) else value
+
+
+def _look_up(name: str, at: At, scope: Scope) -> object:
     try:
         return scope.lookup(name)
     except UnknownNameError as error:
         known = sorted(set(error.candidates))
-        hint = did_you_mean(name, [*known, *FUNCTIONS]) or (f"there are: {', '.join(known[:12])}" if known else None)
+        hint = did_you_mean(name, [*known, *FUNCTIONS, *LAZY]) or (f"there are: {_some(known)}" if known else None)
         raise ExpressionError(f"nothing is called {name!r} here", *at, hint) from None
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(names if len(names) <= 12 else [*names[:12], "..."])
+
+
+def _element(scope: Scope, at: At) -> object:
+    if isinstance(scope, _ElementScope):
+        return scope.element
+    raise ExpressionError("a leading `.` is the element inside map, select and group_by", *at)
 
 
 def _attribute(value: object, name: str, at: At) -> object:
@@ -147,8 +314,8 @@ def _attribute(value: object, name: str, at: At) -> object:
         try:
             return value[name]
         except KeyError:
-            known = [str(key) for key in value]
-            listed = f"it has: {', '.join(sorted(known)[:12])}" if known else "it is empty"
+            known = sorted(str(key) for key in value)
+            listed = f"it has: {_some(known)}" if known else "it is empty"
             raise ExpressionError(f"there is no {name!r} in it", *at, did_you_mean(name, known) or listed) from None
     if isinstance(value, Sequence) and not isinstance(value, str):
         raise ExpressionError(f"a list has no {name!r}", *at, f"use `[0].{name}` or `| map(.{name})`")
@@ -161,17 +328,11 @@ def _index(value: object, index: object, at: At) -> object:
     if not isinstance(value, Sequence):
         raise ExpressionError(f"a value of type {kind_of(value)} has no items", *at)
     if not isinstance(index, int) or isinstance(index, bool):
-        raise ExpressionError(f"the index of a list is an int, not {kind_of(index)}", *at)
+        raise ExpressionError(f"the index of a {kind_of(value)} is an int, not {kind_of(index)}", *at)
     try:
         return value[index]
     except IndexError:
-        raise ExpressionError(f"there is no item {index}; the list has {len(value)}", *at) from None
-
-
-def _slice(value: object, start: object, stop: object, at: At) -> object:
-    if not isinstance(value, Sequence):
-        raise ExpressionError(f"a value of type {kind_of(value)} has no items", *at)
-    return value[_bound(start, at) : _bound(stop, at)]
+        raise ExpressionError(f"there is no item {index}; the {kind_of(value)} has {len(value)}", *at) from None
 
 
 def _bound(value: object, at: At) -> int | None:
@@ -180,180 +341,35 @@ def _bound(value: object, at: At) -> int | None:
     raise ExpressionError(f"the bounds of a slice are ints, not {kind_of(value)}", *at)
 
 
-def _optional(expression: Expression | None, scope: Scope) -> object:
-    return None if expression is None else evaluate(expression, scope)
-
-
-def _call(call: Call, scope: Scope) -> object:
-    if call.function in LAZY:
-        return _lazy_call(call, scope)
-    if call.function == "shell":
-        raise ExpressionError("an expression never runs commands", *call.at, "use a task with `run:` and its outputs")
-    function = FUNCTIONS.get(call.function)
-    if function is None:
-        raise ExpressionError(
-            f"there is no function {call.function!r}",
-            *call.at,
-            did_you_mean(call.function, [*FUNCTIONS, *LAZY]),
-        )
-    subject = [] if call.subject is None else [evaluate(call.subject, scope)]
-    arguments = [*subject, *(evaluate(argument, scope) for argument in call.arguments)]
-    try:
-        return function(*arguments)
-    except (ValueError, TypeError, OverflowError) as error:
-        message = str(error)
-        if "positional argument" in message:
-            message = f"{call.function} does not take {len(arguments)} arguments"
-        raise ExpressionError(message, *call.at) from None
-
-
-def _lazy_call(call: Call, scope: Scope) -> object:
-    parts = [*(() if call.subject is None else (call.subject,)), *call.arguments]
-    if call.function == "default":
-        if len(parts) != 2:
-            raise ExpressionError("default takes a value and what stands in for it", *call.at)
-        return _or_else(parts[0], parts[1], scope)
-    if len(parts) != 2:
-        raise ExpressionError(f"{call.function} takes a list and an expression", *call.at)
-    try:
-        items = items_of(evaluate(parts[0], scope), call.function)
-    except TypeError as error:
-        raise ExpressionError(str(error), *call.at) from None
-    budget = scope.budget if isinstance(scope, _ElementScope) else _Budget()
-    results = []
-    for item in items:
-        result = evaluate(parts[1], _ElementScope(scope, item, budget))
-        budget.spend(result, call.at)
-        results.append(result)
-    match call.function:
-        case "map":
-            return results
-        case "select":
-            return [item for item, is_wanted in zip(items, results, strict=True) if _truth(is_wanted)]
-        case _:
-            groups: dict[str, list[object]] = {}
-            for item, key in zip(items, results, strict=True):
-                groups.setdefault(to_json(key), []).append(item)
-            return list(groups.values())
-
-
-def _or_default(value: Expression, text: str, scope: Scope) -> object:
-    found = _present(value, scope)
-    return text if found in (None, "") else found
-
-
-def _or_else(value: Expression, otherwise: Expression, scope: Scope) -> object:
-    found = _present(value, scope)
-    return evaluate(otherwise, scope) if found in (None, "") else found
-
-
-def _present(value: Expression, scope: Scope) -> object:
-    """Return the value of a path, None where it leads nowhere."""
-    match value:
-        case Name(name):
-            try:
-                return scope.lookup(name)
-            except UnknownNameError:
-                return None
-        case Attribute(inner, name):
-            found = _present(inner, scope)
-            return found.get(name) if isinstance(found, Mapping) else None
-        case Index(inner, index):
-            found, key = _present(inner, scope), evaluate(index, scope)
-            if isinstance(found, Mapping):
-                return found.get(to_text(key))
-            is_inside = isinstance(found, Sequence) and isinstance(key, int) and -len(found) <= key < len(found)
-            return found[key] if is_inside else None  # type: ignore[index]  # a sequence, as just seen
-        case _:
-            return evaluate(value, scope)
-
-
 def _unary(sign: str, value: object, at: At) -> object:
     if sign == "!":
-        return not _truth(value)
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        return -value
+        return not is_true(value)
+    if _are_numbers(value):
+        return -value  # type: ignore[operator]  # a number, as just seen
     raise ExpressionError(f"`-` needs a number, not {kind_of(value)}", *at)
 
 
-def _binary(node: Binary, scope: Scope) -> object:
-    left = evaluate(node.left, scope)
-    match node.operator:
-        case "or":
-            return left if _truth(left) else evaluate(node.right, scope)
-        case "and":
-            return evaluate(node.right, scope) if _truth(left) else left
-        case _:
-            pass
-    right = evaluate(node.right, scope)
-    match node.operator:
-        case "==":
-            return _equal(left, right)
-        case "!=":
-            return not _equal(left, right)
+def _combine(sign: str, left: object, right: object, at: At) -> object:
+    match sign:
+        case "==" | "!=":
+            return are_equal(left, right) == (sign == "==")
         case "in" | "not in":
-            return _contained(left, right, node.at) == (node.operator == "in")
-        case "+":
-            return _sum(left, right, node.at)
-        case "**":
-            return _power(left, right, node.at)
-        case sign if sign in _ORDERED:
-            return _ordered(sign, left, right, node.at)
-        case sign:
-            return _arithmetic(sign, left, right, node.at)
+            return _contained(sign, left, right, at) == (sign == "in")
+        case "<" | "<=" | ">" | ">=":
+            return _ordered(sign, left, right, at)
+        case _:
+            if sign == "+" and isinstance(left, str) and isinstance(right, str):
+                return left + right
+            if sign == "+" and isinstance(left, list | tuple) and isinstance(right, list | tuple):
+                return [*left, *right]
+            return _arithmetic(sign, left, right, at)
 
 
-def _equal(left: object, right: object) -> bool:
-    """Whether two values are equal; true is not 1, as a person reads it."""
-    return isinstance(left, bool) == isinstance(right, bool) and left == right
-
-
-def _contained(left: object, right: object, at: At) -> bool:
-    if isinstance(right, str) and isinstance(left, str):
-        return left in right
-    if isinstance(right, Mapping) or (isinstance(right, Sequence) and not isinstance(right, str)):
-        return left in right
-    raise _mismatch("in", left, right, at)
-
-
-def _sum(left: object, right: object, at: At) -> object:
-    if isinstance(left, str) and isinstance(right, str):
-        return left + right
-    if isinstance(left, list | tuple) and isinstance(right, list | tuple):
-        return [*left, *right]
-    if _are_numbers(left, right):
-        return left + right  # type: ignore[operator]  # numbers, as just seen
-    raise _mismatch("+", left, right, at)
-
-
-def _arithmetic(sign: str, left: object, right: object, at: At) -> object:
-    if not _are_numbers(left, right):
-        raise _mismatch(sign, left, right, at)
+def _contained(sign: str, left: object, right: object, at: At) -> bool:
     try:
-        result = _ARITHMETIC[sign](left, right)
-    except ZeroDivisionError:
-        raise ExpressionError("division by zero", *at) from None
-    except OverflowError:
-        raise ExpressionError("the number is too large", *at) from None
-    if isinstance(result, int) and result.bit_length() > MAX_BITS:
-        raise ExpressionError("the number is too large", *at)
-    return result
-
-
-def _power(left: object, right: object, at: At) -> object:
-    if not _are_numbers(left, right):
-        raise _mismatch("**", left, right, at)
-    assert isinstance(left, int | float)
-    assert isinstance(right, int | float)
-    if abs(right) > MAX_EXPONENT or (isinstance(left, int) and left.bit_length() * abs(right) > MAX_BITS):
-        raise ExpressionError("the number is too large", *at)
-    try:
-        result = left**right
-    except (ZeroDivisionError, OverflowError):
-        raise ExpressionError("the number is too large", *at) from None
-    if isinstance(result, complex):
-        raise ExpressionError("the result is no real number", *at)
-    return result
+        return is_in(left, right)
+    except TypeError:
+        raise _mismatch(sign, left, right, at) from None
 
 
 def _ordered(sign: str, left: object, right: object, at: At) -> object:
@@ -362,18 +378,58 @@ def _ordered(sign: str, left: object, right: object, at: At) -> object:
     raise _mismatch(sign, left, right, at)
 
 
+def _arithmetic(sign: str, left: object, right: object, at: At) -> object:
+    if not _are_numbers(left, right):
+        raise _mismatch(sign, left, right, at)
+    try:
+        return checked(_ARITHMETIC[sign](left, right))
+    except ZeroDivisionError:
+        raise ExpressionError("division by zero", *at) from None
+    except OverflowError:
+        raise ExpressionError("the number is too large", *at) from None
+    except ValueError as error:
+        raise ExpressionError(str(error), *at) from None
+
+
+def _power(base: float, exponent: float) -> int | float:
+    """Return the power of two numbers.
+
+    Raises:
+        ValueError: it would be too large, or is no real number.
+        ZeroDivisionError: a negative power of 0.
+    """
+    bits = base.bit_length() if isinstance(base, int) else 1
+    if abs(exponent) > MAX_EXPONENT or bits * abs(exponent) > 2 * MAX_BITS:
+        raise ValueError("the number is too large")
+    if base < 0 and exponent != int(exponent):
+        raise ValueError("the root of a negative number is no real number")
+    result: int | float = base**exponent
+    return result
+
+
 def _are_numbers(*values: object) -> bool:
     return all(isinstance(value, int | float) and not isinstance(value, bool) for value in values)
-
-
-def _truth(value: object) -> bool:
-    """Whether a value counts as true: text does by what it says, as a command line gives it."""
-    return value.strip().lower() not in ("", "false", "no", "off", "0") if isinstance(value, str) else bool(value)
 
 
 def _mismatch(sign: str, left: object, right: object, at: At) -> ExpressionError:
     hint = "join texts with `str(x)`" if sign == "+" and str in (type(left), type(right)) else None
     return ExpressionError(f"`{sign}` does not fit {kind_of(left)} and {kind_of(right)}", *at, hint)
 
+
+_ORDERED: Mapping[str, Callable[[Any, Any], object]] = {
+    "<": operator.lt,
+    "<=": operator.le,
+    ">": operator.gt,
+    ">=": operator.ge,
+}
+_ARITHMETIC: Mapping[str, Callable[[Any, Any], Any]] = {
+    "+": operator.add,
+    "-": operator.sub,
+    "*": operator.mul,
+    "/": operator.truediv,
+    "//": operator.floordiv,
+    "%": operator.mod,
+    "**": _power,
+}
 
 __all__ = ["ExpressionError", "MappingScope", "Scope", "UnknownNameError", "evaluate"]

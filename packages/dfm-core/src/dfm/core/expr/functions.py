@@ -5,12 +5,17 @@ message.
 """
 
 import json
+import math
 import shlex
 from collections.abc import Callable, Mapping, Sequence
 from posixpath import basename, dirname
 
 MAX_ITEMS = 1_000_000
 """Items a function may make; more is a slip of the pen."""
+MAX_CHARACTERS = 16_000_000
+"""Length of the text a function may make."""
+MAX_BITS = 3_000
+"""Size of the whole numbers an expression may make: about 900 digits, within what Python converts to text."""
 
 Function = Callable[..., object]
 
@@ -30,8 +35,47 @@ def kind_of(value: object) -> str:
             return "str"
         case Mapping():
             return "map"
-        case _:
+        case Sequence():
             return "list"
+        case _:
+            return type(value).__name__
+
+
+def checked(number: float) -> int | float:
+    """Return a number that is neither too large nor infinite.
+
+    Raises:
+        ValueError: it is.
+    """
+    is_fit = number.bit_length() <= MAX_BITS if isinstance(number, int) else math.isfinite(number)
+    if not is_fit:
+        raise ValueError("the number is too large")
+    return number
+
+
+def are_equal(left: object, right: object) -> bool:
+    """Whether two values are equal; true is not 1, as a person reads it."""
+    if isinstance(left, tuple) or isinstance(right, tuple):
+        left, right = (list(side) if isinstance(side, tuple) else side for side in (left, right))
+    return isinstance(left, bool) == isinstance(right, bool) and left == right
+
+
+def is_true(value: object) -> bool:
+    """Whether a value counts as true: text does by what it says, as a command line gives it."""
+    return value.strip().lower() not in ("", "false", "no", "off", "0") if isinstance(value, str) else bool(value)
+
+
+def is_in(part: object, whole: object) -> bool:
+    """Whether a list has an item, a map a key, or a text a part.
+
+    Raises:
+        TypeError: `whole` can have no such part.
+    """
+    if isinstance(whole, str):
+        return _text(part, "a part of a text") in whole
+    if isinstance(whole, Mapping):
+        return to_text(part) in whole
+    return any(are_equal(part, item) for item in items_of(whole, "contains"))
 
 
 def to_text(value: object) -> str:
@@ -70,9 +114,9 @@ def _text(value: object, function: str) -> str:
 
 
 def _length(value: object) -> int:
-    if isinstance(value, str | Mapping):
+    if isinstance(value, Sequence | Mapping):
         return len(value)
-    return len(items_of(value, "length"))
+    raise TypeError(f"length needs a list, a map or a str, not {kind_of(value)}")
 
 
 def _keys(value: object) -> list[object]:
@@ -86,14 +130,29 @@ def _values(value: object) -> list[object]:
 
 
 def _sort(value: object) -> list[object]:
-    items = items_of(value, "sort")
-    if all(isinstance(item, str) for item in items) or all(isinstance(item, int | float) for item in items):
-        return sorted(items)  # type: ignore[type-var]  # all text or all numbers, as just seen
-    return sorted(items, key=to_json)
+    return sorted(items_of(value, "sort"), key=_order)
+
+
+def _order(value: object) -> tuple[int, float, str]:
+    """Return a key that sorts all values: null, false, true, numbers, texts, lists, maps, as jq does."""
+    match value:
+        case None:
+            return (0, 0, "")
+        case bool():
+            return (1, value, "")
+        case int() | float():
+            return (2, value, "")
+        case str():
+            return (3, 0, value)
+        case _:
+            return (5 if isinstance(value, Mapping) else 4, 0, to_json(value))
 
 
 def _unique(value: object) -> list[object]:
-    return list({to_json(item): item for item in items_of(value, "unique")}.values())
+    found: dict[object, object] = {}
+    for item in items_of(value, "unique"):
+        found.setdefault(_order(item), item)
+    return list(found.values())
 
 
 def _reverse(value: object) -> object:
@@ -115,14 +174,16 @@ def _last(value: object) -> object:
 
 
 def _flatten(value: object, levels: object = 1) -> list[object]:
-    count = _whole(levels, "flatten")
-    result: list[object] = []
-    for item in items_of(value, "flatten"):
-        if isinstance(item, Sequence) and not isinstance(item, str):
-            result += _flatten(item, count - 1) if count > 1 else list(item)
-        else:
-            result.append(item)
-    return result
+    items = items_of(value, "flatten")
+    for _ in range(_whole(levels, "flatten")):
+        if not any(_is_list(item) for item in items):
+            break
+        items = [part for item in items for part in (items_of(item, "flatten") if _is_list(item) else (item,))]
+    return items
+
+
+def _is_list(value: object) -> bool:
+    return isinstance(value, Sequence) and not isinstance(value, str)
 
 
 def _split(value: object, separator: object = None) -> list[str]:
@@ -130,37 +191,65 @@ def _split(value: object, separator: object = None) -> list[str]:
 
 
 def _join(value: object, separator: object = " ") -> str:
-    return _text(separator, "join").join(to_text(item) for item in items_of(value, "join"))
+    words = [to_text(item) for item in items_of(value, "join")]
+    between = _text(separator, "join")
+    _check_length(sum(map(len, words)) + len(between) * len(words), "join")
+    return between.join(words)
+
+
+def _replace(value: object, old: object, new: object) -> str:
+    text, before, after = (_text(part, "replace") for part in (value, old, new))
+    _check_length(len(text) + text.count(before) * len(after), "replace")
+    return text.replace(before, after)
+
+
+def _check_length(length: int, function: str) -> None:
+    if length > MAX_CHARACTERS:
+        raise ValueError(f"{function} makes {length:,} characters; {MAX_CHARACTERS:,} is the limit")
 
 
 def _contains(value: object, part: object) -> bool:
-    if isinstance(value, str):
-        return _text(part, "contains") in value
-    return part in value if isinstance(value, Mapping) else part in items_of(value, "contains")
+    return is_in(part, value)
+
+
+def _type(value: object) -> str:
+    """Return the name JSON has for a value's type, as jq and the users' documents call it."""
+    match value:
+        case None | bool():
+            return "null" if value is None else "boolean"
+        case int() | float():
+            return "number"
+        case str():
+            return "string"
+        case Mapping():
+            return "object"
+        case _:
+            return "array"
 
 
 def _to_int(value: object) -> int:
     if isinstance(value, bool | int | float):
         return int(value)
+    text = _text(value, "int").strip()
     try:
-        return int(_text(value, "int").strip(), 0)
+        number = int(text, 10 if text.lstrip("+-0").isdecimal() else 0)
     except ValueError:
-        raise ValueError(f"{value!r} is no whole number") from None
+        raise ValueError(f"{_shown(value)} is no whole number") from None
+    return int(checked(number))
 
 
 def _to_float(value: object) -> float:
     if isinstance(value, bool | int | float):
         return float(value)
     try:
-        return float(_text(value, "float"))
+        return float(checked(float(_text(value, "float"))))
     except ValueError:
-        raise ValueError(f"{value!r} is no number") from None
+        raise ValueError(f"{_shown(value)} is no number") from None
 
 
-def _to_bool(value: object) -> bool:
-    if isinstance(value, str):
-        return value.strip().lower() not in ("", "0", "false", "no", "off")
-    return bool(value)
+def _shown(value: object) -> str:
+    shown = repr(value)
+    return shown if len(shown) <= 60 else f"{shown[:57]}..."
 
 
 def _range(*bounds: object) -> list[int]:
@@ -200,7 +289,7 @@ def _sum(value: object) -> int | float:
         if not isinstance(item, int | float):
             raise TypeError(f"sum needs numbers, not {kind_of(item)}")
         total += item
-    return total
+    return checked(total)
 
 
 def _quote(value: object) -> str:
@@ -210,10 +299,25 @@ def _quote(value: object) -> str:
 
 
 def _from_json(value: object) -> object:
+    text = _text(value, "json")
     try:
-        return json.loads(_text(value, "json"))
+        return json.loads(text, parse_constant=_refuse, parse_float=_json_float, parse_int=_json_int)
     except ValueError as error:
         raise ValueError(f"not JSON: {error}") from None
+    except RecursionError:
+        raise ValueError("the JSON is nested too deep") from None
+
+
+def _refuse(constant: str) -> object:
+    raise ValueError(f"{constant} is no number")
+
+
+def _json_float(written: str) -> float:
+    return float(checked(float(written)))
+
+
+def _json_int(written: str) -> int:
+    return int(checked(int(written)))
 
 
 def _by_field(field: str) -> Function:
@@ -225,7 +329,10 @@ def _by_field(field: str) -> Function:
 
 
 def _zip(*lists: object) -> list[object]:
-    return [list(row) for row in zip(*(items_of(item, "zip") for item in lists), strict=False)]
+    columns = [items_of(item, "zip") for item in lists]
+    if min(map(len, columns), default=0) * len(columns) > MAX_ITEMS:
+        raise ValueError(f"zip makes more than {MAX_ITEMS:,} items")
+    return [list(row) for row in zip(*columns, strict=False)]
 
 
 FUNCTIONS: Mapping[str, Function] = {
@@ -239,13 +346,13 @@ FUNCTIONS: Mapping[str, Function] = {
     "first": _first,
     "last": _last,
     "flatten": _flatten,
-    "type": kind_of,
+    "type": _type,
     "split": _split,
     "join": _join,
     "upper": lambda value: _text(value, "upper").upper(),
     "lower": lambda value: _text(value, "lower").lower(),
     "strip": lambda value: _text(value, "strip").strip(),
-    "replace": lambda value, old, new: _text(value, "replace").replace(_text(old, "replace"), _text(new, "replace")),
+    "replace": _replace,
     "startswith": lambda value, part: _text(value, "startswith").startswith(_text(part, "startswith")),
     "endswith": lambda value, part: _text(value, "endswith").endswith(_text(part, "endswith")),
     "contains": _contains,
@@ -254,7 +361,7 @@ FUNCTIONS: Mapping[str, Function] = {
     "str": to_text,
     "int": _to_int,
     "float": _to_float,
-    "bool": _to_bool,
+    "bool": is_true,
     "range": _range,
     "min": _least,
     "max": _greatest,
@@ -266,5 +373,9 @@ FUNCTIONS: Mapping[str, Function] = {
     "by_filetype": _by_field("filetype"),
     "zip": _zip,
 }
-LAZY = frozenset({"map", "select", "group_by", "default"})
-"""Functions whose argument is evaluated for each element, or only when it is needed."""
+BINDING = frozenset({"map", "select", "group_by"})
+"""Functions whose argument is evaluated for each element of the list."""
+ELEMENT_NAMES = frozenset({"item", "input"})
+"""What that argument calls the element, besides a leading dot."""
+LAZY = BINDING | {"default"}
+"""Functions whose argument is not evaluated before they are called."""

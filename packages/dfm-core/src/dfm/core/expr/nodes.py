@@ -136,3 +136,28 @@ Expression: TypeAlias = (
     | Default
     | Element
 )
+
+
+def children(node: Expression) -> tuple[Expression, ...]:
+    """Return the expressions that a node is directly made of, in the order they are written."""
+    match node:
+        case Literal() | Name() | Element():
+            return ()
+        case Attribute(value) | Default(value):
+            return (value,)
+        case Index(value, index):
+            return (value, index)
+        case Slice(value, start, stop):
+            return tuple(part for part in (value, start, stop) if part is not None)
+        case ListLiteral(items):
+            return items
+        case MapLiteral(entries):
+            return tuple(part for entry in entries for part in entry)
+        case Call(_, subject, arguments):
+            return arguments if subject is None else (subject, *arguments)
+        case Unary(_, operand):
+            return (operand,)
+        case Binary(_, left, right):
+            return (left, right)
+        case Condition(test, then, otherwise):
+            return (test, then, otherwise)

@@ -1,12 +1,17 @@
 """From tokens to an expression, by precedence climbing.
 
-Loosest to tightest: `|` (pipe), `a ? b : c` and `b if a else c`, `or ||`, `and &&`, `not`, comparisons and `in`, `+ -`,
-`* / // %`, unary `- !`, `**`, then calls, attributes and indices. `:-text` takes the rest of the expression as text.
+Loosest to tightest: `|` (pipe), `a ? b : c` and `b if a else c`, `or ||`, `and &&`, `not !`, comparisons and `in`
+(which do not chain), `+ -`, `* / // %`, unary `-`, `**` (right to left), then calls, attributes and indices. `/` is the
+true division of Python: 4 / 2 is 2.0. `path:-text` takes the rest of the expression as text.
+
+Two limits keep the recursion of parser and evaluation far from Python's own: MAX_DEPTH for what is nested in brackets,
+MAX_HEIGHT for the whole tree, which chains such as `a + b + c` heighten without nesting.
 """
 
 from dfm.core.expr.errors import ExpressionError
-from dfm.core.expr.lexer import Token, TokenKind
+from dfm.core.expr.lexer import WORDS, Token, TokenKind
 from dfm.core.expr.nodes import (
+    At,
     Attribute,
     Binary,
     Call,
@@ -21,28 +26,27 @@ from dfm.core.expr.nodes import (
     Name,
     Slice,
     Unary,
+    children,
 )
 
 MAX_DEPTH = 60
-"""Nesting of an expression; each level costs a dozen Python frames."""
+"""Nesting of an expression; each level costs seven Python frames while it is parsed."""
+MAX_HEIGHT = 200
+"""Height of an expression's tree; each level costs two Python frames while it is evaluated."""
 
-_BINARY: tuple[dict[str, str], ...] = (
-    {"||": "or", "or": "or"},
-    {"&&": "and", "and": "and"},
-    {"==": "==", "!=": "!=", "<": "<", "<=": "<=", ">": ">", ">=": ">=", "in": "in"},
-    {"+": "+", "-": "-"},
-    {"*": "*", "/": "/", "//": "//", "%": "%"},
-)
-_COMPARISONS = 2
-_CONSTANTS = {
-    "true": True,
-    "True": True,
-    "false": False,
-    "False": False,
-    "null": None,
-    "None": None,
+_NOT, _COMPARISON, _SUM, _UNARY, _POWER = 3, 4, 5, 7, 8
+_BINARY: dict[str, tuple[int, str]] = {
+    "||": (1, "or"),
+    "or": (1, "or"),
+    "&&": (2, "and"),
+    "and": (2, "and"),
+    **dict.fromkeys(("+", "-"), (_SUM, "")),
+    **dict.fromkeys(("*", "/", "//", "%"), (6, "")),
+    **dict.fromkeys(("==", "!=", "<", "<=", ">", ">=", "in"), (_COMPARISON, "")),
+    "**": (_POWER, ""),
 }
-_KEYWORDS = frozenset({"and", "or", "not", "in", "if", "else"})
+"""How tight a binary operator binds, and its name where that is not how it is written."""
+_CONSTANTS = {"true": True, "True": True, "false": False, "False": False, "null": None, "None": None}
 
 
 def parse(tokens: list[Token]) -> Expression:
@@ -51,7 +55,18 @@ def parse(tokens: list[Token]) -> Expression:
     Raises:
         ExpressionError: they make up none.
     """
-    return _Parser(tokens).whole()
+    expression = _Parser(tokens).whole()
+    _check_height(expression)
+    return expression
+
+
+def _check_height(expression: Expression) -> None:
+    level = [expression]
+    for _ in range(MAX_HEIGHT):
+        level = [child for node in level for child in children(node)]
+        if not level:
+            return
+    raise ExpressionError(f"the expression has more than {MAX_HEIGHT} steps in a row", *level[0].at)
 
 
 class _Parser:
@@ -62,113 +77,114 @@ class _Parser:
 
     def whole(self) -> Expression:
         if self._peek().kind is TokenKind.END:
-            raise ExpressionError("the expression is empty", *self._at(self._peek()))
+            raise ExpressionError("the expression is empty", *self._peek().at)
         expression = self._pipe()
         token = self._peek()
         if token.kind is TokenKind.DEFAULT:
-            self._take()
-            expression = Default(expression, str(token.value), self._at(token))
+            expression = self._default(expression, self._take())
             token = self._peek()
         if token.kind is not TokenKind.END:
-            raise ExpressionError(f"{token.text} was not expected here", *self._at(token))
+            raise ExpressionError(f"{token.text} was not expected here", *token.at)
         return expression
 
+    @staticmethod
+    def _default(path: Expression, token: Token) -> Expression:
+        if not isinstance(path, Name | Attribute | Index):
+            raise ExpressionError("`:-` follows a name and nothing else", *token.at, "use `default(value, other)`")
+        return Default(path, str(token.value), token.at)
+
     def _pipe(self) -> Expression:
-        self._depth += 1
-        if self._depth > MAX_DEPTH:
-            raise ExpressionError(f"the expression is nested more than {MAX_DEPTH} deep", *self._at(self._peek()))
         value = self._condition()
         while self._accept("|"):
             name = self._name("a filter")
-            arguments = self._arguments() if self._accept("(") else ()
-            value = Call(str(name.value), value, arguments, self._at(name))
-        self._depth -= 1
+            arguments = self._items(")") if self._accept("(") else ()
+            value = Call(str(name.value), value, arguments, name.at)
+            self._check_end_of_pipe(name)
         return value
+
+    def _check_end_of_pipe(self, name: Token) -> None:
+        token = self._peek()
+        if token.kind is TokenKind.OPERATOR and (token.value in _BINARY or token.value in ("?", "if")):
+            hint = f"a pipe takes all that is left of it: write `(... | {name.value}) {token.value} ...`"
+            raise ExpressionError(f"{token.text} was not expected here", *token.at, hint)
 
     def _condition(self) -> Expression:
         value = self._binary(0)
         token = self._peek()
         if self._accept("?"):
+            self._enter()
             then = self._pipe()
+            self._depth -= 1
             self._expect(":")
-            return Condition(value, then, self._pipe(), self._at(token))
+            return Condition(value, then, self._otherwise(), token.at)
         if self._accept("if"):
             test = self._binary(0)
             self._expect("else")
-            return Condition(test, value, self._pipe(), self._at(token))
+            return Condition(test, value, self._otherwise(), token.at)
         return value
 
-    def _binary(self, level: int) -> Expression:
-        if level == len(_BINARY):
-            return self._unary()
-        if level == _COMPARISONS and self._is("not"):
-            token = self._take()
-            self._deeper(token)
-            operand = Unary("!", self._binary(level), self._at(token))
-            self._depth -= 1
-            return operand
-        left = self._binary(level + 1)
-        while True:
-            token = self._peek()
-            operator = self._operator(level)
-            if operator is None:
-                return left
-            left = Binary(operator, left, self._binary(level + 1), self._at(token))
+    def _otherwise(self) -> Expression:
+        self._enter()
+        value = self._condition()
+        self._depth -= 1
+        return value
 
-    def _operator(self, level: int) -> str | None:
+    def _binary(self, loosest: int) -> Expression:
+        """Read operands and the operators between them that bind at least as tight as `loosest`."""
+        self._enter()
+        left = self._prefix()
+        is_compared = False
+        while (found := self._operator(loosest)) is not None:
+            tightness, operator, at = found
+            if tightness == _COMPARISON:
+                if is_compared:
+                    raise ExpressionError("comparisons do not chain", *at, "join them with `and`")
+                is_compared = True
+            right = self._binary(_UNARY if operator == "**" else tightness + 1)
+            left = Binary(operator, left, right, at)
+        self._depth -= 1
+        return left
+
+    def _operator(self, loosest: int) -> tuple[int, str, At] | None:
+        """Take the operator that comes next, if it binds tight enough."""
         token = self._peek()
-        if level == _COMPARISONS and self._is("not") and self._tokens[self._position + 1].value == "in":
-            self._position += 2
-            return "not in"
-        is_word = token.kind is TokenKind.NAME and str(token.value) in _KEYWORDS
-        if token.kind is not TokenKind.OPERATOR and not is_word:
+        if token.kind is not TokenKind.OPERATOR:
             return None
-        operator = _BINARY[level].get(str(token.value))
-        if operator is not None:
-            self._take()
-        return operator
+        if token.value == "not" and loosest <= _COMPARISON and self._is("in", ahead=1):
+            self._position += 2
+            return _COMPARISON, "not in", token.at
+        written = str(token.value)
+        tightness, name = _BINARY.get(written, (-1, ""))
+        if tightness < loosest:
+            return None
+        self._take()
+        return tightness, name or written, token.at
 
-    def _unary(self) -> Expression:
+    def _prefix(self) -> Expression:
         token = self._peek()
-        if token.kind is TokenKind.OPERATOR and token.value in ("-", "!", "+"):
-            self._take()
-            self._deeper(token)
-            operand = self._unary()
-            self._depth -= 1
-            return operand if token.value == "+" else Unary(str(token.value), operand, self._at(token))
-        return self._power()
-
-    def _power(self) -> Expression:
-        value = self._postfix(self._primary())
-        token = self._peek()
-        if self._accept("**"):
-            self._deeper(token)
-            value = Binary("**", value, self._unary(), self._at(token))
-            self._depth -= 1
-        return value
+        if self._accept("not") or self._accept("!"):
+            return Unary("!", self._binary(_NOT), token.at)
+        if self._accept("-"):
+            return Unary("-", self._binary(_POWER), token.at)
+        return self._postfix(self._primary())
 
     def _postfix(self, value: Expression) -> Expression:
         while True:
             if self._accept("."):
-                token = self._peek()
-                if token.kind is TokenKind.NUMBER:
-                    self._take()
-                    value = Index(value, Literal(token.value, self._at(token)), self._at(token))
-                    continue
                 name = self._name("a name after `.`")
                 if self._accept("("):
-                    value = Call(str(name.value), value, self._arguments(), self._at(name))
+                    value = Call(str(name.value), value, self._items(")"), name.at)
                 else:
-                    value = Attribute(value, str(name.value), self._at(name))
+                    value = Attribute(value, str(name.value), name.at)
             elif self._is("["):
                 value = self._subscript(value)
             else:
                 return value
 
     def _subscript(self, value: Expression) -> Expression:
-        at = self._at(self._take())
+        at = self._take().at
         if self._accept("]"):
-            return value
+            return Call("values", value, (), at)
         start = None if self._is(":") else self._pipe()
         if self._accept(":"):
             stop = None if self._is("]") else self._pipe()
@@ -180,31 +196,40 @@ class _Parser:
 
     def _primary(self) -> Expression:
         token = self._take()
-        at = self._at(token)
         match token.kind, token.value:
             case ((TokenKind.NUMBER | TokenKind.STRING), value):
-                return Literal(value, at)
-            case TokenKind.NAME, str() as name if name in _CONSTANTS:
-                return Literal(_CONSTANTS[name], at)
-            case TokenKind.NAME, str() as name if name not in _KEYWORDS:
-                return Call(name, None, self._arguments(), at) if self._accept("(") else Name(name, at)
+                return Literal(value, token.at)
+            case TokenKind.NAME, str() as name:
+                return self._named(name, token.at)
+            case TokenKind.OPERATOR, "in" if self._is("."):
+                return Name("in", token.at)
             case TokenKind.OPERATOR, "(":
                 value = self._pipe()
                 self._expect(")")
                 return value
             case TokenKind.OPERATOR, "[":
-                return ListLiteral(self._items("]"), at)
+                return ListLiteral(self._items("]"), token.at)
             case TokenKind.OPERATOR, "{":
-                return self._map(at)
+                return self._map(token.at)
             case TokenKind.OPERATOR, ".":
-                if self._peek().kind is not TokenKind.NAME:
-                    return Element(at)
-                attribute = self._take()
-                return Attribute(Element(at), str(attribute.value), self._at(attribute))
+                return self._element(token)
             case _:
-                raise ExpressionError(f"a value was expected, not {token.text}", *at)
+                raise ExpressionError(f"a value was expected, not {token.text}", *token.at)
 
-    def _map(self, at: tuple[int, int]) -> Expression:
+    def _named(self, name: str, at: At) -> Expression:
+        if self._accept("("):
+            return Call(name, None, self._items(")"), at)
+        return Literal(_CONSTANTS[name], at) if name in _CONSTANTS else Name(name, at)
+
+    def _element(self, dot: Token) -> Expression:
+        """Read a leading dot: the element itself, or the first dot of `.name`, which is given back."""
+        following = self._peek()
+        is_word = following.kind is TokenKind.NAME or following.value in WORDS
+        if is_word and following.offset == dot.offset + 1:
+            self._position -= 1
+        return Element(dot.at)
+
+    def _map(self, at: At) -> Expression:
         entries = []
         while not self._accept("}"):
             key = self._pipe()
@@ -215,9 +240,6 @@ class _Parser:
                 self._expect(",")
         return MapLiteral(tuple(entries), at)
 
-    def _arguments(self) -> tuple[Expression, ...]:
-        return self._items(")")
-
     def _items(self, closing: str) -> tuple[Expression, ...]:
         items = []
         while not self._accept(closing):
@@ -226,21 +248,23 @@ class _Parser:
                 self._expect(",")
         return tuple(items)
 
-    def _deeper(self, token: Token) -> None:
+    def _enter(self) -> None:
         self._depth += 1
         if self._depth > MAX_DEPTH:
-            raise ExpressionError(f"the expression is nested more than {MAX_DEPTH} deep", *self._at(token))
+            raise ExpressionError(f"the expression is nested more than {MAX_DEPTH} deep", *self._peek().at)
 
     def _name(self, what: str) -> Token:
         token = self._take()
-        if token.kind is not TokenKind.NAME:
-            raise ExpressionError(f"{what} was expected, not {token.text}", *self._at(token))
+        is_word = token.kind is TokenKind.OPERATOR and token.value in WORDS
+        if token.kind is not TokenKind.NAME and not is_word:
+            hint = f"use `[{token.value}]`" if token.kind is TokenKind.NUMBER else None
+            raise ExpressionError(f"{what} was expected, not {token.text}", *token.at, hint)
         return token
 
     def _expect(self, value: str) -> None:
         token = self._peek()
         if not self._accept(value):
-            raise ExpressionError(f"`{value}` was expected, not {token.text}", *self._at(token))
+            raise ExpressionError(f"`{value}` was expected, not {token.text}", *token.at)
 
     def _accept(self, value: str) -> bool:
         if self._is(value):
@@ -248,9 +272,9 @@ class _Parser:
             return True
         return False
 
-    def _is(self, value: str) -> bool:
-        token = self._peek()
-        return token.kind in (TokenKind.OPERATOR, TokenKind.NAME) and token.value == value
+    def _is(self, value: str, ahead: int = 0) -> bool:
+        token = self._tokens[self._position + ahead]
+        return token.value == value and token.kind is TokenKind.OPERATOR
 
     def _peek(self) -> Token:
         return self._tokens[self._position]
@@ -260,7 +284,3 @@ class _Parser:
         if token.kind is not TokenKind.END:
             self._position += 1
         return token
-
-    @staticmethod
-    def _at(token: Token) -> tuple[int, int]:
-        return token.offset, token.length

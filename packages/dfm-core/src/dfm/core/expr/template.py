@@ -6,29 +6,12 @@ from functools import lru_cache
 
 from dfm.core.expr.errors import ExpressionError
 from dfm.core.expr.evaluate import Scope, evaluate
-from dfm.core.expr.functions import LAZY, to_text
+from dfm.core.expr.functions import BINDING, ELEMENT_NAMES, to_text
 from dfm.core.expr.lexer import tokenize
-from dfm.core.expr.nodes import (
-    Attribute,
-    Binary,
-    Call,
-    Condition,
-    Default,
-    Element,
-    Expression,
-    Index,
-    ListLiteral,
-    Literal,
-    MapLiteral,
-    Name,
-    Slice,
-    Unary,
-)
+from dfm.core.expr.nodes import Attribute, Call, Expression, Name, children
 from dfm.core.expr.parser import parse
 
 OPENING = "${{"
-MAX_HEIGHT = 200
-"""Steps of an expression that follow from each other; each costs a few Python frames."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +31,8 @@ class Template:
 
     @property
     def is_constant(self) -> bool:
-        """Whether it has no expression."""
-        return all(isinstance(part, str) for part in self.parts)
+        """Whether `text` is its own value; an escape makes it none, as its value is not what is written."""
+        return OPENING not in self.text
 
     def evaluate(self, scope: Scope) -> object:
         """Return the value of the expression where there is nothing around it, else the text with all values in it.
@@ -92,25 +75,13 @@ def parse_template(text: str) -> Template:
         if literal:
             parts.append(literal)
         literal = ""
-        expression = parse(tokens)
-        _refuse_height(expression)
-        parts.append(expression)
+        parts.append(parse(tokens))
         position = end
     literal += text[position:]
     if literal or not parts:
         parts.append(literal)
-    paths = frozenset(path for part in parts if not isinstance(part, str) for path in _paths(part, frozenset()))
+    paths = frozenset(path for part in parts if not isinstance(part, str) for path in _paths(part))
     return Template(text, tuple(parts), frozenset(path.partition(".")[0] for path in paths), paths)
-
-
-def _refuse_height(expression: Expression) -> None:
-    """Refuse what would be evaluated too deep: `1 + 1 + 1 ...` nests to the left without a bracket."""
-    level: list[Expression] = [expression]
-    for _ in range(MAX_HEIGHT):
-        level = [child for node in level for child in _children(node)]
-        if not level:
-            return
-    raise ExpressionError(f"the expression has more than {MAX_HEIGHT} steps in a row", *level[0].at)
 
 
 def _detached(value: object) -> object:
@@ -118,56 +89,27 @@ def _detached(value: object) -> object:
     return dict(value) if isinstance(value, Mapping) and not isinstance(value, dict) else value
 
 
-def _paths(node: Expression, bound: frozenset[str]) -> Iterator[str]:
-    """Yield the dotted paths of a node; `bound` are the names of the element at hand."""
-    dotted = _dotted(node)
-    if dotted is not None:
-        if dotted.partition(".")[0] not in bound:
+def _paths(expression: Expression) -> Iterator[str]:
+    """Yield the dotted paths of an expression, but for those of an element at hand."""
+    waiting = [(expression, False)]
+    while waiting:
+        node, is_bound = waiting.pop()
+        dotted = _dotted(node)
+        if dotted is None:
+            below = children(node)
+            binds = isinstance(node, Call) and node.function in BINDING
+            waiting += [(child, is_bound or (binds and index > 0)) for index, child in enumerate(below)]
+        elif not (is_bound and dotted.partition(".")[0] in ELEMENT_NAMES):
             yield dotted
-        return
-    if isinstance(node, Call) and node.function in LAZY and node.function != "default":
-        parts = [*(() if node.subject is None else (node.subject,)), *node.arguments]
-        for index, part in enumerate(parts):
-            yield from _paths(part, bound | {"item", "input"} if index else bound)
-        return
-    for child in _children(node):
-        yield from _paths(child, bound)
 
 
 def _dotted(node: Expression) -> str | None:
-    match node:
-        case Name(name):
-            return name
-        case Attribute(value, name):
-            outer = _dotted(value)
-            return None if outer is None else f"{outer}.{name}"
-        case _:
-            return None
-
-
-def _children(node: Expression) -> Iterator[Expression]:
-    match node:
-        case Attribute(value) | Default(value):
-            yield value
-        case Index(value, index):
-            yield from (value, index)
-        case Slice(value, start, stop):
-            yield from (part for part in (value, start, stop) if part is not None)
-        case ListLiteral(items):
-            yield from items
-        case MapLiteral(entries):
-            for key, value in entries:
-                yield from (key, value)
-        case Call(_, subject, arguments):
-            yield from (part for part in (subject, *arguments) if part is not None)
-        case Unary(_, operand):
-            yield operand
-        case Binary(_, left, right):
-            yield from (left, right)
-        case Condition(test, then, otherwise):
-            yield from (test, then, otherwise)
-        case Literal() | Name() | Element():
-            return
+    """Return a node that is nothing but names with dots between them as text."""
+    words: list[str] = []
+    while isinstance(node, Attribute):
+        words.append(node.name)
+        node = node.value
+    return ".".join([node.name, *reversed(words)]) if isinstance(node, Name) else None
 
 
 __all__ = ["ExpressionError", "Template", "parse_template"]
