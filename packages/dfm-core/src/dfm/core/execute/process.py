@@ -36,6 +36,8 @@ SWEEP_SECONDS = 0.25
 """How long an orphan of a task that ended well may outlive it; a look at all of /proc costs 1 to 3 ms."""
 _UNKILLABLE_SECONDS = 5.0
 """A process in uninterruptible sleep (a dead NFS server) does not die; the run must end all the same."""
+_LOOKS_AT_AN_EXEC, _EXEC_SECONDS = 10, 0.002
+"""An exec takes well below a millisecond; after these looks an empty environment is what the process chose."""
 _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER, _PR_GET_CHILD_SUBREAPER = 1, 36, 37
 
 _log = logging.getLogger(__name__)
@@ -109,6 +111,7 @@ class ProcessTrees:
         self._spared: frozenset[int] = frozenset()
         self._was_subreaper = False
         self._ended_tokens: set[str] = set()
+        self._scrubbed: set[int] = set()
         self._sweep_timer: asyncio.TimerHandle | None = None
 
     async def __aenter__(self) -> Self:
@@ -262,6 +265,10 @@ class ProcessTrees:
 
     def _orphans(self, tokens: set[str]) -> set[int]:
         adopted = _children_of(os.getpid()) - self._spared - self._leaders
+        self._scrubbed &= adopted
+        for pid in adopted - self._scrubbed:
+            if not _has_environment(pid):
+                self._scrubbed.add(pid)
         return {pid for pid in adopted if _is_zombie(pid) or _token_of(pid, ATTEMPT_TOKEN) in tokens}
 
 
@@ -402,17 +409,30 @@ def _stat(pid: int) -> list[str] | None:
         return None
 
 
+def _has_environment(pid: int) -> bool:
+    """Whether a process shows its environment; one that is in the midst of an exec shows none for a moment."""
+    for _ in range(_LOOKS_AT_AN_EXEC):
+        if _environ(pid) or _is_zombie(pid):
+            return True
+        time.sleep(_EXEC_SECONDS)
+    return False
+
+
 def _token_of(pid: int, name: str) -> str | None:
-    try:
-        with open(f"/proc/{pid}/environ", "rb", buffering=0) as file:
-            content = file.readall()
-    except OSError:
-        return None
     prefix = name.encode() + b"="
-    for entry in content.split(b"\0"):
+    for entry in _environ(pid).split(b"\0"):
         if entry.startswith(prefix):
             return entry[len(prefix) :].decode("utf-8", "surrogateescape")
     return None
+
+
+def _environ(pid: int) -> bytes:
+    """Return the environment a process was started with; empty where it is gone, or none of ours."""
+    try:
+        with open(f"/proc/{pid}/environ", "rb", buffering=0) as file:
+            return file.readall()
+    except OSError:
+        return b""
 
 
 def _prctl(option: int, value: int) -> None:
