@@ -1,0 +1,200 @@
+"""Where the daemon of a project is, and whether it is there: a lock, an epoch, a socket that answers.
+
+Rules:
+1. whoever holds the lock on `<project>/.dfm/daemon.lock` is the daemon of the project; nobody else writes here;
+2. the epoch grows by one with every daemon; what carries a smaller one belongs to a daemon that is gone;
+3. that a daemon lives is shown by its socket giving the answer that belongs to `daemon.json`, never by a process id;
+4. files of a daemon that is gone are removed by the next that takes the lock, or by `status`, which takes it too.
+"""
+
+import contextlib
+import fcntl
+import hashlib
+import json
+import os
+import socket
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+
+from dfm.api.errors import InfrastructureError, RunnerError
+from dfm.core.wire.access import runtime_directory
+
+STATE_DIRECTORY = ".dfm"
+MAX_SOCKET_PATH_BYTES = 100
+"""`sun_path` holds 108 bytes; a few are left for the temporary name it is bound under."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Discovery:
+    """What `daemon.json` tells; nothing in it is secret.
+
+    Attributes:
+        daemon_id: random; the socket must answer with it.
+        access: path of the file with the key and the addresses for workers.
+    """
+
+    daemon_id: str
+    project: str
+    epoch: int
+    host: str
+    pid: int
+    socket: str
+    access: str
+    runner: str
+    version: str
+    started_at: str
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """The places of one project's daemon."""
+
+    project: str
+
+    @property
+    def directory(self) -> str:
+        """What the daemon keeps with the project."""
+        return os.path.join(self.project, STATE_DIRECTORY)
+
+    @property
+    def discovery_path(self) -> str:
+        """Where the daemon tells where it is."""
+        return os.path.join(self.directory, "daemon.json")
+
+    @property
+    def lock_path(self) -> str:
+        """What the daemon holds locked while it lives."""
+        return os.path.join(self.directory, "daemon.lock")
+
+    @property
+    def log_path(self) -> str:
+        """What the daemon says."""
+        return os.path.join(self.directory, "daemon.log")
+
+    @property
+    def instance(self) -> str:
+        """Eight digits that stand for the project, this user and this host in names of jobs."""
+        return project_digest(self.project)[:8]
+
+    def socket_path(self) -> str:
+        """Return the path of the socket: with the project, or a short one where that is too long for a socket.
+
+        Raises:
+            InfrastructureError: there is no directory for the short one.
+        """
+        path = os.path.join(self.directory, "daemon.sock")
+        if len(os.fsencode(path)) <= MAX_SOCKET_PATH_BYTES:
+            return path
+        return os.path.join(runtime_directory(), f"{project_digest(self.project)[:16]}.sock")
+
+    def state_directory(self) -> str:
+        """Return the directory on this host's own disk for the journal, private to this user.
+
+        Raises:
+            InfrastructureError: it cannot be made, or belongs to somebody else.
+        """
+        return private_directory(os.path.join(local_state_root(), project_digest(self.project)[:16]))
+
+    def make_directory(self) -> str:
+        """Make the daemon's directory in the project, for this user alone.
+
+        Raises:
+            InfrastructureError: it cannot be written.
+        """
+        return private_directory(self.directory, is_strict=False)
+
+    def read(self) -> Discovery | None:
+        """Return what the last daemon told; None where there is nothing, or nothing that can be read."""
+        try:
+            with open(self.discovery_path, encoding="utf-8") as file:
+                content = json.load(file)
+            return Discovery(**content)
+        except (OSError, ValueError, TypeError):
+            return None
+
+    def publish(self, discovery: Discovery) -> None:
+        """Tell where the daemon is, in one step."""
+        temporary = f"{self.discovery_path}.{os.getpid()}"
+        with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
+            json.dump(asdict(discovery), file, indent=1)
+        os.replace(temporary, self.discovery_path)
+
+    def withdraw(self) -> None:
+        """Remove what a daemon that is gone has left; only whoever holds the lock may."""
+        for path in (self.discovery_path, self.socket_path()):
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(path)
+
+    def next_epoch(self) -> int:
+        """Count a new daemon and return its number, from 1; only whoever holds the lock may."""
+        path = os.path.join(self.directory, "epoch")
+        try:
+            with open(path, encoding="ascii") as file:
+                epoch = int(file.read()) + 1
+        except (OSError, ValueError):
+            discovery = self.read()
+            epoch = 1 if discovery is None else discovery.epoch + 1
+        temporary = f"{path}.{os.getpid()}"
+        with open(temporary, "w", encoding="ascii") as file:
+            file.write(f"{epoch}\n")
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+        return epoch
+
+    @contextlib.contextmanager
+    def locked(self) -> "Iterator[bool]":
+        """Hold the lock; gives False where another daemon has it."""
+        fd = os.open(self.lock_path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            yield _try_lock(fd)
+        finally:
+            os.close(fd)
+
+
+def project_digest(project: str) -> str:
+    """Return hexadecimal digits that stand for a project, this user and this host."""
+    words = (os.path.realpath(project), str(os.geteuid()), socket.gethostname())
+    return hashlib.sha256("\0".join(words).encode("utf-8", "surrogateescape")).hexdigest()
+
+
+def local_state_root() -> str:
+    """Return the directory on this host's own disk under which journals lie."""
+    given = os.environ.get("DFM_STATE_DIR")
+    return given or f"/var/tmp/dfm-{os.geteuid()}"  # noqa: S108  (private_directory checks who owns it)
+
+
+def private_directory(path: str, *, is_strict: bool = True) -> str:
+    """Make a directory that only this user may enter, and return it.
+
+    Args:
+        path: of the directory.
+        is_strict: whether one that others may enter is refused; else its mode is left as its owner set it.
+
+    Raises:
+        InfrastructureError: it cannot be made, is a link, or belongs to somebody else.
+    """
+    try:
+        os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(path, 0o700)
+        facts = os.lstat(path)
+    except OSError as error:
+        raise InfrastructureError(f"cannot make the directory {path}: {error.strerror}") from error
+    is_ours = facts.st_uid == os.geteuid() and (facts.st_mode & 0o170000) == 0o040000
+    if not is_ours or (is_strict and facts.st_mode & 0o077):
+        raise InfrastructureError(
+            f"{path} is not a directory of this user's alone",
+            hint=f"remove it, or make it yours: chmod 700 {path}",
+        )
+    return path
+
+
+def _try_lock(fd: int) -> bool:
+    try:
+        fcntl.lockf(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError as error:
+        raise RunnerError(f"cannot lock the daemon's lock file: {error.strerror}") from error
+    return True
