@@ -93,7 +93,7 @@ class Endpoint:
         Raises:
             InfrastructureError: it cannot be made, or belongs to somebody else.
         """
-        return private_directory(os.path.join(local_state_root(), project_digest(self.project)[:16]))
+        return state_directory(project_digest(self.project)[:16])
 
     def make_directory(self) -> str:
         """Make the daemon's directory in the project, for this user alone.
@@ -158,10 +158,19 @@ def project_digest(project: str) -> str:
     return hashlib.sha256("\0".join(words).encode("utf-8", "surrogateescape")).hexdigest()
 
 
-def local_state_root() -> str:
+def state_root() -> str:
     """Return the directory on this host's own disk under which journals lie."""
     given = os.environ.get("DFM_STATE_DIR")
     return given or f"/var/tmp/dfm-{os.geteuid()}"  # noqa: S108  (private_directory checks who owns it)
+
+
+def state_directory(name: str) -> str:
+    """Make and return the directory for one journal, private to this user.
+
+    Raises:
+        InfrastructureError: it cannot be made, or belongs to somebody else.
+    """
+    return private_directory(os.path.join(private_directory(state_root()), name))
 
 
 def private_directory(path: str, *, is_strict: bool = True) -> str:

@@ -1,0 +1,196 @@
+"""The runner that hands its tasks to a pool: one in this process, or the one of a daemon. It cannot tell which.
+
+A task is submitted under a ticket of this run and waited for without a time-out: the pool promises that every task
+ends, as lost if need be. When `run` is cancelled it waits until the pool says that nothing of the task is left, but no
+longer than CANCEL_SECONDS: then the worker cannot be reached, and its lease ends the task.
+"""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Callable, Mapping
+from types import TracebackType
+from typing import Protocol, Self
+
+from dfm.api.errors import RunnerError
+from dfm.api.runner import Outcome, Resources, Runner, TaskRequest, TaskResult
+from dfm.core.wire.codec import decode_result, encode_request, environment_for
+from dfm.core.wire.messages import (
+    CancelTask,
+    Close,
+    Done,
+    Environment,
+    FromClient,
+    InFlight,
+    Notice,
+    Opened,
+    Received,
+    Shape,
+    Submit,
+    TaskState,
+    ToClient,
+)
+
+CANCEL_SECONDS = 30.0
+_FIRST_IN_FLIGHT = 64
+
+_log = logging.getLogger(__name__)
+
+
+class PoolLink(Protocol):
+    """The way to a pool. Entering it opens the run; leaving it closes the run and ends what is left of it."""
+
+    async def __aenter__(self) -> Self:
+        """Open the run; `Opened` has come when this returns."""
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Close the run."""
+
+    def send(self, message: FromClient) -> None:
+        """Say something to the pool."""
+
+
+Connect = Callable[[Callable[[ToClient], None], Callable[[str], None]], PoolLink]
+"""Makes a link from what hears the pool and what is told that the link is broken for good."""
+
+
+class PooledRunner(Runner):
+    """Runs task requests on the workers of a pool.
+
+    Args:
+        connect: makes the link.
+        notice: shows one line to the person at the terminal.
+        environment: of this run, filtered: what requests have in common.
+    """
+
+    def __init__(self, connect: Connect, notice: Callable[[str], None], environment: Mapping[str, str]) -> None:
+        self._link = connect(self._hear, self._broken)
+        self._notice = notice
+        self._environment = environment_for(environment)
+        self._waiting: dict[int, asyncio.Future[Done]] = {}
+        self._states: dict[int, TaskState] = {}
+        self._last_ticket = 0
+        self._in_flight = _FIRST_IN_FLIGHT
+        self._why_broken: str | None = None
+
+    async def __aenter__(self) -> Self:
+        await self._link.__aenter__()
+        self._link.send(self._environment)
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._link.send(Close())
+        await self._link.__aexit__(kind, error, traceback)
+
+    @property
+    def max_in_flight(self) -> int:
+        """As many as the pool wants at once."""
+        return self._in_flight
+
+    async def run(self, request: TaskRequest) -> TaskResult:
+        """Run one task on whichever worker the pool finds.
+
+        Raises:
+            RunnerError: the pool is gone.
+        """
+        if self._why_broken is not None:
+            raise RunnerError(self._why_broken)
+        self._last_ticket += 1
+        ticket = self._last_ticket
+        self._waiting[ticket] = asyncio.get_running_loop().create_future()
+        self._link.send(
+            Submit(
+                ticket=ticket,
+                task=request.task,
+                shape=shape_of(request.resources),
+                spec=encode_request(request, self._environment),
+                environment=self._environment.digest,
+                wall_seconds=request.resources.wall_seconds,
+            )
+        )
+        try:
+            done = await self._waiting[ticket]
+        except asyncio.CancelledError:
+            await self._cancel(ticket)
+            raise
+        finally:
+            self._waiting.pop(ticket, None)
+            self._states.pop(ticket, None)
+        self._link.send(Received(ticket=ticket))
+        return _result(done)
+
+    def state(self, ticket: int) -> TaskState | None:
+        """Return where a task stands, as last told."""
+        return self._states.get(ticket)
+
+    async def _cancel(self, ticket: int) -> None:
+        """Have a task stopped and wait until it is; a second cancellation kills it."""
+        future = self._waiting[ticket] = asyncio.get_running_loop().create_future()
+        is_urgent = False
+        with contextlib.suppress(TimeoutError, RunnerError):
+            async with asyncio.timeout(CANCEL_SECONDS):
+                while not future.done():
+                    self._link.send(CancelTask(ticket=ticket, is_urgent=is_urgent))
+                    try:
+                        await asyncio.wait([future])
+                    except asyncio.CancelledError:
+                        if is_urgent:
+                            raise
+                        is_urgent = True
+        if future.done() and not future.cancelled() and future.exception() is None:
+            self._link.send(Received(ticket=ticket))
+
+    def _hear(self, message: ToClient) -> None:
+        match message:
+            case Done():
+                future = self._waiting.get(message.ticket)
+                if future is None:
+                    self._link.send(Received(ticket=message.ticket))
+                elif not future.done():
+                    future.set_result(message)
+            case TaskState():
+                self._states[message.ticket] = message
+            case Notice(text=text):
+                self._notice(text)
+            case Opened(in_flight=count) | InFlight(count=count):
+                self._in_flight = count
+            case _:
+                pass
+
+    def _broken(self, why: str) -> None:
+        """Be told that the pool is gone: what waits for it cannot go on."""
+        self._why_broken = why
+        for future in self._waiting.values():
+            if not future.done():
+                future.set_exception(RunnerError(why))
+
+
+def shape_of(resources: Resources) -> Shape:
+    """Return what a task's resources ask of a worker."""
+    return Shape(
+        cores=resources.cores,
+        memory_bytes=resources.memory_bytes,
+        wall_seconds=resources.wall_seconds,
+        queue=resources.queue,
+        resource_class=resources.resource_class,
+        resource_select=resources.resource_select,
+    )
+
+
+def _result(done: Done) -> TaskResult:
+    if not done.body:
+        return TaskResult(outcome=Outcome.LOST, cause=done.cause or "the pool lost it", status=1)
+    return decode_result(done.body)
+
+
+__all__ = ["Environment", "PoolLink", "PooledRunner", "shape_of"]
