@@ -13,11 +13,14 @@ import hashlib
 import json
 import os
 import socket
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
 
 from dfm.api.errors import InfrastructureError, RunnerError
 from dfm.core.wire.access import runtime_directory
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 STATE_DIRECTORY = ".dfm"
 MAX_SOCKET_PATH_BYTES = 100

@@ -33,7 +33,17 @@ def start_in_background(endpoint: Endpoint, words: Sequence[str]) -> Discovery:
         log = os.open(endpoint.log_path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
         try:
             process = subprocess.Popen(
-                [sys.executable, "-m", "dfm.core", "daemon", "start", "--foreground", "--ready-fd", str(writing), *words],
+                [
+                    sys.executable,
+                    "-m",
+                    "dfm.core",
+                    "daemon",
+                    "start",
+                    "--foreground",
+                    "--ready-fd",
+                    str(writing),
+                    *words,
+                ],
                 cwd=endpoint.project,
                 stdin=subprocess.DEVNULL,
                 stdout=log,

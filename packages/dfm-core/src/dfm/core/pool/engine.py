@@ -9,8 +9,7 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AsyncExitStack
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from types import TracebackType
@@ -191,7 +190,9 @@ class Engine:
         self._running: dict[int, tuple[Assign, float]] = {}
         self._names: dict[tuple[str, int], str] = {}
         self._records: list[Record] = []
-        self._outbox: list[tuple[Callable[[ToWorker], None], ToWorker] | tuple[Callable[[ToClient], None], ToClient]] = []
+        self._outbox: list[
+            tuple[Callable[[ToWorker], None], ToWorker] | tuple[Callable[[ToClient], None], ToClient]
+        ] = []
         self._is_flushing = False
         self._timer: asyncio.TimerHandle | None = None
         self._beat_at = 0.0

@@ -1,0 +1,116 @@
+"""The monitor: like top, for the workers of a daemon. It only asks; leaving it harms nothing.
+
+Needs textual (`pip install dfm-core[monitor]`).
+"""
+
+from collections.abc import Awaitable, Callable
+from typing import ClassVar
+
+from textual.app import App, ComposeResult
+from textual.binding import Binding, BindingType
+from textual.widgets import DataTable, Footer, Input, Static
+
+from dfm.api.errors import DfmError
+from dfm.core.daemon.view import Order, Status, headline, recent_rows, running_rows
+
+REFRESH_SECONDS = 1.0
+Ask = Callable[[], Awaitable[Status]]
+
+
+class Monitor(App[None]):
+    """Shows running tasks, those that ended last, and the counts of workers and tasks.
+
+    Args:
+        ask: gets the status; a DfmError is shown, and asked again.
+    """
+
+    TITLE = "dfm daemon"
+    CSS = """
+    #head { height: 2; }
+    #running { height: 2fr; }
+    #recent { height: 1fr; border-top: solid $primary; }
+    #filter { display: none; height: 3; }
+    #filter.-shown { display: block; }
+    """
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("q", "quit", "detach"),
+        Binding("ctrl+c", "quit", "detach", show=False, priority=True),
+        Binding("e", "order('elapsed')", "by time"),
+        Binding("n", "order('name')", "by name"),
+        Binding("w", "order('worker')", "by worker"),
+        Binding("h", "order('host')", "by host"),
+        Binding("slash", "filter", "filter"),
+        Binding("escape", "unfilter", "all"),
+    ]
+
+    def __init__(self, ask: Ask) -> None:
+        super().__init__()
+        self._ask = ask
+        self._order = Order.ELAPSED
+        self._needle = ""
+        self._status: Status | None = None
+
+    def compose(self) -> ComposeResult:
+        """Lay out the screen."""
+        yield Static("asking the daemon ...", id="head", markup=False)
+        yield DataTable(id="running", cursor_type="row")
+        yield DataTable(id="recent", cursor_type="none")
+        yield Input(placeholder="part of a task, worker or host", id="filter")
+        yield Footer()
+
+    async def on_mount(self) -> None:
+        """Begin to ask."""
+        self.query_one("#running", DataTable).add_columns("task", "worker", "host", "elapsed")
+        self.query_one("#recent", DataTable).add_columns("ended", "outcome", "seconds", "host", "at")
+        self.query_one("#running", DataTable).focus()
+        await self.refresh_status()
+        self.set_interval(REFRESH_SECONDS, self.refresh_status)
+
+    async def refresh_status(self) -> None:
+        """Ask the daemon and show what it says."""
+        try:
+            self._status = await self._ask()
+        except DfmError as error:
+            self.query_one("#head", Static).update(f"{error}\n{error.hint or ''}")
+            return
+        self._show()
+
+    def action_order(self, order: str) -> None:
+        """Sort by something else."""
+        self._order = Order(order)
+        self._show()
+
+    def action_filter(self) -> None:
+        """Ask for what to look for."""
+        field = self.query_one("#filter", Input)
+        field.add_class("-shown")
+        field.focus()
+
+    def action_unfilter(self) -> None:
+        """Show everything again."""
+        field = self.query_one("#filter", Input)
+        field.value = ""
+        field.remove_class("-shown")
+        self.query_one("#running", DataTable).focus()
+
+    def on_input_changed(self, event: Input.Changed) -> None:
+        """Look for what is being typed."""
+        self._needle = event.value
+        self._show()
+
+    def on_input_submitted(self) -> None:
+        """Go back to the table, keeping the filter."""
+        self.query_one("#running", DataTable).focus()
+
+    def _show(self) -> None:
+        if self._status is None:
+            return
+        self.query_one("#head", Static).update(headline(self._status))
+        running = self.query_one("#running", DataTable)
+        running.clear()
+        for row in running_rows(self._status, self._order, self._needle):
+            running.add_row(row.task, row.worker, row.host, row.elapsed)
+        recent = self.query_one("#recent", DataTable)
+        recent.clear()
+        for ended in recent_rows(self._status, self._needle):
+            recent.add_row(ended.task, ended.outcome, ended.seconds, ended.host, ended.at)

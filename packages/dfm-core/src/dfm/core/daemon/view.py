@@ -1,0 +1,96 @@
+"""What the monitor shows, as plain rows: pure, so that the terminal program only paints.
+
+A status is what the daemon answers to `status`; its form is described in docs/reference/daemon-status.md.
+"""
+
+import enum
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+Status = Mapping[str, Any]
+
+
+class Order(enum.StrEnum):
+    """What the running tasks are sorted by."""
+
+    ELAPSED = "elapsed"
+    NAME = "name"
+    WORKER = "worker"
+    HOST = "host"
+
+
+@dataclass(frozen=True, slots=True)
+class RunningRow:
+    """A task that runs, for the upper table."""
+
+    task: str
+    worker: str
+    host: str
+    elapsed: str
+
+
+@dataclass(frozen=True, slots=True)
+class RecentRow:
+    """A task that has ended, for the lower table."""
+
+    task: str
+    outcome: str
+    seconds: str
+    host: str
+    at: str
+
+
+def headline(status: Status) -> str:
+    """Return the counts in one line each for workers and tasks."""
+    workers, tasks = status["workers_count"], status["tasks_count"]
+    up = clock(float(status["uptime_seconds"]))
+    return (
+        f"{status['runner']} daemon of {status['project']}  up {up}  epoch {status['epoch']}\n"
+        f"workers {workers['total']}: {workers['busy']} busy, {workers['idle']} idle, {workers['pending']} pending   "
+        f"tasks: {tasks['queued']} queued, {tasks['running']} running, {tasks['done']} done   "
+        f"{float(status['tasks_per_second']):.1f}/s"
+    )
+
+
+def running_rows(status: Status, order: Order, needle: str = "") -> list[RunningRow]:
+    """Return the running tasks that hold `needle` in their name, worker or host, longest first where that is asked."""
+    found = [
+        (
+            float(task["seconds"]),
+            RunningRow(task["task"], worker["slot"], worker["host"], clock(float(task["seconds"]))),
+        )
+        for worker in status["workers"]
+        for task in worker["running"]
+    ]
+    kept = [(seconds, row) for seconds, row in found if _matches(needle, (row.task, row.worker, row.host))]
+    match order:
+        case Order.ELAPSED:
+            kept.sort(key=lambda pair: (-pair[0], pair[1].task))
+        case Order.NAME:
+            kept.sort(key=lambda pair: pair[1].task)
+        case Order.WORKER:
+            kept.sort(key=lambda pair: (pair[1].worker, pair[1].task))
+        case Order.HOST:
+            kept.sort(key=lambda pair: (pair[1].host, pair[1].task))
+    return [row for _, row in kept]
+
+
+def recent_rows(status: Status, needle: str = "") -> list[RecentRow]:
+    """Return the tasks that ended last, newest first."""
+    return [
+        RecentRow(item["task"], item["outcome"], f"{float(item['seconds']):.2f}", item["host"], item["at"])
+        for item in reversed(status["recent"])
+        if _matches(needle, (item["task"], item["host"], item["outcome"]))
+    ]
+
+
+def clock(seconds: float) -> str:
+    """Return a duration as `1:02:03`, or `2:03` below an hour."""
+    whole = int(seconds)
+    hours, minutes = divmod(whole // 60, 60)
+    return f"{hours}:{minutes:02}:{whole % 60:02}" if hours else f"{minutes}:{whole % 60:02}"
+
+
+def _matches(needle: str, texts: Sequence[str]) -> bool:
+    return not needle or any(needle.lower() in text.lower() for text in texts)

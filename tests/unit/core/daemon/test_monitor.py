@@ -1,0 +1,105 @@
+"""What the monitor shows: pure rows, and the screen driven by textual's pilot."""
+
+from typing import Any
+
+import pytest
+from textual.widgets import DataTable, Static
+
+from dfm.api.errors import RunnerError
+from dfm.core.daemon.monitor import Monitor
+from dfm.core.daemon.view import Order, RecentRow, RunningRow, clock, headline, recent_rows, running_rows
+
+STATUS: dict[str, Any] = {
+    "runner": "lsf",
+    "project": "/p",
+    "epoch": 3,
+    "uptime_seconds": 3723.0,
+    "tasks_per_second": 12.34,
+    "workers_count": {"total": 3, "busy": 1, "idle": 1, "pending": 1},
+    "tasks_count": {"queued": 5, "running": 2, "done": 7},
+    "workers": [
+        {"slot": "s-2", "host": "b", "running": [{"task": "p.sim", "seconds": 65.0}]},
+        {"slot": "s-1", "host": "a", "running": [{"task": "p.compile", "seconds": 5.0}]},
+        {"slot": "s-3", "host": "a", "running": []},
+    ],
+    "recent": [
+        {"task": "p.lint", "outcome": "failed", "seconds": 1.5, "host": "a", "at": "10:00"},
+        {"task": "p.rtl", "outcome": "succeeded", "seconds": 0.25, "host": "b", "at": "10:01"},
+    ],
+}
+SIM, COMPILE = RunningRow("p.sim", "s-2", "b", "1:05"), RunningRow("p.compile", "s-1", "a", "0:05")
+
+
+async def status() -> dict[str, Any]:
+    return STATUS
+
+
+def test_the_counts_are_told_in_two_lines() -> None:
+    assert headline(STATUS) == (
+        "lsf daemon of /p  up 1:02:03  epoch 3\n"
+        "workers 3: 1 busy, 1 idle, 1 pending   tasks: 5 queued, 2 running, 7 done   12.3/s"
+    )
+
+
+@pytest.mark.parametrize(
+    ("order", "rows"),
+    [
+        (Order.ELAPSED, [SIM, COMPILE]),
+        (Order.NAME, [COMPILE, SIM]),
+        (Order.WORKER, [COMPILE, SIM]),
+        (Order.HOST, [COMPILE, SIM]),
+    ],
+)
+def test_running_tasks_are_sorted_as_asked(order: Order, rows: list[RunningRow]) -> None:
+    assert running_rows(STATUS, order) == rows
+
+
+def test_a_filter_looks_at_task_worker_and_host() -> None:
+    assert running_rows(STATUS, Order.NAME, "S-2") == [SIM]
+
+
+def test_what_ended_last_is_shown_first() -> None:
+    assert recent_rows(STATUS) == [
+        RecentRow("p.rtl", "succeeded", "0.25", "b", "10:01"),
+        RecentRow("p.lint", "failed", "1.50", "a", "10:00"),
+    ]
+
+
+def test_a_duration_below_an_hour_has_two_parts() -> None:
+    assert (clock(59.9), clock(3600)) == ("0:59", "1:00:00")
+
+
+async def test_keys_sort_and_filter_the_running_tasks() -> None:
+    async with Monitor(status).run_test() as pilot:
+        table = pilot.app.query_one("#running", DataTable)
+        assert table.get_row_at(0) == ["p.sim", "s-2", "b", "1:05"]
+        await pilot.press("n")
+        assert table.get_row_at(0) == ["p.compile", "s-1", "a", "0:05"]
+        await pilot.press("slash", "s", "i", "m", "enter")
+        assert [table.get_row_at(row)[0] for row in range(table.row_count)] == ["p.sim"]
+        await pilot.press("escape")
+        assert table.row_count == 2
+
+
+@pytest.mark.parametrize("key", ["q", "ctrl+c"])
+async def test_a_key_detaches(key: str) -> None:
+    async with Monitor(status).run_test() as pilot:
+        await pilot.press(key)
+        await pilot.pause()
+        assert not pilot.app.is_running
+
+
+async def test_a_daemon_that_does_not_answer_is_told_and_asked_again() -> None:
+    answers: list[dict[str, Any] | RunnerError] = [RunnerError("the daemon does not answer"), STATUS]
+
+    async def ask() -> dict[str, Any]:
+        answer = answers.pop(0)
+        if isinstance(answer, RunnerError):
+            raise answer
+        return answer
+
+    async with Monitor(ask).run_test() as pilot:
+        assert isinstance(pilot.app, Monitor)
+        assert "does not answer" in str(pilot.app.query_one("#head", Static).render())
+        await pilot.app.refresh_status()
+        assert "lsf daemon" in str(pilot.app.query_one("#head", Static).render())
