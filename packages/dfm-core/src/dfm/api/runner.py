@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Protocol, Self
 
+from dfm.api.batch import BatchDialect  # noqa: TC001  (get_type_hints of RunnerContext)
 from dfm.api.items import Item
 from dfm.api.task import Marker
 
@@ -63,13 +64,19 @@ Body = ShellBody | PythonBody | BuiltinBody
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Resources:
-    """What a task asks of the machine it runs on."""
+    """What a task asks of the machine it runs on.
+
+    Attributes:
+        resource_class: name of the class that the others come from, None where the task names none.
+        resource_select: predicates on hosts, each to hold.
+    """
 
     cores: int = 1
     memory_bytes: int | None = None
-    wall_seconds: int | None = None
+    wall_seconds: float | None = None
     queue: str | None = None
     resource_class: str | None = None
+    resource_select: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -184,12 +191,15 @@ class RunnerContext:
     Attributes:
         jobs: the `-j` of the command line, None where it was not given.
         notice: shows one line to the person at the terminal.
+        pool: lends the pool of warm workers to a batch system: the runner that comes back submits worker jobs in the
+            given dialect and runs tasks on them. It does no I/O before it is entered.
     """
 
     root_rundir: str
     run_id: str
     jobs: int | None
     notice: Callable[[str], None]
+    pool: "Callable[[BatchDialect], Runner]"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -199,8 +209,8 @@ class RunnerPlugin:
     Attributes:
         name: what `--runner` takes; equals the name of the entry point.
         summary: one line for `dfm runners`.
-        options: a dataclass of the options `--runner-opt` may set; each field has a default and a type out of
-            str, int, float, bool.
+        options: a frozen dataclass of the options that `--runner-opt` and `runner.<name>` in configuration files may
+            set; each field has a default and is best declared with `dfm.api.options.option`.
         open: makes the runner, without I/O; raises RunnerError where it cannot be used.
         api_version: of this contract, as the plugin was written for.
     """

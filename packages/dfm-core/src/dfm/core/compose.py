@@ -14,7 +14,8 @@ from datetime import UTC, datetime
 from types import TracebackType
 from typing import Self
 
-from dfm.api.errors import DfmError, ExitCode, InfrastructureError, UsageError
+from dfm.api.batch import BatchDialect
+from dfm.api.errors import DfmError, ExitCode, InfrastructureError, RunnerError, UsageError
 from dfm.api.events import EventSink, RunFinished, RunnerNotice, RunStarted, Verdict
 from dfm.api.runner import Runner, RunnerContext, RunnerPlugin, TaskRequest, TaskResult
 from dfm.core.config.runner import choose_runner
@@ -212,6 +213,7 @@ def _run_graph(
         run_id=run_id,
         jobs=options.jobs,
         notice=lambda text: sink.emit(RunnerNotice(text=text)),
+        pool=_no_pool,
     )
     settings = Settings(
         run_id=run_id,
@@ -252,6 +254,13 @@ def _run_graph(
             )
         )
     return exit_code
+
+
+def _no_pool(dialect: BatchDialect) -> Runner:
+    raise RunnerError(
+        f"the worker pool is not part of this version, and runner {dialect.name} needs it",
+        hint="run on this machine with --runner local",
+    )
 
 
 class _NoRunner(Runner):

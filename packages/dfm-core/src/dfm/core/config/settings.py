@@ -1,0 +1,99 @@
+"""The settings of the core, declared once each: type, default, unit, rule of merging, documentation.
+
+A configuration file holds them below `runner`: `runner.pool.idle_timeout`. What a runner itself declares lies below
+`runner.<name>`.
+"""
+
+from dataclasses import dataclass
+
+from dfm.api.options import Merge, Unit, option
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PoolSettings:
+    """`runner.pool`: how many workers, how long, how fast. Durations in seconds."""
+
+    min_workers: int = option(0, doc="workers that are kept even when there is nothing to do", minimum=0)
+    max_workers: int = option(16, doc="most workers at once, waiting ones included", minimum=1)
+    worker_slots: int = option(1, doc="tasks that one worker runs at once", minimum=1)
+    idle_timeout: float = option(300.0, unit=Unit.DURATION, doc="a worker without work leaves after this time")
+    launch_batch_size: int = option(
+        4, doc="most workers that may be on their way at once, not yet connected", minimum=1
+    )
+    max_submits_per_minute: int = option(30, doc="most submissions in a minute", minimum=1)
+    poll_interval: float = option(
+        15.0, unit=Unit.DURATION, doc="shortest time between two questions to the batch system, for all jobs at once"
+    )
+    start_timeout: float = option(
+        120.0, unit=Unit.DURATION, doc="a worker whose job runs must have connected after this time"
+    )
+    heartbeat_interval: float = option(
+        5.0, unit=Unit.DURATION, doc="how often daemon and worker tell that they are there"
+    )
+    lease_timeout: float = option(20.0, unit=Unit.DURATION, doc="a silent worker is given up after this time")
+    lost_timeout: float = option(
+        300.0, unit=Unit.DURATION, doc="a worker that cannot reach its daemon leaves after this time"
+    )
+    client_grace: float = option(
+        60.0, unit=Unit.DURATION, doc="the tasks of a client that has gone are stopped after this time"
+    )
+    kill_grace: float = option(3.0, unit=Unit.DURATION, doc="time between SIGTERM and SIGKILL when a task is stopped")
+    drain_grace: float = option(
+        30.0, unit=Unit.DURATION, doc="time for a worker that was asked to leave before its job is cancelled"
+    )
+    walltime: float | None = option(
+        None, unit=Unit.DURATION, doc="limit of a worker job, where the shape of its tasks asks for none"
+    )
+    walltime_margin: float = option(
+        120.0, unit=Unit.DURATION, doc="a worker takes no task that may reach into this time before its job's limit"
+    )
+    max_losses: int = option(3, doc="a task that lost this many workers without a known cause is given up", minimum=1)
+    addresses: tuple[str, ...] = option(
+        (),
+        merge=Merge.REPLACE,
+        doc="addresses or names of this host that workers try, in order; empty takes what the host knows of itself",
+    )
+    bind: tuple[str, ...] = option(
+        (),
+        merge=Merge.REPLACE,
+        doc="addresses to listen at; empty listens at those of `addresses`, or at every interface where there are none",
+    )
+    port: int = option(0, doc="port to listen at; 0 takes a free one", minimum=0)
+    access_dir: str | None = option(
+        None, doc="directory that all nodes share, for the file with the key; empty is ~/.dfm/run"
+    )
+    worker_command: tuple[str, ...] = option(
+        (), unit=Unit.ARGV, doc="command that starts a worker on a node; empty is this Python with dfm"
+    )
+    env_allow: tuple[str, ...] = option(
+        ("*",),
+        merge=Merge.REPLACE,
+        doc="patterns of variables that tasks on workers get from the environment of `dfm run`",
+    )
+    env_deny: tuple[str, ...] = option(
+        (
+            "*TOKEN*",
+            "*SECRET*",
+            "*PASSW*",
+            "*CREDENTIAL*",
+            "*PRIVATE_KEY*",
+            "*API_KEY*",
+            "*ACCESS_KEY*",
+            "LSB_*",
+            "LS_*",
+            "SLURM_*",
+            "SBATCH_*",
+            "SRUN_*",
+            "SSH_*",
+            "DBUS_*",
+            "XDG_SESSION_*",
+            "XDG_RUNTIME_DIR",
+            "DISPLAY",
+            "XAUTHORITY",
+            "TMUX*",
+            "STY",
+            "WINDOWID",
+        ),
+        doc="patterns of variables that never travel, whatever `env_allow` says",
+    )
+    time_scale: float = option(1.0, doc="factor on every time of the pool, for tests", minimum=0.0)
