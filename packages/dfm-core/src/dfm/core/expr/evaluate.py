@@ -102,11 +102,11 @@ class MappingScope:
                 return layer[name]
         raise UnknownNameError(name, [key for layer in self._layers for key in layer])
 
-    def filter(self, name: str) -> Filter | None:
+    def filter(self, name: str) -> Filter | None:  # noqa: ARG002  (the protocol's)
         """Return None: mappings hold no filters."""
         return None
 
-    def run_filter(self, used: Filter, value: object, arguments: Sequence[object]) -> object:
+    def run_filter(self, used: Filter, value: object, arguments: Sequence[object]) -> object:  # noqa: ARG002  (the protocol's)
         """Refuse to run anything."""
         raise ValueError(f"the filter {used.name!r} cannot run here")
 

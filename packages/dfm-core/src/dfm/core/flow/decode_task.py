@@ -28,8 +28,7 @@ _CONTROL_KEYS = {
 def decode_task(node: Node, diagnostics: Diagnostics, unnamed: str | None = None) -> TaskDefinition | None:
     """Return what one task says, or None where it has no name.
 
-    Args:
-        unnamed: the name of a task that has none of its own, where it need not have one.
+    Where `unnamed` is given, a task needs no name of its own: that is its name then.
     """
     reader = KeyReader.open(node, schema.TASK, "task", diagnostics)
     if reader is None:

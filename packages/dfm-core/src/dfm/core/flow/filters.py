@@ -5,12 +5,26 @@ A filter is for the package that has it; one that is exported is for every packa
 
 from collections.abc import Iterable
 
+from dfm.api.errors import SourceLocation
 from dfm.core.expr.errors import ExpressionError
 from dfm.core.expr.template import parse_expression
 from dfm.core.flow.definitions import FilterDefinition
 from dfm.core.flow.diagnostics import Diagnostics
 from dfm.core.flow.model import Filter, PackageScope
 from dfm.core.flow.source import inside
+
+SHELL = Filter(  # noqa: S604  (it names a kind of program, and starts none)
+    name="shell",
+    package="",
+    parameters=(),
+    expression=None,
+    program="",
+    shell="shell",
+    users=None,
+    location=SourceLocation("", 0, 0),
+    desc="What a command prints",
+)
+"""The function that runs a command; it is one more filter with a program, and its value is the command."""
 
 
 def add_filters(scope: PackageScope, definitions: Iterable[FilterDefinition], diagnostics: Diagnostics) -> None:
@@ -55,9 +69,11 @@ def find_filter(scope: PackageScope, name: str) -> Filter | None:
 
 def runs_program(scope: PackageScope, names: Iterable[str]) -> bool:
     """Whether one of the functions an expression calls is a filter that runs a program."""
-    if not scope.loaded:
-        return False
-    return any((found := find_filter(scope, name)) is not None and found.program is not None for name in names)
+    for name in names:
+        found = SHELL if name == SHELL.name else find_filter(scope, name)
+        if found is not None and found.program is not None:
+            return True
+    return False
 
 
 def _usable(owner: PackageScope, name: str, user: PackageScope) -> Filter | None:

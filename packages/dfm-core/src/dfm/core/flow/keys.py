@@ -189,10 +189,12 @@ def text_of(node: Node) -> Text | None:
 
 
 def is_null(node: Node) -> bool:
+    """Whether a key has nothing behind it."""
     return isinstance(node, Scalar) and node.value is None
 
 
 def kind_of(node: Node) -> str:
+    """Return what a value is, for a person."""
     match node:
         case MappingNode():
             return "a mapping"

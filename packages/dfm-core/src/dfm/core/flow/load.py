@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from dfm.core.flow.cycles import find_cycle
 from dfm.core.flow.decode import decode_file
@@ -29,9 +30,11 @@ from dfm.core.flow.overrides import Overrides
 from dfm.core.flow.registry import PackageRegistry, registry_from
 from dfm.core.flow.resolve import resolve_flow
 from dfm.core.flow.scopes import PackageNames
-from dfm.core.flow.source import KeyMark
 from dfm.core.flow.values import ValueFault, coerce, evaluate, evaluate_text
 from dfm.core.plugins.packages import PluginPackages
+
+if TYPE_CHECKING:
+    from dfm.core.flow.source import KeyMark
 
 DEFAULT_CONFIG = "default"
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*(\.[A-Za-z_][A-Za-z0-9_-]*)*\Z")
@@ -117,7 +120,8 @@ class Loader:
 
     def touch_imports(self, package: LoadedPackage) -> bool:
         """Read all that a package imports; return whether anything was read."""
-        return any([self.touch(name) for name in list(package.imports)])
+        read = [self.touch(name) for name in list(package.imports)]
+        return any(read)
 
     def load_package(self, path: str, *, is_root: bool = False) -> LoadedPackage | None:
         path = os.path.realpath(path)

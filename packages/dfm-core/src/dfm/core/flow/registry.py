@@ -57,7 +57,7 @@ class PackageRegistry:
             self._words = None
 
     def locate(self, name: str, at: At) -> str | None:
-        """Return the flow file of the package, None where nothing knows the name; a broken entry is reported at `at`."""
+        """Return the flow file of the package; None where nothing knows it. A broken entry is reported at `at`."""
         for package_map in self.maps:
             for entry in package_map.entries:
                 if entry.name == name:
@@ -120,11 +120,7 @@ class PackageRegistry:
 def registry_from(
     environ: Mapping[str, str], map_files: Sequence[str], plugins: PluginPackages, diagnostics: Diagnostics
 ) -> PackageRegistry:
-    """Return the registry of this environment and command line.
-
-    Args:
-        map_files: of `--package-map`.
-    """
+    """Return the registry of this environment and command line, whose `--package-map` gives `map_files`."""
     directories = [part for part in environ.get(PATH_VARIABLE, "").split(os.pathsep) if part]
     registry = PackageRegistry(diagnostics, plugins, directories)
     of_environment = [part for part in environ.get(MAP_VARIABLE, "").split(os.pathsep) if part]

@@ -87,8 +87,7 @@ class PackageSource(Protocol):
 def resolve_flow(root: LoadedPackage, source: PackageSource, replaced: Mapping[str, str]) -> Flow:
     """Return the model of all packages that the flow reaches.
 
-    Args:
-        replaced: tasks that the command line puts in the place of others.
+    In it, the command line's `replaced` tasks have others in their place.
 
     Raises:
         FlowInvalid: a name leads nowhere, something inherits from itself, or `needs` go round in a circle.
@@ -262,7 +261,7 @@ class _Resolver:
             tasks={name: tasks[name] for name in package.tasks if name not in package.hidden},
             types={name: types[name] for name in package.types},
             tags=self._tags(definition.tags, package, place),
-            configs=tuple([*(config.name for config in definition.configs), *package.fragment_configs]),
+            configs=(*(config.name for config in definition.configs), *package.fragment_configs),
         )
 
     def _take_in(self) -> None:
@@ -525,7 +524,7 @@ class _Resolver:
             is_chain=definition.is_chain,
             generator=_generator(definition, place, package),
             control=control,
-            max_failures=_inherited(definition.max_failures, base and base.max_failures),
+            max_failures=_inherited(definition.max_failures, None if base is None else base.max_failures),
             on_error=_handler(definition, place, package) or (base.on_error if base else None),
             is_template=definition.is_template,
             emits=emitted,

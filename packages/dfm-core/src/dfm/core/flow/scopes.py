@@ -7,7 +7,7 @@ Inside a package: its parameters, the packages it imports, then what is always t
 from collections.abc import Iterator, Mapping, Sequence
 
 from dfm.core.expr.errors import UnknownNameError
-from dfm.core.flow.filters import find_filter
+from dfm.core.flow.filters import SHELL, find_filter
 from dfm.core.flow.model import Filter, PackageScope
 
 
@@ -25,11 +25,11 @@ class PackageNames:
 
     def filter(self, name: str) -> Filter | None:
         """Return the filter that the package calls so."""
-        return find_filter(self.package, name)
+        return SHELL if name == SHELL.name else find_filter(self.package, name)
 
-    def run_filter(self, used: object, value: object, arguments: Sequence[object]) -> object:
+    def run_filter(self, used: object, value: object, arguments: Sequence[object]) -> object:  # noqa: ARG002  (the protocol's)
         """Refuse to run a program: nothing runs while a flow is read."""
-        raise ValueError("a filter that runs a program cannot be used here: nothing runs while a flow is read")
+        raise ValueError("it runs a program, and nothing runs while a flow is read")
 
     def lookup(self, name: str) -> object:
         """Return what the name means here.
