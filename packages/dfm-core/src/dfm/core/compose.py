@@ -31,6 +31,7 @@ from dfm.core.graph.node import Graph
 from dfm.core.graph.select import override_targets, select
 from dfm.core.plugins.discovery import load_runner
 from dfm.core.plugins.options import decode_options, split_options
+from dfm.core.plugins.packages import installed_packages
 from dfm.core.record.lock import RunLock
 from dfm.core.record.store import RecordStore
 from dfm.core.schedule.lifecycle import Lifecycle, Settings
@@ -63,6 +64,8 @@ class FlowOptions:
     config: str | None = None
     definitions: Sequence[str] = ()
     parameter_files: Sequence[str] = ()
+    package_maps: Sequence[str] = ()
+    replacements: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,13 +128,15 @@ def load(options: FlowOptions, environ: Mapping[str, str]) -> LoadedFlow:
         UsageError: there is none, or -D or -P are malformed.
         FlowInvalid: it has faults.
     """
-    overrides = parse_overrides(options.definitions, options.parameter_files)
+    overrides = parse_overrides(options.definitions, options.parameter_files, options.replacements)
     flow = load_flow(
         locate_root(options.root, environ),
         environ=environ,
         overrides=overrides,
         config=options.config,
         standard_library=STANDARD_LIBRARY,
+        package_maps=options.package_maps,
+        plugins=installed_packages(),
     )
     return LoadedFlow(flow, overrides)
 
@@ -381,6 +386,10 @@ def _rerun_command(options: RunOptions) -> "_RerunCommand":
         words += ["-D", definition]
     for source in options.flow.parameter_files:
         words += ["-P", source]
+    for path in options.flow.package_maps:
+        words += ["--package-map", path]
+    for replacement in options.flow.replacements:
+        words += ["--override", replacement]
     if options.runner is not None:
         words += ["--runner", options.runner]
     for option in options.runner_options:

@@ -14,6 +14,20 @@ _OPTIONS = (
     click.option("--root", metavar="PATH", envvar="DFM_ROOT", help="Flow file or a directory at or below it."),
     click.option("-c", "--config", metavar="CONFIG", help="Configuration of the root package."),
     click.option(
+        "--package-map",
+        "package_maps",
+        multiple=True,
+        metavar="FILE",
+        help="File that maps package names to flow files. [env: DV_FLOW_PACKAGE_MAP]",
+    ),
+    click.option(
+        "--override",
+        "replacements",
+        multiple=True,
+        metavar="TASK=OTHER",
+        help="Put another task in the place of one.",
+    ),
+    click.option(
         "-D",
         "definitions",
         multiple=True,
@@ -41,9 +55,18 @@ def flow_options(command: Callable[..., R]) -> Callable[..., R]:
         config: str | None,
         definitions: tuple[str, ...],
         parameter_files: tuple[str, ...],
+        package_maps: tuple[str, ...],
+        replacements: tuple[str, ...],
         **rest: object,
     ) -> R:
-        flow = FlowOptions(root=root, config=config, definitions=definitions, parameter_files=parameter_files)
+        flow = FlowOptions(
+            root=root,
+            config=config,
+            definitions=definitions,
+            parameter_files=parameter_files,
+            package_maps=package_maps,
+            replacements=replacements,
+        )
         return command(flow=flow, **rest)
 
     decorated: Callable[..., R] = packed
