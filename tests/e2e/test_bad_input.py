@@ -215,7 +215,7 @@ def test_a_second_interrupt_kills_what_ignores_the_first(flow: Flow, tmp_path: P
     os.mkfifo(tmp_path / "rundir" / "up")
     script = Path(sys.executable).parent / "dfm"
     process = subprocess.Popen(
-        [str(script), "run", "a", "--runner-opt", "kill_grace=1000"],
+        [str(script), "run", "a", "--runner-opt", "kill_grace=1000s"],
         cwd=tmp_path,
         env=environ,
         stdout=subprocess.PIPE,

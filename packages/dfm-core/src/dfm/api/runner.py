@@ -67,6 +67,7 @@ class Resources:
     """What a task asks of the machine it runs on.
 
     Attributes:
+        cores: at least 1 in a request; 0 in a task's own tag means that the tag leaves it to class and defaults.
         resource_class: name of the class that the others come from, None where the task names none.
         resource_select: predicates on hosts, each to hold.
     """

@@ -15,10 +15,12 @@ from types import TracebackType
 from typing import Self
 
 from dfm.api.batch import BatchDialect
-from dfm.api.errors import DfmError, ExitCode, InfrastructureError, RunnerError, UsageError
+from dfm.api.errors import DfmError, ExitCode, FlowError, InfrastructureError, RunnerError, UsageError
 from dfm.api.events import EventSink, RunFinished, RunnerNotice, RunStarted, Verdict
 from dfm.api.runner import Runner, RunnerContext, RunnerPlugin, TaskRequest, TaskResult
-from dfm.core.config.runner import choose_runner
+from dfm.core.config.layers import CliOptions
+from dfm.core.config.load import Settings as RunnerSettings
+from dfm.core.config.load import load_settings
 from dfm.core.crashpoint import crash_point
 from dfm.core.execute.guard import start_guard
 from dfm.core.flow.diagnostics import render
@@ -30,7 +32,7 @@ from dfm.core.graph.build import Surroundings, build_graph
 from dfm.core.graph.node import Graph
 from dfm.core.graph.select import override_targets, select
 from dfm.core.plugins.discovery import load_runner
-from dfm.core.plugins.options import decode_options, split_options
+from dfm.core.plugins.packages import installed_packages
 from dfm.core.record.lock import RunLock
 from dfm.core.record.store import RecordStore
 from dfm.core.schedule.lifecycle import Lifecycle, Settings
@@ -63,6 +65,8 @@ class FlowOptions:
     config: str | None = None
     definitions: Sequence[str] = ()
     parameter_files: Sequence[str] = ()
+    package_maps: Sequence[str] = ()
+    replacements: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,8 +87,7 @@ class RunOptions:
     is_forced: bool = False
     is_dry: bool = False
     max_failures: int | None = 1
-    runner: str | None = None
-    runner_options: Sequence[str] = ()
+    settings: CliOptions = field(default_factory=CliOptions)
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,13 +128,15 @@ def load(options: FlowOptions, environ: Mapping[str, str]) -> LoadedFlow:
         UsageError: there is none, or -D or -P are malformed.
         FlowInvalid: it has faults.
     """
-    overrides = parse_overrides(options.definitions, options.parameter_files)
+    overrides = parse_overrides(options.definitions, options.parameter_files, options.replacements)
     flow = load_flow(
         locate_root(options.root, environ),
         environ=environ,
         overrides=overrides,
         config=options.config,
         standard_library=STANDARD_LIBRARY,
+        package_maps=options.package_maps,
+        plugins=installed_packages(),
     )
     return LoadedFlow(flow, overrides)
 
@@ -158,17 +163,31 @@ def root_rundir(rundir: str | None) -> str:
     return os.path.abspath(rundir or "rundir")
 
 
-def chosen_runner(options: RunOptions, environ: Mapping[str, str]) -> tuple[RunnerPlugin, object]:
-    """Return the runner's plugin and its decoded options.
+def project_dir(root: str | None, environ: Mapping[str, str]) -> str:
+    """Return the directory whose `.dfm` is the project's: that of the root flow file, else the current one."""
+    start = os.path.abspath(root or environ.get("DV_FLOW_ROOT") or os.getcwd())
+    if root is not None and not os.path.exists(start):
+        raise UsageError(f"--root {root!r} does not exist")
+    found = find_root(start)
+    return os.getcwd() if found is None else os.path.dirname(os.path.abspath(found))
+
+
+def chosen_runner(settings: RunnerSettings) -> tuple[RunnerPlugin, object]:
+    """Return the plugin of the chosen runner and its decoded options.
 
     Raises:
         UsageError: the runner or an option is unknown.
+        FlowError: a settings file chose an unknown one, or has faults in the runner's options.
         RunnerError: its plugin cannot be loaded.
     """
-    chosen = choose_runner(options.runner, environ)
-    given = split_options(options.runner_options)
-    plugin = load_runner(chosen.name)
-    return plugin, decode_options(plugin, given)
+    try:
+        plugin = load_runner(settings.runner_name)
+    except UsageError as error:
+        origin = settings.runner.origin
+        if origin.location is None:
+            raise
+        raise FlowError(error.message, hint=error.hint, location=origin.location) from error
+    return plugin, settings.runner_options(plugin)
 
 
 def run(options: RunOptions, loaded: LoadedFlow, sink: EventSink, environ: Mapping[str, str]) -> int:
@@ -177,7 +196,8 @@ def run(options: RunOptions, loaded: LoadedFlow, sink: EventSink, environ: Mappi
     Raises:
         DfmError: the run could not begin or could not go on.
     """
-    plugin, runner_options = chosen_runner(options, environ)
+    settings = load_settings(environ, loaded.flow.root.srcdir, options.settings)
+    plugin, runner_options = chosen_runner(settings)
     graph = graph_of(loaded, options.tasks, environ, options.rundir)
     directory = root_rundir(options.rundir)
     run_id = uuid.uuid4().hex
@@ -381,11 +401,23 @@ def _rerun_command(options: RunOptions) -> "_RerunCommand":
         words += ["-D", definition]
     for source in options.flow.parameter_files:
         words += ["-P", source]
+    for path in options.flow.package_maps:
+        words += ["--package-map", path]
+    for replacement in options.flow.replacements:
+        words += ["--override", replacement]
+    words += _settings_words(options.settings)
+    return _RerunCommand(_program(), tuple(words))
+
+
+def _settings_words(options: CliOptions) -> list[str]:
+    words = [] if options.is_file_read else ["--no-config"]
+    if options.config_file is not None:
+        words += ["--config-file", options.config_file]
     if options.runner is not None:
         words += ["--runner", options.runner]
     for option in options.runner_options:
         words += ["--runner-opt", option]
-    return _RerunCommand(_program(), tuple(words))
+    return words
 
 
 def _program() -> str:

@@ -7,12 +7,27 @@ from typing import TypeVar
 import click
 
 from dfm.core.compose import FlowOptions
+from dfm.core.config.layers import CliOptions
 
 R = TypeVar("R")
 
 _OPTIONS = (
     click.option("--root", metavar="PATH", envvar="DFM_ROOT", help="Flow file or a directory at or below it."),
     click.option("-c", "--config", metavar="CONFIG", help="Configuration of the root package."),
+    click.option(
+        "--package-map",
+        "package_maps",
+        multiple=True,
+        metavar="FILE",
+        help="File that maps package names to flow files. [env: DV_FLOW_PACKAGE_MAP]",
+    ),
+    click.option(
+        "--override",
+        "replacements",
+        multiple=True,
+        metavar="TASK=OTHER",
+        help="Put another task in the place of one.",
+    ),
     click.option(
         "-D",
         "definitions",
@@ -41,12 +56,66 @@ def flow_options(command: Callable[..., R]) -> Callable[..., R]:
         config: str | None,
         definitions: tuple[str, ...],
         parameter_files: tuple[str, ...],
+        package_maps: tuple[str, ...],
+        replacements: tuple[str, ...],
         **rest: object,
     ) -> R:
-        flow = FlowOptions(root=root, config=config, definitions=definitions, parameter_files=parameter_files)
+        flow = FlowOptions(
+            root=root,
+            config=config,
+            definitions=definitions,
+            parameter_files=parameter_files,
+            package_maps=package_maps,
+            replacements=replacements,
+        )
         return command(flow=flow, **rest)
 
     decorated: Callable[..., R] = packed
     for option in reversed(_OPTIONS):
+        decorated = option(decorated)
+    return decorated
+
+
+_SETTINGS_OPTIONS = (
+    click.option("--runner", metavar="NAME", help="Where tasks run; `dfm runners` lists them. [env: DFM_RUNNER]"),
+    click.option(
+        "--runner-opt",
+        "runner_options",
+        multiple=True,
+        metavar="KEY=VALUE",
+        help="Option of the runner; `dfm runners` lists them.",
+    ),
+    click.option("--config-file", metavar="FILE", help="One more settings file, nearer than the project's."),
+    click.option(
+        "--no-config",
+        "is_config_ignored",
+        is_flag=True,
+        help="Read no settings of site and project; those of the installation always hold.",
+    ),
+)
+
+
+def settings_options(command: Callable[..., R]) -> Callable[..., R]:
+    """Add the options that choose and configure the runner; the command gets them as one value, `settings`."""
+
+    @functools.wraps(command)
+    def packed(
+        *,
+        runner: str | None,
+        runner_options: tuple[str, ...],
+        config_file: str | None,
+        is_config_ignored: bool,
+        **rest: object,
+    ) -> R:
+        settings = CliOptions(
+            runner=runner,
+            runner_options=runner_options,
+            config_file=config_file,
+            is_file_read=not is_config_ignored,
+        )
+        return command(settings=settings, **rest)
+
+    decorated: Callable[..., R] = packed
+    for option in reversed(_SETTINGS_OPTIONS):
         decorated = option(decorated)
     return decorated

@@ -6,8 +6,9 @@ import sys
 import click
 
 from dfm.api.errors import ExitCode, NothingSelectedError, UsageError
-from dfm.core.cli.options import flow_options
+from dfm.core.cli.options import flow_options, settings_options
 from dfm.core.compose import FlowOptions, RunOptions, load, run
+from dfm.core.config.layers import CliOptions
 from dfm.core.flow.model import Flow
 from dfm.core.graph.select import listed_tasks
 from dfm.core.report.make import make_sinks
@@ -35,14 +36,7 @@ from dfm.core.report.make import make_sinks
 @click.option("--explain", is_flag=True, help="Tell for each task why it runs.")
 @click.option("-k", "--keep-going", is_flag=True, help="Go on with what does not need a failed task.")
 @click.option("--max-fail", type=click.IntRange(min=1), metavar="N", help="Stop after N failed tasks.")
-@click.option("--runner", metavar="NAME", help="Where tasks run; `dfm runners` lists them. [env: DFM_RUNNER]")
-@click.option(
-    "--runner-opt",
-    "runner_options",
-    multiple=True,
-    metavar="KEY=VALUE",
-    help="Option of the runner.",
-)
+@settings_options
 @click.option(
     "-u",
     "--ui",
@@ -69,8 +63,7 @@ def command(
     explain: bool,
     keep_going: bool,
     max_fail: int | None,
-    runner: str | None,
-    runner_options: tuple[str, ...],
+    settings: CliOptions,
     ui: str | None,
     verbose: int,
     quiet: bool,
@@ -106,8 +99,7 @@ def command(
         is_forced=force,
         is_dry=dry_run,
         max_failures=None if keep_going else max_fail or 1,
-        runner=runner,
-        runner_options=runner_options,
+        settings=settings,
     )
     sinks = make_sinks(
         ui=ui,

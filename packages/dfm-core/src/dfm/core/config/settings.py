@@ -7,6 +7,47 @@ A configuration file holds them below `runner`: `runner.pool.idle_timeout`. What
 from dataclasses import dataclass
 
 from dfm.api.options import Merge, Unit, option
+from dfm.api.units import parse_duration, parse_memory
+
+DEFAULT_RUNNER = "local"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunnerChoice:
+    """`runner`: which one."""
+
+    default: str = option(
+        DEFAULT_RUNNER, doc="runner that tasks go to, where neither `--runner` nor `DFM_RUNNER` says", aliases=("type",)
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResourceDefaults:
+    """`runner.defaults`: what a task gets where neither its class nor its own tag says."""
+
+    cores: int = option(1, doc="cores of a task", minimum=1)
+    memory: int | None = option(
+        parse_memory("1G"), unit=Unit.MEMORY, doc="memory of a task; null leaves it to the batch system"
+    )
+    walltime: float | None = option(
+        parse_duration("1:00"), unit=Unit.DURATION, doc="limit of a task's run time; null leaves it to the batch system"
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResourceClass:
+    """`runner.resource_classes.NAME`: what a task gets whose tag names the class; the tag says the rest."""
+
+    cores: int | None = option(None, doc="cores of a task", minimum=1)
+    memory: int | None = option(None, unit=Unit.MEMORY, doc="memory of a task")
+    walltime: float | None = option(None, unit=Unit.DURATION, doc="limit of a task's run time")
+    queue: str | None = option(None, doc="queue or partition of the task's worker; beats the runner's own option")
+    resource_select: tuple[str, ...] = option(
+        (), doc="predicates on hosts, each to hold, in the batch system's own words"
+    )
+    next: str | None = option(
+        None, doc="larger class that a task moves to when it ran out of memory and the flow allows it"
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

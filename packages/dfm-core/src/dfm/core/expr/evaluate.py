@@ -21,6 +21,7 @@ from dfm.core.expr.functions import (
     to_text,
 )
 from dfm.core.expr.nodes import (
+    INTO,
     At,
     Attribute,
     Binary,
@@ -45,12 +46,40 @@ MAX_EXPONENT = 1_000
 MAX_WORK = 1_000_000
 """What one expression may do before it is taken for a mistake, about a second: a step for each part evaluated, for 2
 items or 16 characters that an operator or function reads, and for 8 items or 16 characters that it makes."""
+MAX_FILTERS = 16
+"""How deep filters of a flow may use each other: more is one that uses itself."""
 _MAX_NESTING = 200
 """Depth of a value that an expression makes: within what json and comparisons can follow."""
 
 
+class Filter(Protocol):
+    """A filter that a flow defines: an expression over `input` and its arguments, or a program."""
+
+    @property
+    def name(self) -> str:
+        """Its name."""
+
+    @property
+    def parameters(self) -> Sequence[str]:
+        """The names of its arguments; they are also called `arg0`, `arg1` and so on."""
+
+    @property
+    def expression(self) -> Expression | None:
+        """What it computes; None where a program does."""
+
+
 class Scope(Protocol):
     """What names mean."""
+
+    def filter(self, name: str) -> Filter | None:
+        """Return the filter of a flow that is called so, None where there is none."""
+
+    def run_filter(self, used: Filter, value: object, arguments: Sequence[object]) -> object:
+        """Return what a filter's program makes of a value.
+
+        Raises:
+            ValueError: it fails, or nothing may be run here and now.
+        """
 
     def lookup(self, name: str) -> object:
         """Return the value of a name.
@@ -73,6 +102,14 @@ class MappingScope:
                 return layer[name]
         raise UnknownNameError(name, [key for layer in self._layers for key in layer])
 
+    def filter(self, name: str) -> Filter | None:  # noqa: ARG002  (the protocol's)
+        """Return None: mappings hold no filters."""
+        return None
+
+    def run_filter(self, used: Filter, value: object, arguments: Sequence[object]) -> object:  # noqa: ARG002  (the protocol's)
+        """Refuse to run anything."""
+        raise ValueError(f"the filter {used.name!r} cannot run here")
+
 
 @dataclass(frozen=True, slots=True)
 class _ElementScope:
@@ -83,6 +120,31 @@ class _ElementScope:
 
     def lookup(self, name: str) -> object:
         return self.element if name in ELEMENT_NAMES else self.outer.lookup(name)
+
+    def filter(self, name: str) -> Filter | None:
+        return self.outer.filter(name)
+
+    def run_filter(self, used: Filter, value: object, arguments: Sequence[object]) -> object:
+        return self.outer.run_filter(used, value, arguments)
+
+
+@dataclass(frozen=True, slots=True)
+class _FilterScope:
+    """A scope inside a filter: its arguments, and what is piped into it as `input`, `item` and the leading dot."""
+
+    outer: Scope
+    arguments: Mapping[str, object]
+
+    def lookup(self, name: str) -> object:
+        if name in self.arguments:
+            return self.arguments[name]
+        raise UnknownNameError(name, self.arguments)
+
+    def filter(self, name: str) -> Filter | None:
+        return self.outer.filter(name)
+
+    def run_filter(self, used: Filter, value: object, arguments: Sequence[object]) -> object:
+        return self.outer.run_filter(used, value, arguments)
 
 
 def evaluate(expression: Expression, scope: Scope) -> object:
@@ -101,10 +163,11 @@ class _Evaluation:
     often as they occur, so that no chain of filters can double a value without end.
     """
 
-    __slots__ = ("_left",)
+    __slots__ = ("_filters", "_left")
 
     def __init__(self) -> None:
         self._left = MAX_WORK
+        self._filters = 0
 
     def value(self, node: Expression, scope: Scope) -> object:
         self._left -= 1
@@ -150,7 +213,10 @@ class _Evaluation:
         return self._weighed(result, node.at) if isinstance(result, str | list) else result
 
     def _call(self, call: Call, scope: Scope) -> object:
-        function = FUNCTIONS.get(call.function)
+        used = scope.filter(call.function)
+        if used is not None:
+            return self._filtered(call, used, scope)
+        function = FUNCTIONS.get(call.function.removeprefix("std."))
         if function is None:
             raise _no_function(call)
         arguments = []
@@ -167,8 +233,34 @@ class _Evaluation:
             raise ExpressionError(message, *call.at) from None
         return self._weighed(result, call.at) if isinstance(result, str | list | dict) else result
 
+    def _filtered(self, call: Call, used: Filter, scope: Scope) -> object:
+        """Return what a filter of the flow makes of its subject."""
+        values = [self.value(part, scope) for part in _parts(call)]
+        if not values or len(values) - 1 != len(used.parameters):
+            wanted = ", ".join(used.parameters) or "nothing"
+            raise ExpressionError(f"the filter {used.name!r} takes a value and {wanted}", *call.at)
+        if used.expression is None:
+            try:
+                return self._weighed(scope.run_filter(used, values[0], values[1:]), call.at)
+            except ValueError as error:
+                raise ExpressionError(str(error), *call.at) from None
+        self._filters += 1
+        if self._filters > MAX_FILTERS:
+            raise ExpressionError(f"filters use each other more than {MAX_FILTERS} deep", *call.at)
+        named = dict(zip(used.parameters, values[1:], strict=True))
+        numbered = {f"arg{number}": value for number, value in enumerate(values[1:])}
+        elements = dict.fromkeys(ELEMENT_NAMES, values[0])
+        try:
+            return self.value(used.expression, _FilterScope(scope, {**numbered, **named, **elements}))
+        except ExpressionError as error:
+            raise ExpressionError(f"in the filter {used.name!r}: {error.message}", *call.at, error.hint) from None
+        finally:
+            self._filters -= 1
+
     def _lazy(self, call: Call, scope: Scope) -> object:
         parts = _parts(call)
+        if call.function == INTO:
+            return self.value(parts[1], _ElementScope(scope, self.value(parts[0], scope)))
         if len(parts) != 2:
             second = "what stands in for it" if call.function == "default" else "an expression"
             raise ExpressionError(f"{call.function} takes a value and {second}", *call.at)

@@ -6,9 +6,13 @@ message.
 
 import json
 import math
+import re
 import shlex
 from collections.abc import Callable, Mapping, Sequence
-from posixpath import basename, dirname
+from posixpath import basename, dirname, splitext
+from posixpath import join as joined
+
+from dfm.core.expr.nodes import INTO
 
 MAX_ITEMS = 1_000_000
 """Items a function may make; more is a slip of the pen."""
@@ -335,6 +339,71 @@ def _zip(*lists: object) -> list[object]:
     return [list(row) for row in zip(*columns, strict=False)]
 
 
+def _by_filetype(value: object, wanted: object) -> list[object]:
+    """Keep items of a file type; `.sv` means those that hold a file with that extension."""
+    kept = _text(wanted, "by_filetype")
+    if not kept.startswith("."):
+        return _by_field("filetype")(value, wanted)  # type: ignore[return-value]  # a list, by its own signature
+    return [item for item in items_of(value, "by_filetype") if any(path.endswith(kept) for path in _files_of(item))]
+
+
+def _files_of(item: object) -> list[str]:
+    """Return the paths an item names: those of a file set below its directory, its `path`, or itself."""
+    if isinstance(item, str):
+        return [item]
+    if not isinstance(item, Mapping):
+        return []
+    base = item.get("basedir")
+    files = [str(name) for name in item.get("files") or ()]
+    found = [joined(str(base), name) if base else name for name in files]
+    return [*found, str(item["path"])] if "path" in item else found
+
+
+def _paths(value: object) -> list[str]:
+    return [path for item in items_of(value, "paths") for path in _files_of(item)]
+
+
+def _names_of(value: object, function: str) -> list[str]:
+    if isinstance(value, str):
+        return [value]
+    return [path for item in items_of(value, function) for path in _files_of(item)]
+
+
+def _basenames(value: object) -> list[str]:
+    return [basename(path) for path in _names_of(value, "basenames")]
+
+
+def _extensions(value: object) -> list[str]:
+    return [extension for path in _names_of(value, "extensions") if (extension := splitext(path)[1])]
+
+
+def _pluck(value: object, field: object) -> list[object]:
+    name = _text(field, "pluck")
+    return [item[name] for item in items_of(value, "pluck") if isinstance(item, Mapping) and name in item]
+
+
+def _first_of_type(value: object, wanted: object) -> object:
+    found = _by_field("type")(value, wanted)
+    assert isinstance(found, list)
+    return found[0] if found else None
+
+
+def _count_by_type(value: object) -> dict[str, int]:
+    counts: dict[str, int] = {}
+    for item in items_of(value, "count_by_type"):
+        if isinstance(item, Mapping):
+            name = to_text(item.get("type"))
+            counts[name] = counts.get(name, 0) + 1
+    return counts
+
+
+def _test(value: object, pattern: object) -> bool:
+    try:
+        return re.search(_text(pattern, "test"), _text(value, "test")) is not None
+    except re.error as error:
+        raise ValueError(f"{pattern!r} is no regular expression: {error}") from None
+
+
 FUNCTIONS: Mapping[str, Function] = {
     "length": _length,
     "len": _length,
@@ -370,10 +439,17 @@ FUNCTIONS: Mapping[str, Function] = {
     "json": _from_json,
     "tojson": to_json,
     "by_type": _by_field("type"),
-    "by_filetype": _by_field("filetype"),
+    "by_filetype": _by_filetype,
+    "paths": _paths,
+    "basenames": _basenames,
+    "extensions": _extensions,
+    "pluck": _pluck,
+    "first_of_type": _first_of_type,
+    "count_by_type": _count_by_type,
+    "test": _test,
     "zip": _zip,
 }
-BINDING = frozenset({"map", "select", "group_by"})
+BINDING = frozenset({"map", "select", "group_by", INTO})
 """Functions whose argument is evaluated for each element of the list."""
 ELEMENT_NAMES = frozenset({"item", "input"})
 """What that argument calls the element, besides a leading dot."""

@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 At = tuple[int, int]
+INTO = "into an expression"
+"""The function of a pipe whose right side is an expression over the leading dot: `value | . == 1`."""
 
 
 @dataclass(frozen=True, slots=True)

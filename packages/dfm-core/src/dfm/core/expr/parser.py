@@ -11,6 +11,7 @@ MAX_HEIGHT for the whole tree, which chains such as `a + b + c` heighten without
 from dfm.core.expr.errors import ExpressionError
 from dfm.core.expr.lexer import WORDS, Token, TokenKind
 from dfm.core.expr.nodes import (
+    INTO,
     At,
     Attribute,
     Binary,
@@ -96,9 +97,16 @@ class _Parser:
     def _pipe(self) -> Expression:
         value = self._condition()
         while self._accept("|"):
+            if self._is("."):
+                at = self._peek().at
+                value = Call(INTO, value, (self._binary(0),), at)
+                continue
             name = self._name("a filter")
+            words = [str(name.value)]
+            while self._accept("."):
+                words.append(str(self._name("the name of a filter").value))
             arguments = self._items(")") if self._accept("(") else ()
-            value = Call(str(name.value), value, arguments, name.at)
+            value = Call(".".join(words), value, arguments, name.at)
             self._check_end_of_pipe(name)
         return value
 

@@ -22,12 +22,14 @@ class Template:
         parts: literal text and expressions, in order.
         names: root names its expressions refer to.
         paths: dotted paths they refer to, as far as they are written out: `env.HOME`.
+        functions: functions and filters they call.
     """
 
     text: str
     parts: tuple[str | Expression, ...]
     names: frozenset[str]
     paths: frozenset[str]
+    functions: frozenset[str] = frozenset()
 
     @property
     def is_constant(self) -> bool:
@@ -81,7 +83,8 @@ def parse_template(text: str) -> Template:
     if literal or not parts:
         parts.append(literal)
     paths = frozenset(path for part in parts if not isinstance(part, str) for path in _paths(part))
-    return Template(text, tuple(parts), frozenset(path.partition(".")[0] for path in paths), paths)
+    functions = frozenset(name for part in parts if not isinstance(part, str) for name in _functions(part))
+    return Template(text, tuple(parts), frozenset(path.partition(".")[0] for path in paths), paths, functions)
 
 
 def _detached(value: object) -> object:
@@ -101,6 +104,30 @@ def _paths(expression: Expression) -> Iterator[str]:
             waiting += [(child, is_bound or (binds and index > 0)) for index, child in enumerate(below)]
         elif not (is_bound and dotted.partition(".")[0] in ELEMENT_NAMES):
             yield dotted
+
+
+def _functions(expression: Expression) -> Iterator[str]:
+    waiting = [expression]
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, Call):
+            yield node.function
+        waiting += children(node)
+
+
+def parse_expression(text: str) -> Expression:
+    """Parse an expression that stands for itself, without `${{ }}` around it.
+
+    Raises:
+        ExpressionError: it cannot be read; the offset counts in `text`.
+    """
+    try:
+        tokens, end = tokenize(f"{text}\n}}}}", 0)
+    except ExpressionError as error:
+        raise ExpressionError(error.message, min(error.offset, len(text)), error.length, error.hint) from None
+    if end < len(text):
+        raise ExpressionError("`}}` was not expected here", end - 2, 2)
+    return parse(tokens)
 
 
 def _dotted(node: Expression) -> str | None:

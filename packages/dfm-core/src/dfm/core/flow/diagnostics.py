@@ -68,6 +68,10 @@ class Diagnostics:
         """Add a fault that a person should know of."""
         self._add(Level.WARNING, code, message, at, hint)
 
+    def has(self, code: str) -> bool:
+        """Whether a fault of this kind was found."""
+        return any(item.code == code for item in self._items)
+
     @property
     def errors(self) -> list[Diagnostic]:
         """The errors, by file in the order in which files were met, line and column."""

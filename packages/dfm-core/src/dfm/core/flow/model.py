@@ -5,10 +5,12 @@ needs, body, data-flow rules. Values may still hold `${{ }}`; the graph evaluate
 """
 
 import enum
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from dfm.api.errors import SourceLocation
+from dfm.core.expr.nodes import Expression
 from dfm.core.flow.diagnostics import Diagnostic
 from dfm.core.flow.source import Mapping as MappingNode
 from dfm.core.flow.source import Node
@@ -55,6 +57,31 @@ class ListOperation(enum.Enum):
     SET = "set"
     APPEND = "append"
     PREPEND = "prepend"
+    PATH_APPEND = "path-append"
+    PATH_PREPEND = "path-prepend"
+
+    @property
+    def is_path(self) -> bool:
+        """Whether it joins search paths, texts with the path separator between their parts."""
+        return self in (ListOperation.PATH_APPEND, ListOperation.PATH_PREPEND)
+
+    def applied(self, value: object, given: object) -> object:
+        """Return what becomes of `value`.
+
+        Raises:
+            ValueError: the two cannot be joined.
+        """
+        if self is ListOperation.SET:
+            return given
+        is_after = self in (ListOperation.APPEND, ListOperation.PATH_APPEND)
+        if isinstance(value, list):
+            items = given if isinstance(given, list) else [given]
+            return [*value, *items] if is_after else [*items, *value]
+        if not self.is_path:
+            raise ValueError(f"`{self.value}` needs a list, and it is none")
+        parts = [str(part) for part in (given if isinstance(given, list) else [given])]
+        before = [str(value)] if value else []
+        return os.pathsep.join([*before, *parts] if is_after else [*parts, *before])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,12 +107,41 @@ class PackageScope:
     """What names mean inside one package: its parameters, settled, and the packages it can name.
 
     Filled in while the package is loaded, not touched afterwards.
+
+    Attributes:
+        imports: by name and by alias.
+        filters: of its own.
+        loaded: every package there is, by name; a package need not be imported to be named in full.
     """
 
     package: str
     srcdir: str
     params: dict[str, object] = field(default_factory=dict)
     imports: "dict[str, PackageScope]" = field(default_factory=dict)
+    filters: "dict[str, Filter]" = field(default_factory=dict)
+    loaded: "dict[str, PackageScope]" = field(default_factory=dict, repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Filter:
+    """A filter of a package, for expressions.
+
+    Attributes:
+        parameters: names of its arguments.
+        expression: over `input`; None where a program does the work.
+        users: names of packages that may use it besides its own; None lets all.
+    """
+
+    name: str
+    package: str
+    parameters: tuple[str, ...]
+    expression: Expression | None
+    program: str | None
+    shell: str
+    users: frozenset[str] | None
+    location: SourceLocation
+    desc: str = ""
+    doc: str = ""
 
 
 class Passthrough(enum.Enum):
@@ -157,6 +213,61 @@ class Matrix:
     location: SourceLocation
 
 
+class ControlKind(enum.StrEnum):
+    """What `control` does with the body."""
+
+    IF = "if"
+    MATCH = "match"
+    WHILE = "while"
+    DO_WHILE = "do-while"
+    REPEAT = "repeat"
+
+    @property
+    def is_loop(self) -> bool:
+        """Whether the body may run more than once."""
+        return self not in (ControlKind.IF, ControlKind.MATCH)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Branch:
+    """Sub-tasks, and the condition under which they run; None is always."""
+
+    condition: Node | None
+    body: "tuple[Task, ...]"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Control:
+    """Sub-tasks that run under conditions or again and again, decided when the task's turn comes.
+
+    Attributes:
+        branches: of `if` and `match`, the first one that holds runs; a loop has one.
+        condition: of a loop: `while` goes on as long as it holds, the others end once it holds.
+        limit: how often a loop runs at most.
+        state: the values a loop begins with: fields of a type, then those written out.
+        feedback: which fields of the items an iteration makes go into the state; None is all of them.
+    """
+
+    kind: ControlKind
+    branches: tuple[Branch, ...]
+    condition: Node | None
+    limit: Node | None
+    state: tuple[Assignment, ...]
+    init: MappingNode | None
+    feedback: Node | None
+    location: SourceLocation
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tag:
+    """A tag on a package, a task or a type: an instance of a type that derives from `std.Tag`."""
+
+    type: str
+    bases: tuple[str, ...]
+    fields: tuple[Assignment, ...]
+    location: SourceLocation
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Type:
     """A type of data items; `fields` are merged along `uses`, base first."""
@@ -166,6 +277,8 @@ class Type:
     fields: tuple[Assignment, ...]
     doc: str
     location: SourceLocation
+    desc: str = ""
+    tags: tuple[Tag, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -177,6 +290,12 @@ class Task:
         assignments: what was said about its parameters, base first, in order of evaluation.
         needs: its own after those it inherits.
         body: sub-tasks of a compound task.
+        is_chain: each of them needs the one before.
+        generator: code that makes the sub-tasks when the task's turn comes.
+        max_failures: how many sub-tasks may fail before no more are started; 0 and less is no limit, None is the
+            rule of the run.
+        on_error: function that says what becomes of the task when its sub-tasks have ended.
+        is_template: only meant to be inherited from.
         emits: fully qualified type of the one item it makes, for a task that `uses` a type.
         tools: commands whose identity counts for being up to date.
         environment: names of environment variables whose values count for being up to date.
@@ -195,6 +314,12 @@ class Task:
     script: Script | None
     body: "tuple[Task, ...]"
     matrix: Matrix | None
+    is_chain: bool
+    generator: Script | None
+    control: Control | None
+    max_failures: int | None
+    on_error: Script | None
+    is_template: bool
     emits: str | None
     consumes: Consumes | Patterns
     passthrough: Passthrough | Patterns
@@ -204,9 +329,21 @@ class Task:
     tools: tuple[str, ...]
     environment: tuple[str, ...]
     always_runs: bool
-    tags: tuple[Node, ...]
+    tags: tuple[Tag, ...]
     desc: str
     doc: str
+
+    @property
+    def is_compound(self) -> bool:
+        """Whether it has sub-tasks, now or once its turn comes."""
+        return bool(self.body) or self.matrix is not None or self.control is not None or self.generator is not None
+
+    @property
+    def sub_tasks(self) -> "Iterator[Task]":
+        """All sub-tasks that may run, in whichever branch."""
+        yield from self.body
+        for branch in () if self.control is None else self.control.branches:
+            yield from branch.body
 
     @property
     def is_root(self) -> bool:
@@ -232,11 +369,18 @@ class Package:
     parameters: tuple[Assignment, ...]
     tasks: Mapping[str, Task]
     types: Mapping[str, Type]
+    doc: str = ""
+    tags: tuple[Tag, ...] = ()
+    configs: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Flow:
-    """A root package with every package it reaches; `tasks` holds all of them by fully qualified name."""
+    """A root package with every package it reaches; `tasks` holds all of them by fully qualified name.
+
+    Attributes:
+        overrides: tasks that are replaced wherever they occur, by fully qualified name.
+    """
 
     root: Package
     packages: Mapping[str, Package]
@@ -244,3 +388,4 @@ class Flow:
     types: Mapping[str, Type]
     files: Sequence[str]
     warnings: Sequence[Diagnostic] = ()
+    overrides: Mapping[str, Task] = field(default_factory=dict)

@@ -20,11 +20,13 @@ class Overrides:
         names: `-D` by whole name, and `-P` package parameters.
         tasks: `-P` task parameters: task name to parameter to value.
         used: names of `names` that were met, and `task.param` of `tasks`.
+        tasks_replaced: `--override`: task name to the task in its place.
     """
 
     names: dict[str, object] = field(default_factory=dict)
     tasks: dict[str, dict[str, object]] = field(default_factory=dict)
     used: set[str] = field(default_factory=set)
+    tasks_replaced: dict[str, str] = field(default_factory=dict)
 
     def of_package(self, package: str, parameter: str, *, is_root: bool) -> tuple[str, object] | None:
         """Return the name and value set for a package parameter, or None."""
@@ -35,13 +37,16 @@ class Overrides:
         return None
 
 
-def parse_overrides(definitions: Iterable[str], parameter_files: Iterable[str]) -> Overrides:
-    """Read the values of `-D` and `-P`.
+def parse_overrides(
+    definitions: Iterable[str], parameter_files: Iterable[str], replacements: Iterable[str] = ()
+) -> Overrides:
+    """Read the values of `-D`, `-P` and `--override`.
 
     Args:
         definitions: `name=value` each; text is brought to the parameter's declared type later.
         parameter_files: paths of JSON files, or JSON objects themselves:
             `{"package": {name: value}, "tasks": {task: {name: value}}}`.
+        replacements: `task=other` each.
 
     Raises:
         UsageError: one of them is malformed; nothing is guessed.
@@ -60,6 +65,11 @@ def parse_overrides(definitions: Iterable[str], parameter_files: Iterable[str]) 
                 hint="write -D name=value or -D task.name=value",
             )
         overrides.names[name] = value
+    for replacement in replacements:
+        task, separator, other = replacement.partition("=")
+        if not separator or not task.strip() or not other.strip():
+            raise UsageError(f"--override {replacement!r} names no two tasks", hint="write --override task=other")
+        overrides.tasks_replaced[task.strip()] = other.strip()
     return overrides
 
 

@@ -6,22 +6,32 @@ body, `uptodate`, tools and environment; not rundir, iff, strategy, tags and vis
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Generic, TypeVar
+from dataclasses import replace
+from typing import Protocol, TypeVar
 
+from dfm.api.errors import UsageError
+from dfm.core.expr.errors import ExpressionError
+from dfm.core.expr.template import parse_template
 from dfm.core.flow.cycles import find_cycle
-from dfm.core.flow.decode import (
+from dfm.core.flow.definitions import (
     AssignmentDefinition,
+    CaseDefinition,
+    ControlDefinition,
     ExtensionDefinition,
-    FileDefinition,
+    OverrideDefinition,
     TaskDefinition,
     TypeDefinition,
 )
 from dfm.core.flow.diagnostics import Diagnostics, did_you_mean
+from dfm.core.flow.loaded import Declared, LoadedPackage, Place
 from dfm.core.flow.model import (
     Assignment,
+    Branch,
     Consumes,
+    Control,
+    ControlKind,
     Flow,
+    ListOperation,
     Matrix,
     Need,
     Package,
@@ -29,14 +39,15 @@ from dfm.core.flow.model import (
     Passthrough,
     Patterns,
     Script,
+    Tag,
     Task,
     Text,
     Type,
     Visibility,
 )
-from dfm.core.flow.scopes import PackageNames
 from dfm.core.flow.source import Mapping as MappingNode
-from dfm.core.flow.source import Node
+from dfm.core.flow.source import Node, Scalar
+from dfm.core.flow.source import Sequence as SequenceNode
 from dfm.core.flow.values import ValueFault, check_syntax, evaluate_text
 
 T = TypeVar("T")
@@ -46,71 +57,65 @@ BUILTIN_SHELL = "builtin"
 _NEEDS_OF = ".needs"
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Where a definition stands: the prefix its name got, and the directory of its file."""
-
-    prefix: str
-    srcdir: str
-    outer: "Place | None" = None
-
-    def prefixes(self) -> Iterator[str]:
-        """Yield the prefixes under which a bare name is looked for, nearest first."""
-        place: Place | None = self
-        while place is not None:
-            yield place.prefix
-            place = place.outer
+TAG = "std.Tag"
 
 
-@dataclass(frozen=True, slots=True)
-class Declared(Generic[T]):
-    """A definition under its fully qualified name."""
+class PackageSource(Protocol):
+    """Where packages come from that nothing has named before."""
 
-    name: str
-    definition: T
-    place: Place
+    by_name: dict[str, LoadedPackage]
+    files: list[str]
+    diagnostics: Diagnostics
+
+    @property
+    def has_more(self) -> bool:
+        """Whether there may be packages that were not read yet."""
+
+    def touch(self, name: str) -> bool:
+        """Read the package called so; return whether it was there to be read."""
+
+    def touch_prefix(self, dotted: str) -> bool:
+        """Read the package whose name a dotted name begins with; return whether it was there to be read."""
+
+    def touch_imports(self, package: LoadedPackage) -> bool:
+        """Read all that a package imports; return whether anything was there to be read."""
+
+    def refuse_import_cycles(self) -> None:
+        """Report imports that go round in a circle."""
 
 
-@dataclass(slots=True)
-class LoadedPackage:
-    """All that the files of one package say."""
+def resolve_flow(root: LoadedPackage, source: PackageSource, replaced: Mapping[str, str]) -> Flow:
+    """Return the model of all packages that the flow reaches.
 
-    definition: FileDefinition
-    file: str
-    scope: PackageScope
-    tasks: dict[str, Declared[TaskDefinition]] = field(default_factory=dict)
-    types: dict[str, Declared[TypeDefinition]] = field(default_factory=dict)
-    extensions: list[ExtensionDefinition] = field(default_factory=list)
-    names: PackageNames | None = None
-
-
-def resolve_flow(
-    root: LoadedPackage,
-    packages: Sequence[LoadedPackage],
-    files: Sequence[str],
-    diagnostics: Diagnostics,
-) -> Flow:
-    """Return the model of all packages.
+    In it, the command line's `replaced` tasks have others in their place.
 
     Raises:
         FlowInvalid: a name leads nowhere, something inherits from itself, or `needs` go round in a circle.
+        UsageError: the command line replaces what does not exist.
     """
-    resolver = _Resolver(packages, diagnostics)
-    resolver.extend(root)
+    diagnostics = source.diagnostics
+    resolver = _Resolver(source)
+    resolver.touch_all()
+    resolver.extend()
     resolver.feed()
     types = {name: resolver.type(name) for name in resolver.types}
     tasks = {name: task for name in resolver.tasks if (task := resolver.task(name)) is not None}
+    overrides = resolver.overrides(root, tasks, replaced)
+    source.refuse_import_cycles()
     if not diagnostics.errors:
-        _refuse_cycles(tasks, diagnostics)
+        _refuse_cycles(tasks | overrides, diagnostics)
     diagnostics.raise_if_errors()
-    models = {package.scope.package: _package(package, tasks, types) for package in packages}
+    packages = list(source.by_name.values())
+    models = {package.name: resolver.package(package, tasks, types) for package in packages}
+    diagnostics.raise_if_errors()
     return Flow(
-        root=models[root.scope.package],
+        root=models[root.name],
         packages=models,
         tasks=tasks,
         types=types,
-        files=tuple(files),
+        files=tuple(source.files),
         warnings=tuple(diagnostics.warnings),
+        overrides=overrides,
     )
 
 
@@ -120,20 +125,7 @@ def external_needs(task: Task) -> Iterator[str]:
     while stack:
         current = stack.pop()
         yield from (need.target for need in current.needs if need.target is not None and not need.is_needs_of)
-        stack.extend(current.body)
-
-
-def _package(package: LoadedPackage, tasks: Mapping[str, Task], types: Mapping[str, Type]) -> Package:
-    return Package(
-        name=package.scope.package,
-        desc=package.definition.desc,
-        file=package.file,
-        srcdir=package.scope.srcdir,
-        scope=package.scope,
-        parameters=tuple(_assignment(item, package.scope) for item in package.definition.assignments),
-        tasks={name: tasks[name] for name in package.tasks},
-        types={name: types[name] for name in package.types},
-    )
+        stack.extend(current.sub_tasks)
 
 
 def _refuse_cycles(tasks: Mapping[str, Task], diagnostics: Diagnostics) -> None:
@@ -154,7 +146,7 @@ def _need_node(task: Task, target: str) -> Node | None:
         for need in current.needs:
             if need.target == target:
                 return need.text.node
-        stack.extend(current.body)
+        stack.extend(current.sub_tasks)
     return None
 
 
@@ -173,37 +165,231 @@ def _assignment(item: AssignmentDefinition, scope: PackageScope) -> Assignment:
 class _Resolver:
     """Resolves each task and type once; `uses` chains of any length, without recursion."""
 
-    def __init__(self, packages: Sequence[LoadedPackage], diagnostics: Diagnostics) -> None:
-        self.diagnostics = diagnostics
-        self.tasks = {name: (package, item) for package in packages for name, item in package.tasks.items()}
-        self.types = {name: (package, item) for package in packages for name, item in package.types.items()}
+    def __init__(self, source: PackageSource) -> None:
+        self.source = source
+        self.diagnostics = source.diagnostics
+        self.tasks: dict[str, tuple[LoadedPackage, Declared[TaskDefinition]]] = {}
+        self.types: dict[str, tuple[LoadedPackage, Declared[TypeDefinition]]] = {}
+        self._homes: dict[str, LoadedPackage] = {}
+        self._scanned: set[str] = set()
+        self._taken: set[str] = set()
         self._done: dict[str, Task] = {}
         self._done_types: dict[str, Type] = {}
         self._fed: dict[str, list[Need]] = {}
         self._bases: dict[str, str | None] = {}
         self._making: set[str] = set()
+        self._extended: set[str] = set()
+        self._take_in()
 
-    def extend(self, root: LoadedPackage) -> None:
-        """Apply the extensions of the chosen configuration to the definitions."""
-        place = Place(prefix=root.scope.package, srcdir=root.scope.srcdir)
-        for extension in root.extensions:
-            name = self._find(extension.task.value, root, place, self.tasks)
-            if name is None:
-                self._unknown("task", extension.task, place, self.tasks)
-                continue
-            definition = self.tasks[name][1].definition
-            definition.assignments = [*definition.assignments, *extension.assignments]
-            definition.needs = [*definition.needs, *extension.needs]
+    def touch_all(self) -> None:
+        """Read every package that something names, until nothing new is named."""
+        while self.source.has_more and self._scanned != set(self.source.by_name):
+            for name, package in list(self.source.by_name.items()):
+                if name not in self._scanned:
+                    self._scanned.add(name)
+                    self._scan(package)
+
+    def extend(self) -> None:
+        """Apply the extensions of the chosen configurations to the definitions."""
+        for package in self.source.by_name.values():
+            place = Place(prefix=package.name, srcdir=package.scope.srcdir)
+            for extension in package.extensions:
+                name = self._find(extension.task.value, package, place, self.tasks)
+                if name is None:
+                    self._unknown("task", extension.task, place, self.tasks)
+                    continue
+                self._extended.add(name)
+                self._extend(self.tasks[name][1].definition, extension, package)
 
     def feed(self) -> None:
-        """Turn each `feeds` into a need of the task that is fed."""
+        """Turn each `feeds` into a need of the task that is fed.
+
+        What a sub-task feeds outside its compound task receives all that the compound task hands on.
+        """
         for name, (package, item) in self.tasks.items():
-            for text in item.definition.feeds:
-                target = self._find(text.value, package, item.place, self.tasks)
-                if target is None:
-                    self._unknown("task", text, item.place, self.tasks)
-                else:
-                    self._fed.setdefault(target, []).append(Need(text=text, target=name))
+            stack: list[tuple[TaskDefinition, frozenset[str]]] = [(item.definition, frozenset())]
+            while stack:
+                definition, siblings = stack.pop()
+                for body in _bodies(definition):
+                    leaves = frozenset(sub.name for sub in body)
+                    stack += [(sub, leaves) for sub in body]
+                for text in definition.feeds:
+                    value = self._expand(text, package)
+                    if value is None or value in siblings:
+                        continue
+                    target = self._find(value, package, item.place, self.tasks)
+                    if target is None:
+                        self._unknown("task", replace(text, value=value), item.place, self.tasks)
+                    elif target != name:
+                        self._fed.setdefault(target, []).append(Need(text=text, target=name))
+
+    def overrides(self, root: LoadedPackage, tasks: dict[str, Task], replaced: Mapping[str, str]) -> dict[str, Task]:
+        """Return the tasks that stand in the place of others: those of packages, of the root, of the command line."""
+        found: dict[str, Task] = {}
+        packages = [package for package in self.source.by_name.values() if package is not root]
+        for package in [*packages, root]:
+            for number, item in enumerate(package.overrides):
+                for target, task in self._override(package, item, number, tasks):
+                    if target in self._extended:
+                        self.diagnostics.warning(
+                            "extended-and-overridden",
+                            f"task {target!r} is extended and replaced; the extension has no effect",
+                            item.target.node,
+                        )
+                    found[target] = task
+        for wanted, other in replaced.items():
+            target, task = self._commanded(root, wanted), tasks[self._commanded(root, other)]
+            found[target] = task
+        return {
+            target: replace(task, name=target, leaf=tasks[target].leaf, visibility=tasks[target].visibility)
+            for target, task in found.items()
+            if target in tasks
+        }
+
+    def package(self, package: LoadedPackage, tasks: Mapping[str, Task], types: Mapping[str, Type]) -> Package:
+        """Return the model of one package."""
+        definition = package.definition
+        place = Place(prefix=package.name, srcdir=package.scope.srcdir)
+        return Package(
+            name=package.name,
+            desc=definition.desc,
+            doc=definition.doc,
+            file=package.file,
+            srcdir=package.scope.srcdir,
+            scope=package.scope,
+            parameters=tuple(_assignment(item, package.scope) for item in definition.assignments),
+            tasks={name: tasks[name] for name in package.tasks if name not in package.hidden},
+            types={name: types[name] for name in package.types},
+            tags=self._tags(definition.tags, package, place),
+            configs=(*(config.name for config in definition.configs), *package.fragment_configs),
+        )
+
+    def _take_in(self) -> None:
+        """Add the tasks and types of packages that were read since the last time."""
+        for name, package in self.source.by_name.items():
+            if name in self._taken:
+                continue
+            self._taken.add(name)
+            for full, item in package.tasks.items():
+                self.tasks[full] = (item.owner or package, item)
+                self._homes[full] = package
+            for full, kind in package.types.items():
+                self.types[full] = (package, kind)
+
+    def _scan(self, package: LoadedPackage) -> None:
+        for item in list(package.tasks.values()):
+            stack = [item.definition]
+            while stack:
+                definition = stack.pop()
+                for body in _bodies(definition):
+                    stack += body
+                self._scan_names(definition, item.owner or package, item.place)
+        for kind in package.types.values():
+            texts = [] if kind.definition.uses is None else [kind.definition.uses]
+            self._scan_texts(texts, package, kind.place, self.types)
+        texts = [item.target for item in package.overrides]
+        texts += [item.replacement for item in package.overrides if isinstance(item.replacement, Text)]
+        texts += [extension.task for extension in package.extensions]
+        self._scan_texts(texts, package, Place(package.name, package.scope.srcdir), self.tasks)
+
+    def _scan_names(self, definition: TaskDefinition, package: LoadedPackage, place: Place) -> None:
+        texts = [*definition.needs, *definition.feeds]
+        texts += [] if definition.uses is None else [definition.uses]
+        self._scan_texts(texts, package, place, _Either(self.tasks, self.types))
+        for node in [*_expressions(definition), *definition.tags]:
+            for path in _paths(node):
+                if self.source.touch_prefix(path):
+                    self._take_in()
+
+    def _scan_texts(
+        self, texts: Iterable[Text], package: LoadedPackage, place: Place, known: "Mapping[str, object] | _Either"
+    ) -> None:
+        for text in texts:
+            try:
+                value = evaluate_text(text.value, text.node, package.names, Diagnostics())
+            except ValueFault:
+                continue
+            self._find(value.removesuffix(_NEEDS_OF), package, place, known)
+
+    def _extend(self, definition: TaskDefinition, extension: ExtensionDefinition, package: LoadedPackage) -> None:
+        uses = extension.uses
+        if uses is not None:
+            base = next(
+                (
+                    other
+                    for config, others in package.extensions_of.items()
+                    for other in others
+                    if uses.value in (f"{config}.{other.task.value}", config)
+                ),
+                None,
+            )
+            if base is None:
+                definition.uses = uses
+            elif base is not extension:
+                self._extend(definition, base, package)
+        definition.assignments = [*definition.assignments, *extension.assignments]
+        definition.needs = [*definition.needs, *extension.needs]
+
+    def _override(
+        self, package: LoadedPackage, item: OverrideDefinition, number: int, tasks: dict[str, Task]
+    ) -> Iterator[tuple[str, Task]]:
+        place = Place(prefix=package.name, srcdir=package.scope.srcdir)
+        if item.is_package:
+            yield from self._package_override(package, item, tasks)
+            return
+        target = self._find(item.target.value, package, place, self.tasks)
+        if target is None:
+            self._unknown("task", item.target, place, self.tasks)
+            return
+        replacement = item.replacement
+        if isinstance(replacement, TaskDefinition):
+            name = f"{package.name}._override_{number}"
+            if replacement.uses is None and replacement.run is None and not replacement.body:
+                replacement.uses = Text(target, item.target.node)
+            self.tasks[name] = (package, Declared(name, replacement, place))
+            self._homes[name] = package
+        else:
+            found = self._find(replacement.value, package, place, self.tasks)
+            if found is None:
+                self._unknown("task", replacement, place, self.tasks)
+                return
+            name = found
+        task = self.task(name)
+        if task is not None:
+            yield target, task
+
+    def _package_override(
+        self, package: LoadedPackage, item: OverrideDefinition, tasks: dict[str, Task]
+    ) -> Iterator[tuple[str, Task]]:
+        assert isinstance(item.replacement, Text)
+        names = []
+        for text in (item.target, item.replacement):
+            scope = package.scope.imports.get(text.value)
+            name = text.value if scope is None else scope.package
+            if name not in self.source.by_name:
+                self.source.touch(name)
+                self._take_in()
+            if name not in self.source.by_name:
+                hint = did_you_mean(name, self.source.by_name)
+                self.diagnostics.error("unknown-package", f"there is no package {name!r}", text.node, hint=hint)
+                return
+            names.append(name)
+        old, new = names
+        for full in self.source.by_name[new].tasks:
+            target = old + full.removeprefix(new)
+            task = self.task(full)
+            if target in self.tasks and task is not None:
+                if target not in tasks and (made := self.task(target)) is not None:
+                    tasks[target] = made
+                yield target, task
+
+    def _commanded(self, root: LoadedPackage, wanted: str) -> str:
+        place = Place(prefix=root.name, srcdir=root.scope.srcdir)
+        found = self._find(wanted, root, place, self.tasks)
+        if found is None or self.task(found) is None:
+            known = [name.removeprefix(f"{root.name}.") for name in self.tasks]
+            raise UsageError(f"--override: there is no task {wanted!r}", hint=did_you_mean(wanted, known))
+        return found
 
     def task(self, name: str) -> Task | None:
         """Return the task; None while it is being made, which happens to a task that contains itself."""
@@ -250,8 +436,10 @@ class _Resolver:
             name=name,
             bases=() if base is None else (base.name, *base.bases),
             fields=own if base is None else (*base.fields, *own),
+            desc=definition.desc,
             doc=definition.doc,
             location=definition.at.location,
+            tags=self._tags(definition.tags, package, item.place),
         )
 
     def _chain(self, name: str) -> list[str]:
@@ -297,6 +485,7 @@ class _Resolver:
         package: LoadedPackage,
         base_name: str | None,
         sibling_names: tuple[frozenset[str], ...] = (),
+        fed: Sequence[Need] = (),
     ) -> Task:
         base = None if base_name is None else self._done.get(base_name)
         emitted = None
@@ -310,8 +499,10 @@ class _Resolver:
         if base_name is not None:
             self._refuse_unknown_parameters(name, inherited, definition.assignments)
         needs = [self._need(text, package, place, sibling_names) for text in definition.needs]
-        body = self._body(name, definition, place, package, base, sibling_names)
-        self._check_expressions(definition)
+        control = self._control(name, definition, place, package, base, sibling_names)
+        body = () if control is not None else self._body(name, definition, place, package, base, sibling_names)
+        for node in _expressions(definition):
+            check_syntax(node, self.diagnostics)
         return Task(
             name=name,
             leaf=definition.name,
@@ -325,10 +516,17 @@ class _Resolver:
                 *(base.needs if base else ()),
                 *(n for n in needs if n is not None),
                 *self._fed.get(name, ()),
+                *fed,
             ),
             script=self._script(definition, place, package, base),
             body=body,
             matrix=self._matrix(definition),
+            is_chain=definition.is_chain,
+            generator=_generator(definition, place, package),
+            control=control,
+            max_failures=_inherited(definition.max_failures, None if base is None else base.max_failures),
+            on_error=_handler(definition, place, package) or (base.on_error if base else None),
+            is_template=definition.is_template,
             emits=emitted,
             consumes=_patterns(definition.consumes) or (base.consumes if base else Consumes.ALL),
             passthrough=_patterns(definition.passthrough) or (base.passthrough if base else Passthrough.UNUSED),
@@ -338,7 +536,7 @@ class _Resolver:
             tools=_union(base.tools if base else (), definition.tools),
             environment=_union(base.environment if base else (), definition.environment),
             always_runs=base.always_runs if definition.always_runs is None and base else bool(definition.always_runs),
-            tags=tuple(definition.tags),
+            tags=self._tags(definition.tags, package, place),
             desc=definition.desc,
             doc=definition.doc,
         )
@@ -352,20 +550,34 @@ class _Resolver:
         base: Task | None,
         outer: tuple[frozenset[str], ...],
     ) -> tuple[Task, ...]:
-        inherited = {} if base is None else {task.leaf: task for task in base.body}
-        if not definition.body:
+        inherited: tuple[Task, ...] = () if base is None else base.body
+        if base is not None and base.control is not None and base.control.kind is not ControlKind.MATCH:
+            inherited = base.control.branches[0].body
+        return self._sub_tasks(name, definition.body, inherited, place, package, outer)
+
+    def _sub_tasks(
+        self,
+        name: str,
+        body: Sequence[TaskDefinition],
+        inherited_body: Sequence[Task],
+        place: Place,
+        package: LoadedPackage,
+        outer: tuple[frozenset[str], ...],
+    ) -> tuple[Task, ...]:
+        inherited = {task.leaf: task for task in inherited_body}
+        if not body:
             return tuple(inherited.values())
         leaves: dict[str, TaskDefinition] = {}
-        for sub in definition.body:
+        for sub in body:
             if sub.name in leaves:
                 self.diagnostics.error("duplicate-task", f"two sub-tasks of {name!r} are named {sub.name!r}", sub.at)
             else:
                 leaves[sub.name] = sub
+        fed = _fed_siblings(leaves)
         names = (frozenset(leaves) | frozenset(inherited), *outer)
         made: dict[str, Task] = dict(inherited)
         for leaf in _bases_first(leaves):
             sub = leaves[leaf]
-            self._refuse_feeds(sub)
             uses = sub.uses
             base_name: str | None
             if uses is not None and uses.value in made and uses.value != leaf:
@@ -375,21 +587,125 @@ class _Resolver:
                 base_name = self._base(sub, package, place)
                 if base_name is not None and base_name in self.tasks:
                     self.task(base_name)
-            made[leaf] = self._make(f"{name}.{leaf}", sub, place, package, base_name, names)
+            made[leaf] = self._make(f"{name}.{leaf}", sub, place, package, base_name, names, fed.get(leaf, ()))
         ordered = [*inherited, *(leaf for leaf in leaves if leaf not in inherited)]
         return tuple(made[leaf] for leaf in ordered)
 
-    def _refuse_feeds(self, definition: TaskDefinition) -> None:
-        for text in definition.feeds:
+    def _control(
+        self,
+        name: str,
+        definition: TaskDefinition,
+        place: Place,
+        package: LoadedPackage,
+        base: Task | None,
+        outer: tuple[frozenset[str], ...],
+    ) -> Control | None:
+        control = definition.control
+        if control is None:
+            if base is None or base.control is None or not definition.body:
+                return None if base is None else base.control
+            first, *rest = base.control.branches
+            body = self._body(name, definition, place, package, base, outer)
+            return replace(base.control, branches=(replace(first, body=body), *rest))
+        own = self._body(name, definition, place, package, base, outer)
+        if control.kind is not ControlKind.MATCH and not own:
+            self.diagnostics.error("missing-key", f"task {name!r} has a `control` and no `body`", definition.at)
+        if control.kind is ControlKind.MATCH and definition.body:
             self.diagnostics.error(
-                "not-supported",
-                "`feeds` of a sub-task is not supported by this version of DFM",
-                text.node,
+                "misplaced-key",
+                f"task {name!r} has a `body` beside its cases",
+                definition.at,
+                hint="each case has a body of its own",
             )
+        branches = [
+            Branch(
+                condition=case.condition,
+                body=self._sub_tasks(name, case.body, (), place, package, outer),
+            )
+            for case in control.cases
+        ]
+        if control.kind is not ControlKind.MATCH:
+            condition = control.condition if control.kind is ControlKind.IF else None
+            branches.insert(0, Branch(condition=condition, body=own))
+        return Control(
+            kind=control.kind,
+            branches=tuple(branches),
+            condition=control.condition if control.kind.is_loop else None,
+            limit=control.limit,
+            state=self._state(control, package, place),
+            init=control.init,
+            feedback=control.feedback,
+            location=control.at.location,
+        )
+
+    def _state(self, control: ControlDefinition, package: LoadedPackage, place: Place) -> tuple[Assignment, ...]:
+        if control.state_type is None:
+            return ()
+        if control.state_type.value in ("map", "dict", "object"):
+            return ()
+        name = self._find(control.state_type.value, package, place, self.types)
+        if name is None:
+            self._unknown("type", control.state_type, place, self.types)
+            return ()
+        return self.type(name).fields
+
+    def _tags(self, nodes: Iterable[Node], package: LoadedPackage, place: Place) -> tuple[Tag, ...]:
+        found = []
+        for node in nodes:
+            tag = self._tag(node, package, place)
+            if tag is not None:
+                found.append(tag)
+        return tuple(found)
+
+    def _tag(self, node: Node, package: LoadedPackage, place: Place) -> Tag | None:
+        fields: Mapping[str, Node] = {}
+        if isinstance(node, MappingNode) and len(node.entries) == 1:
+            wanted, entry = next(iter(node.entries.items()))
+            if isinstance(entry.value, MappingNode):
+                fields = {name: item.value for name, item in entry.value.entries.items()}
+            elif not (isinstance(entry.value, Scalar) and entry.value.value is None):
+                self.diagnostics.error("wrong-type", f"the fields of the tag {wanted!r} are a mapping", entry.value)
+        elif isinstance(node, Scalar) and isinstance(node.value, str) and node.value:
+            wanted = node.value
+        else:
+            self.diagnostics.error(
+                "wrong-type", "a tag is the name of a type, or a mapping of one such name to fields", node
+            )
+            return None
+        name = self._find(wanted, package, place, self.types)
+        if name is None:
+            self._unknown("type", Text(wanted, node), place, self.types)
+            return None
+        kind = self.type(name)
+        if TAG not in (kind.name, *kind.bases):
+            self.diagnostics.error("not-a-tag", f"type {name!r} does not derive from {TAG}", node)
+            return None
+        known = {field.name: field for field in kind.fields}
+        own = []
+        for field, value in fields.items():
+            if field not in known:
+                hint = did_you_mean(field, known) or f"it has: {', '.join(known) or 'none'}"
+                self.diagnostics.error("unknown-parameter", f"tag {name!r} has no field {field!r}", value, hint=hint)
+                continue
+            own.append(
+                Assignment(
+                    name=field,
+                    type=None,
+                    operation=ListOperation.SET,
+                    node=value,
+                    doc="",
+                    scope=package.scope,
+                    location=value.location,
+                )
+            )
+        return Tag(type=name, bases=kind.bases, fields=(*kind.fields, *own), location=node.location)
 
     def _need(
         self, text: Text, package: LoadedPackage, place: Place, siblings: tuple[frozenset[str], ...]
     ) -> Need | None:
+        raw = text.value.removesuffix(_NEEDS_OF)
+        if any(raw in names for names in siblings):
+            return Need(text=text, sibling=raw, is_needs_of=raw != text.value)
         value = self._expand(text, package)
         if value is None:
             return None
@@ -400,19 +716,26 @@ class _Resolver:
                 return Need(text=text, sibling=candidate, is_needs_of=is_needs_of)
             target = self._find(candidate, package, place, self.tasks)
             if target is not None:
-                self._warn_local(text, target, package)
+                self._warn_local(text, target, place)
                 return Need(text=text, target=target, is_needs_of=is_needs_of)
         near = [leaf for names in siblings for leaf in names]
         self._unknown("task", replace(text, value=value), place, self.tasks, near)
         return None
 
-    def _warn_local(self, text: Text, target: str, package: LoadedPackage) -> None:
-        owner, item = self.tasks[target]
-        if owner is not package and Visibility.LOCAL in item.definition.visibility:
+    def _warn_local(self, text: Text, target: str, place: Place) -> None:
+        home = self._homes[target]
+        owner = f"{home.name}."
+        if home.name == "std" or any(f"{prefix}.".startswith(owner) for prefix in place.prefixes()):
+            return
+        visibility = self.tasks[target][1].definition.visibility
+        if Visibility.LOCAL in visibility:
+            self.diagnostics.warning("local-task", f"task {target!r} is local to package {home.name!r}", text.node)
+        elif Visibility.EXPORT not in visibility:
             self.diagnostics.warning(
-                "local-task",
-                f"task {target!r} is local to package {owner.scope.package!r}",
+                "not-exported",
+                f"task {target!r} is not exported by package {home.name!r}",
                 text.node,
+                hint="name it with `export:` there if others shall need it",
             )
 
     def _script(
@@ -444,14 +767,6 @@ class _Resolver:
         axes = {name: entry.value for name, entry in definition.matrix.entries.items()}
         return Matrix(axes=axes, location=definition.matrix.location)
 
-    def _check_expressions(self, definition: TaskDefinition) -> None:
-        nodes = [item.node for item in definition.assignments if item.node is not None]
-        nodes += [] if definition.iff is None else [definition.iff]
-        nodes += [] if definition.run is None else [definition.run.node]
-        nodes += definition.produces
-        for node in nodes:
-            check_syntax(node, self.diagnostics)
-
     def _refuse_unknown_parameters(
         self, name: str, inherited: Iterable[Assignment], own: Iterable[AssignmentDefinition]
     ) -> None:
@@ -469,7 +784,6 @@ class _Resolver:
     def _expand(self, text: Text, package: LoadedPackage) -> str | None:
         if "${{" not in text.value:
             return text.value
-        assert package.names is not None
         try:
             return evaluate_text(text.value, text.node, package.names, self.diagnostics)
         except ValueFault:
@@ -481,6 +795,20 @@ class _Resolver:
         package: LoadedPackage,
         place: Place,
         known: "Mapping[str, object] | _Either",
+    ) -> str | None:
+        name = self._known(wanted, package, place, known)
+        if name is not None or not self.source.has_more:
+            return name
+        is_new = self.source.touch_prefix(_unaliased(wanted, package.scope))
+        if not is_new:
+            is_new = self.source.touch_imports(package)
+        if not is_new:
+            return None
+        self._take_in()
+        return self._known(wanted, package, place, known)
+
+    def _known(
+        self, wanted: str, package: LoadedPackage, place: Place, known: "Mapping[str, object] | _Either"
     ) -> str | None:
         for prefix in place.prefixes():
             if f"{prefix}.{wanted}" in known:
@@ -530,6 +858,90 @@ class _Either:
     def __iter__(self) -> Iterator[str]:
         for part in self._parts:
             yield from part
+
+
+def _bodies(definition: TaskDefinition) -> Iterator[list[TaskDefinition]]:
+    """Yield the bodies of a task, one for each branch."""
+    yield definition.body
+    cases: list[CaseDefinition] = [] if definition.control is None else definition.control.cases
+    for case in cases:
+        yield case.body
+
+
+def _expressions(definition: TaskDefinition) -> list[Node]:
+    """Return the values of a task that may hold expressions and are not evaluated while it is resolved."""
+    nodes = [item.node for item in definition.assignments if item.node is not None]
+    nodes += [] if definition.iff is None else [definition.iff]
+    nodes += [] if definition.run is None else [definition.run.node]
+    nodes += definition.produces
+    control = definition.control
+    if control is not None:
+        given = [control.condition, control.limit, control.init, control.feedback]
+        given += [case.condition for case in control.cases]
+        nodes += [node for node in given if node is not None]
+    return nodes
+
+
+def _paths(node: Node) -> Iterator[str]:
+    """Yield the dotted names in the expressions of a value, and the names of its keys where it is a tag."""
+    match node:
+        case Scalar(value=str() as text):
+            if "${{" not in text:
+                if "." in text and " " not in text:
+                    yield text
+                return
+            try:
+                template = parse_template(text)
+            except ExpressionError:
+                return
+            yield from (path for path in (*template.paths, *template.functions) if "." in path)
+        case Scalar():
+            return
+        case MappingNode():
+            for name, entry in node.entries.items():
+                if "." in name:
+                    yield name
+                yield from _paths(entry.value)
+        case SequenceNode():
+            for item in node.items:
+                yield from _paths(item)
+
+
+def _fed_siblings(leaves: Mapping[str, TaskDefinition]) -> dict[str, list[Need]]:
+    """Return the needs that sub-tasks get by the `feeds` of their siblings."""
+    found: dict[str, list[Need]] = {}
+    for leaf, sub in leaves.items():
+        for text in sub.feeds:
+            if text.value in leaves and text.value != leaf:
+                found.setdefault(text.value, []).append(Need(text=text, sibling=leaf))
+    return found
+
+
+def _generator(definition: TaskDefinition, place: Place, package: LoadedPackage) -> Script | None:
+    if definition.generate is None:
+        return None
+    text, shell = definition.generate
+    return Script(text=text, shell=shell, srcdir=place.srcdir, scope=package.scope)
+
+
+def _handler(definition: TaskDefinition, place: Place, package: LoadedPackage) -> Script | None:
+    """Return the function of `on_error`; `module:function` is the same as `module.function`."""
+    text = definition.on_error
+    if text is None:
+        return None
+    value = text.value if "::" in text.value else text.value.replace(":", ".")
+    return Script(text=replace(text, value=value), shell=PYTHON_SHELL, srcdir=place.srcdir, scope=package.scope)
+
+
+def _inherited(own: int | None, base: int | None) -> int | None:
+    return base if own is None else own
+
+
+def _unaliased(wanted: str, scope: PackageScope) -> str:
+    for alias, imported in scope.imports.items():
+        if wanted.startswith(f"{alias}."):
+            return imported.package + wanted[len(alias) :]
+    return wanted
 
 
 def _bases_first(leaves: Mapping[str, TaskDefinition]) -> list[str]:

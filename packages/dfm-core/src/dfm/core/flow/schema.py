@@ -30,30 +30,30 @@ PACKAGE = _table(
     Key("desc", "one line for listings"),
     Key("doc", "longer help"),
     Key("with", "parameters of the package, each a declaration with a type"),
-    Key("imports", "other packages, by path"),
+    Key("imports", "other packages, by name or by path"),
     Key("fragments", "files and directories that hold more of this package"),
     Key("tasks", "the tasks"),
     Key("types", "types of data items"),
     Key("configs", "named variations, chosen with -c"),
-    _later("overrides", "tasks to put in the place of others, by fully qualified name"),
+    Key("overrides", "tasks to put in the place of others, by fully qualified name"),
     Key("type", "accepted for older files, without effect"),
     Key("tags", "words for people and tools"),
-    _later("package-map", "files that map package names to flow files"),
-    _later("filters", "named filters for expressions"),
-    _later("uses", "base package"),
+    Key("package-map", "files that map package names to flow files"),
+    Key("filters", "named filters for expressions"),
+    Key("uses", "base package"),
 )
 
 FRAGMENT = _table(
     Key("name", "name of the fragment; prefix of its tasks inside the package"),
     Key("desc", "one line for listings"),
     Key("doc", "longer help"),
-    Key("imports", "other packages, by path"),
+    Key("imports", "other packages, by name or by path"),
     Key("fragments", "more fragments, relative to this file"),
     Key("tasks", "the tasks"),
     Key("types", "types of data items"),
-    _later("configs", "named variations"),
-    _later("filters", "named filters for expressions"),
-    _later("with", "parameters of the fragment"),
+    Key("configs", "named variations"),
+    Key("filters", "named filters for expressions"),
+    Key("with", "parameters of the fragment"),
 )
 
 TASK = _table(
@@ -83,19 +83,76 @@ TASK = _table(
     Key("env", "environment variables whose values count for being up to date"),
     Key("desc", "one line for listings"),
     Key("doc", "longer help"),
-    _later("override", "name of a task of the base package to replace"),
+    Key("override", "name of a task of the base package to replace"),
     _later("cache", "store and reuse results"),
-    _later("template", "run text is left to the tasks derived from it"),
-    _later("control", "if, match, while, do-while, repeat"),
-    _later("max_failures", "how many sub-tasks may fail"),
-    _later("on_error", "function that sums up the failures of sub-tasks"),
+    Key("template", "run text is left to the tasks derived from it"),
+    Key("control", "if, match, while, do-while, repeat"),
+    Key("max_failures", "how many sub-tasks may fail"),
+    Key("on_error", "function that sums up the failures of sub-tasks"),
 )
 
 STRATEGY = _table(
     Key("matrix", "axes: name to list of values"),
     Key("body", "sub-tasks, as in the task's own body"),
-    _later("generate", "Python that makes sub-tasks"),
-    _later("chain", "each sub-task needs the one before"),
+    Key("generate", "code that makes the sub-tasks when the task's turn comes"),
+    Key("chain", "true: each sub-task needs the one before"),
+)
+
+GENERATE = _table(
+    Key("run", "Python, or a script that prints tasks as YAML"),
+    Key("shell", "what runs it; pytask where it is not given"),
+)
+
+CONTROL = _table(
+    Key("type", "if, match, while, do-while or repeat"),
+    Key("cond", "if, while: the body runs where this holds"),
+    Key("else", "if: sub-tasks to run where the condition does not hold"),
+    Key("cases", "match: the first case that holds is run"),
+    Key("until", "do-while, repeat: the loop ends once this holds"),
+    Key("count", "repeat: how often the body runs at most"),
+    Key("max_iter", "while, do-while: how often the body runs at most"),
+    Key("state", "loops: values carried from one iteration to the next"),
+)
+
+CASE = _table(
+    Key("when", "the body runs where this holds"),
+    Key("default", "true: the body runs where no case before it held"),
+    Key("body", "sub-tasks of the case"),
+)
+
+STATE = _table(
+    Key("type", "type whose fields the state begins with"),
+    Key("init", "values the state begins with"),
+    Key("feedback", "fields of the items an iteration makes that go into the state; all of them where not given"),
+)
+
+FILTER = _table(
+    Key("name", "name of the filter"),
+    Key("local", "name of a filter that only this package sees, or true beside `name`"),
+    Key("export", "true: packages that import this one may use it"),
+    Key("scope", "root, export, local, or names of packages that may use it"),
+    Key("with", "names of its arguments, also `$arg0`, `$arg1` ..."),
+    Key("expr", "expression over `input`"),
+    Key("run", "program that reads JSON and prints JSON"),
+    Key("shell", "what runs it: bash, sh or python"),
+    Key("desc", "one line for listings"),
+    Key("doc", "longer help"),
+)
+
+OVERRIDE = _table(
+    Key("task", "the task to replace"),
+    Key("override", "older spelling of `task`"),
+    Key("package", "the package whose tasks are replaced by those of another"),
+    Key("with", "the task or package to put there, or a task written out"),
+)
+
+PACKAGE_MAP = _table(
+    Key("packages", "list of packages with their flow files"),
+)
+
+PACKAGE_MAP_ENTRY = _table(
+    Key("name", "name of the package"),
+    Key("path", "its flow file or directory, relative to the map"),
 )
 
 DECLARATION = _table(
@@ -105,8 +162,8 @@ DECLARATION = _table(
     Key("prepend", "list to put before the inherited one"),
     Key("doc", "help"),
     Key("desc", "help"),
-    _later("path-append", "path to put behind the inherited one"),
-    _later("path-prepend", "path to put before the inherited one"),
+    Key("path-append", "path to put behind the inherited one"),
+    Key("path-prepend", "path to put before the inherited one"),
 )
 
 TYPE = _table(
@@ -122,8 +179,8 @@ IMPORT = _table(
     Key("from", "path of the flow file or its directory"),
     Key("name", "name the package must have"),
     Key("as", "name by which this package calls it"),
-    _later("with", "parameters of the imported package"),
-    _later("config", "configuration of the imported package"),
+    Key("with", "parameters of the imported package"),
+    Key("config", "configuration of the imported package"),
 )
 
 CONFIG = _table(
@@ -133,15 +190,16 @@ CONFIG = _table(
     Key("extensions", "parameters and needs added to tasks"),
     Key("desc", "one line for listings"),
     Key("doc", "longer help"),
-    _later("overrides", "tasks to put in the place of others"),
-    _later("imports", "more packages"),
-    _later("fragments", "more fragments"),
-    _later("tasks", "more tasks"),
-    _later("types", "more types"),
+    Key("overrides", "tasks to put in the place of others"),
+    Key("imports", "more packages"),
+    Key("fragments", "more fragments"),
+    Key("tasks", "more tasks"),
+    Key("types", "more types"),
 )
 
 EXTENSION = _table(
     Key("task", "the task to extend"),
+    Key("uses", "another base for the task, or `<config>.<task>`: an extension to start from"),
     Key("with", "parameters to set"),
     Key("needs", "needs to add"),
 )

@@ -4,10 +4,11 @@ Inside a package: its parameters, the packages it imports, then what is always t
 `root`).
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 from dfm.core.expr.errors import UnknownNameError
-from dfm.core.flow.model import PackageScope
+from dfm.core.flow.filters import SHELL, find_filter
+from dfm.core.flow.model import Filter, PackageScope
 
 
 class PackageNames:
@@ -21,6 +22,14 @@ class PackageNames:
             "srcdir": package.srcdir,
             "root": root_file,
         }
+
+    def filter(self, name: str) -> Filter | None:
+        """Return the filter that the package calls so."""
+        return SHELL if name == SHELL.name else find_filter(self.package, name)
+
+    def run_filter(self, used: object, value: object, arguments: Sequence[object]) -> object:  # noqa: ARG002  (the protocol's)
+        """Refuse to run a program: nothing runs while a flow is read."""
+        raise ValueError("it runs a program, and nothing runs while a flow is read")
 
     def lookup(self, name: str) -> object:
         """Return what the name means here.
@@ -42,11 +51,14 @@ class PackageNames:
 def imported_names(package: PackageScope, name: str) -> Mapping[str, object] | None:
     """Return the parameters of the package called `name` here, as a mapping; dotted names nest.
 
-    The package's own name is one of them.
+    The package's own name is one of them, and so are those of packages it does not import.
     """
     tree: dict[str, object] = {}
     is_found = False
-    for alias, scope in ({package.package: package} | package.imports).items():
+    known = {package.package: package} | package.imports
+    if not any(alias.partition(".")[0] == name for alias in known):
+        known = package.loaded
+    for alias, scope in known.items():
         first, *rest = alias.split(".")
         if first != name:
             continue

@@ -13,7 +13,8 @@ from dfm.core.expr.errors import ExpressionError
 from dfm.core.expr.evaluate import Scope
 from dfm.core.expr.template import parse_template
 from dfm.core.flow.diagnostics import Diagnostics
-from dfm.core.flow.model import ParameterType
+from dfm.core.flow.filters import runs_program
+from dfm.core.flow.model import PackageScope, ParameterType
 from dfm.core.flow.source import Mapping as MappingNode
 from dfm.core.flow.source import Node, Scalar, inside
 
@@ -37,22 +38,24 @@ class Deferred:
     type: ParameterType | None = None
 
 
-def is_deferred(node: Node) -> bool:
-    """Whether the value mentions what only a running task knows."""
+def is_deferred(node: Node, package: PackageScope | None = None) -> bool:
+    """Whether the value mentions what only a running task knows, or runs a program of a filter of `package`."""
     match node:
         case Scalar(value=str() as text):
             if "${{" not in text:
                 return False
             try:
-                return not DEFERRED_NAMES.isdisjoint(parse_template(text).names)
+                template = parse_template(text)
             except ExpressionError:
                 return False
+            is_late = not DEFERRED_NAMES.isdisjoint(template.names)
+            return is_late or (package is not None and runs_program(package, template.functions))
         case Scalar():
             return False
         case MappingNode():
-            return any(is_deferred(entry.value) for entry in node.entries.values())
+            return any(is_deferred(entry.value, package) for entry in node.entries.values())
         case _:
-            return any(is_deferred(item) for item in node.items)
+            return any(is_deferred(item, package) for item in node.items)
 
 
 def evaluate(node: Node, scope: Scope, diagnostics: Diagnostics) -> object:

@@ -237,7 +237,7 @@ class _Builder:
         condition = node.task.iff
         if condition is None:
             return True
-        if is_deferred(condition):
+        if is_deferred(condition, node.task.package):
             node.condition = condition
             return True
         try:
@@ -275,7 +275,7 @@ class _Builder:
             return None if script is None else script.text.value
         try:
             template = parse_template(script.text.value)
-            if is_deferred(script.text.node) or _waits(node, template.names):
+            if is_deferred(script.text.node, script.scope) or _waits(node, template.names):
                 return None
             return template.evaluate_text(node.names.seen_from(script.scope))
         except ExpressionError as error:

@@ -5,12 +5,17 @@ declares the text; the root package; then what is always there. A parameter that
 that `seed: ${{ seed }}` in a sub-task takes the value of the compound around it.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from dfm.core.expr.errors import UnknownNameError
-from dfm.core.flow.model import PackageScope
+from dfm.core.expr.evaluate import Filter as UsedFilter
+from dfm.core.flow.filters import SHELL, find_filter
+from dfm.core.flow.model import Filter, PackageScope
 from dfm.core.flow.scopes import imported_names
+
+RunProgram = Callable[[Filter, object, Sequence[object]], object]
+"""Runs the program of a filter on a value with its arguments; raises ValueError where it fails."""
 
 
 @dataclass(slots=True, eq=False)
@@ -25,6 +30,7 @@ class NodeNames:
         package: whose names the text being evaluated sees.
         always: `name`, `rundir`, `srcdir`, `env` and so on.
         late: `inputs` and `memento`, once they are known.
+        programs: runs the programs of filters; None as long as nothing may run.
     """
 
     own: Callable[[str], object]
@@ -35,18 +41,34 @@ class NodeNames:
     root: PackageScope
     always: Mapping[str, object]
     late: Mapping[str, object] = field(default_factory=dict)
+    programs: RunProgram | None = None
 
     def seen_from(self, package: PackageScope) -> "NodeNames":
         """Return the same names for a text that stands in a file of `package`."""
         return self if package is self.package else replace(self, package=package)
 
-    def knowing(self, **late: object) -> "NodeNames":
-        """Return the same names with what only a running task knows."""
-        return replace(self, late=late)
+    def knowing(self, late: Mapping[str, object], programs: RunProgram | None = None) -> "NodeNames":
+        """Return the same names with what only a running task knows and may do."""
+        return replace(self, late={**self.late, **late}, programs=programs)
 
     def with_own(self, params: Mapping[str, object]) -> "NodeNames":
         """Return the same names with all own parameters known."""
         return replace(self, own=params.__getitem__, own_names=tuple(params))
+
+    def filter(self, name: str) -> Filter | None:
+        """Return the filter that the package around the text calls so, else the root package."""
+        return SHELL if name == SHELL.name else find_filter(self.package, name) or find_filter(self.root, name)
+
+    def run_filter(self, used: UsedFilter, value: object, arguments: Sequence[object]) -> object:
+        """Return what a filter's program makes of a value.
+
+        Raises:
+            ValueError: it fails, or the node's turn has not come, and nothing may run.
+        """
+        if self.programs is None:
+            raise ValueError(f"{used.name!r} runs a program, and nothing runs before the task does")
+        assert isinstance(used, Filter)
+        return self.programs(used, value, arguments)
 
     def lookup(self, name: str) -> object:
         """Return what the name means for this node.

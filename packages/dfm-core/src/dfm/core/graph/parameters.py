@@ -89,10 +89,10 @@ class Parameters:
     def _one(self, statement: Assignment, kind: ParameterType | None) -> object:
         if statement.node is None:
             return None if kind is None else kind.empty
-        if is_deferred(statement.node):
+        if is_deferred(statement.node, statement.scope):
             return Deferred(statement.node, kind)
         if statement.operation is not ListOperation.SET:
-            return self._joined([], statement, kind)
+            return self._joined([] if kind is None else kind.empty, statement, kind)
         assert self.scope is not None
         value = evaluate(statement.node, self.scope(statement.scope), self._diagnostics)
         return self._coerced(value, kind, statement, None)
@@ -101,15 +101,15 @@ class Parameters:
         assert self.scope is not None
         assert statement.node is not None
         more = evaluate(statement.node, self.scope(statement.scope), self._diagnostics)
-        if not isinstance(value, list) or kind not in (None, ParameterType.LIST):
+        is_list = isinstance(value, list) and kind in (None, ParameterType.LIST)
+        if isinstance(value, Deferred) or not (is_list or statement.operation.is_path):
             self._diagnostics.error(
                 "wrong-type",
                 f"`{statement.operation.value}` needs a list, and parameter {statement.name!r} is none",
                 statement.node,
             )
             raise ValueFault(statement.name)
-        items = more if isinstance(more, list) else [more]
-        return [*value, *items] if statement.operation is ListOperation.APPEND else [*items, *value]
+        return statement.operation.applied(value, more)
 
     def _coerced(self, value: object, kind: ParameterType | None, statement: Assignment, source: str | None) -> object:
         try:

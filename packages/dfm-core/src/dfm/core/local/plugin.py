@@ -1,8 +1,9 @@
 """The local runner as a plugin, announced through the same entry points as everybody's."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from dfm.api.hookspecs import hookimpl
+from dfm.api.options import Unit, option
 from dfm.api.runner import Runner, RunnerContext, RunnerPlugin
 
 
@@ -10,9 +11,7 @@ from dfm.api.runner import Runner, RunnerContext, RunnerPlugin
 class LocalOptions:
     """Options of the local runner."""
 
-    kill_grace: float = field(
-        default=3.0, metadata={"help": "seconds between SIGTERM and SIGKILL when a task is stopped"}
-    )
+    kill_grace: float = option(3.0, unit=Unit.DURATION, doc="time between SIGTERM and SIGKILL when a task is stopped")
 
 
 @hookimpl

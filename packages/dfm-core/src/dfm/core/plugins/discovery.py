@@ -86,6 +86,8 @@ def _import(runner: InstalledRunner) -> RunnerPlugin:
 
 def _hint(name: str, known: Sequence[InstalledRunner]) -> str:
     names = sorted({runner.name for runner in known})
+    installed = f"installed are: {', '.join(names) or 'none'}"
     if name in OUR_DISTRIBUTIONS:
-        return f"pip install {OUR_DISTRIBUTIONS[name]}"
-    return did_you_mean(name, [*names, *OUR_DISTRIBUTIONS]) or f"installed are: {', '.join(names)}"
+        return f"pip install {OUR_DISTRIBUTIONS[name]} ({installed})"
+    near = did_you_mean(name, [*names, *OUR_DISTRIBUTIONS])
+    return f"{near} ({installed})" if near else installed

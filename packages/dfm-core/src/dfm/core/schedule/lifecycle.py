@@ -23,10 +23,12 @@ from dfm.core.crashpoint import crash_point
 from dfm.core.flow.diagnostics import Diagnostics, FlowInvalid
 from dfm.core.flow.values import Deferred, ValueFault, coerce, evaluate, evaluate_text, is_true
 from dfm.core.graph import dataflow
+from dfm.core.graph.names import NodeNames
 from dfm.core.graph.node import Kind, Node
 from dfm.core.record.store import Begun, ExecRecord, MissingOutputsError, RecordStore
 from dfm.core.record.uptodate import Assessment
 from dfm.core.schedule.policy import MAX_ATTEMPTS
+from dfm.core.schedule.programs import Programs
 from dfm.core.schedule.request import body_of, facts_of
 from dfm.core.std.run import run_builtin
 
@@ -331,7 +333,7 @@ class Lifecycle:
         if not waiting:
             return node.params
         params = dict(node.params)
-        names = node.names.knowing(inputs=list(seen), memento=self._memento(node))
+        names = self._late_names(node, node.names, seen)
         for name, value in waiting.items():
             try:
                 params[name] = coerce(evaluate(value.node, names, diagnostics), value.type)
@@ -343,7 +345,7 @@ class Lifecycle:
 
     def _holds(self, node: Node, seen: Sequence[Item], diagnostics: Diagnostics) -> bool:
         assert node.condition is not None
-        names = node.names.knowing(inputs=list(seen), memento=self._memento(node))
+        names = self._late_names(node, node.names, seen)
         try:
             return is_true(evaluate(node.condition, names, diagnostics))
         except ValueFault:
@@ -360,13 +362,16 @@ class Lifecycle:
         script = node.task.script
         if node.text is not None or script is None:
             return node.text
-        names = (
-            node.names.seen_from(script.scope).knowing(inputs=list(seen), memento=self._memento(node)).with_own(params)
-        )
+        names = self._late_names(node, node.names.seen_from(script.scope), seen).with_own(params)
         try:
             return evaluate_text(script.text.value, script.text.node, names, diagnostics)
         except ValueFault:
             return None
+
+    def _late_names(self, node: Node, names: NodeNames, seen: Sequence[Item]) -> NodeNames:
+        late = {"inputs": list(seen), "memento": self._memento(node)}
+        programs = None if self.settings.is_dry else Programs(self.settings.environ, node.task.srcdir)
+        return names.knowing(late, programs)
 
     def _memento(self, node: Node) -> object:
         record = self.store.load(self._rundir(node), node.name)

@@ -1,0 +1,55 @@
+"""What a task gets of the machine: its class, else its own tag, else the defaults."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TypeVar
+
+from dfm.api.errors import FlowError
+from dfm.api.runner import Resources
+from dfm.core.config.settings import ResourceClass, ResourceDefaults
+from dfm.core.suggest import did_you_mean
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class ResourceRules:
+    """The defaults and the classes that the settings hold."""
+
+    defaults: ResourceDefaults
+    classes: Mapping[str, ResourceClass]
+
+    def resolve(self, asked: Resources | None) -> Resources:
+        """Return what the task gets, each amount said by the first of: the class its tag names, the tag, the defaults.
+
+        A queue stays None where neither class nor tag names one: the runner's own option is the default. Predicates
+        of class and tag are joined; those of the runner's options are added by its dialect.
+
+        Args:
+            asked: what the task's tag says, 0 cores where it leaves them out; None where it has no tag.
+
+        Raises:
+            FlowError: the tag names a class that the settings do not have.
+        """
+        tag = asked if asked is not None else Resources(cores=0)
+        chosen = self._class(tag.resource_class)
+        return Resources(
+            cores=chosen.cores or tag.cores or self.defaults.cores,
+            memory_bytes=_first(chosen.memory, tag.memory_bytes, self.defaults.memory),
+            wall_seconds=_first(chosen.walltime, tag.wall_seconds, self.defaults.walltime),
+            queue=_first(chosen.queue, tag.queue, None),
+            resource_class=tag.resource_class,
+            resource_select=tuple(dict.fromkeys((*chosen.resource_select, *tag.resource_select))),
+        )
+
+    def _class(self, name: str | None) -> ResourceClass:
+        if name is None:
+            return ResourceClass()
+        if name not in self.classes:
+            known = f"`runner.resource_classes` has: {', '.join(self.classes) or 'none'}"
+            raise FlowError(f"there is no resource class {name!r}", hint=did_you_mean(name, self.classes) or known)
+        return self.classes[name]
+
+
+def _first(chosen: T | None, tag: T | None, default: T | None) -> T | None:
+    return chosen if chosen is not None else tag if tag is not None else default

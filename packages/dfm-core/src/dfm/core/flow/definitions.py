@@ -1,0 +1,187 @@
+"""What the files of a flow say, one by one: nothing is looked up or inherited yet."""
+
+from dataclasses import dataclass, field
+
+from dfm.core.flow.model import Consumes, ControlKind, ListOperation, ParameterType, Passthrough, Text, Visibility
+from dfm.core.flow.source import KeyMark, Node
+from dfm.core.flow.source import Mapping as MappingNode
+
+
+@dataclass(slots=True, kw_only=True)
+class AssignmentDefinition:
+    """One statement about one parameter; a declaration may make several."""
+
+    name: str
+    key: KeyMark
+    type: ParameterType | None = None
+    operation: ListOperation = ListOperation.SET
+    node: Node | None = None
+    doc: str = ""
+
+
+@dataclass(slots=True, kw_only=True)
+class CaseDefinition:
+    """One branch: the body and the condition under which it is taken, None for one that is always."""
+
+    condition: Node | None
+    body: "list[TaskDefinition]"
+
+
+@dataclass(slots=True, kw_only=True)
+class ControlDefinition:
+    """What `control` says; the body of a loop, and of `if` where it holds, is that of the task."""
+
+    kind: ControlKind
+    at: Node
+    condition: Node | None = None
+    cases: list[CaseDefinition] = field(default_factory=list)
+    limit: Node | None = None
+    state_type: Text | None = None
+    init: MappingNode | None = None
+    feedback: Node | None = None
+
+
+@dataclass(slots=True, kw_only=True)
+class TaskDefinition:
+    """What a file says about one task.
+
+    Attributes:
+        override: the task of the base package, or of the package a configuration varies, that this one replaces.
+        generate: code that makes the sub-tasks, with the shell that runs it.
+    """
+
+    name: str
+    at: Node
+    visibility: frozenset[Visibility] = frozenset()
+    override: Text | None = None
+    uses: Text | None = None
+    needs: list[Text] = field(default_factory=list)
+    feeds: list[Text] = field(default_factory=list)
+    assignments: list[AssignmentDefinition] = field(default_factory=list)
+    consumes: "Consumes | list[MappingNode] | None" = None
+    passthrough: "Passthrough | list[MappingNode] | None" = None
+    produces: list[MappingNode] = field(default_factory=list)
+    run: Text | None = None
+    shell: str | None = None
+    body: "list[TaskDefinition]" = field(default_factory=list)
+    matrix: MappingNode | None = None
+    is_chain: bool = False
+    generate: tuple[Text, str] | None = None
+    control: ControlDefinition | None = None
+    max_failures: int | None = None
+    on_error: Text | None = None
+    is_template: bool = False
+    inherits_rundir: bool = False
+    iff: Node | None = None
+    always_runs: bool | None = None
+    tags: list[Node] = field(default_factory=list)
+    tools: list[str] = field(default_factory=list)
+    environment: list[str] = field(default_factory=list)
+    desc: str = ""
+    doc: str = ""
+
+
+@dataclass(slots=True, kw_only=True)
+class TypeDefinition:
+    """What a file says about one type."""
+
+    name: str
+    at: Node
+    uses: Text | None = None
+    fields: list[AssignmentDefinition] = field(default_factory=list)
+    tags: list[Node] = field(default_factory=list)
+    desc: str = ""
+    doc: str = ""
+
+
+@dataclass(slots=True, kw_only=True)
+class ImportDefinition:
+    """One entry of `imports`.
+
+    Attributes:
+        wanted: a name or a path; None where `path` alone says where the package is.
+    """
+
+    at: Node
+    wanted: Text | None = None
+    path: Text | None = None
+    alias: str | None = None
+    assignments: list[AssignmentDefinition] = field(default_factory=list)
+    config: Text | None = None
+
+
+@dataclass(slots=True, kw_only=True)
+class FilterDefinition:
+    """One entry of `filters`: an expression, or a program with its shell.
+
+    Attributes:
+        users: names of packages that may use it besides its own; None lets all.
+    """
+
+    name: str
+    at: Node
+    parameters: list[str]
+    expression: Text | None = None
+    program: Text | None = None
+    shell: str = "bash"
+    users: frozenset[str] | None = frozenset()
+    desc: str = ""
+    doc: str = ""
+
+
+@dataclass(slots=True, kw_only=True)
+class OverrideDefinition:
+    """One task (or all those of one package) to be replaced, by what is named or by a task written out."""
+
+    target: Text
+    is_package: bool = False
+    replacement: "Text | TaskDefinition"
+
+
+@dataclass(slots=True, kw_only=True)
+class ExtensionDefinition:
+    """One entry of `extensions` in a configuration."""
+
+    task: Text
+    assignments: list[AssignmentDefinition]
+    needs: list[Text]
+    uses: Text | None = None
+
+
+@dataclass(slots=True, kw_only=True)
+class ConfigDefinition:
+    """One entry of `configs`."""
+
+    name: str
+    at: Node
+    uses: Text | None
+    assignments: list[AssignmentDefinition]
+    overrides: list[OverrideDefinition]
+    extensions: list[ExtensionDefinition]
+    imports: list[ImportDefinition]
+    fragments: list[Text]
+    tasks: list[TaskDefinition]
+    types: list[TypeDefinition]
+    desc: str
+
+
+@dataclass(slots=True, kw_only=True)
+class FileDefinition:
+    """What one flow file says: a package, or a fragment of one."""
+
+    is_fragment: bool
+    name: str
+    at: Node
+    desc: str = ""
+    doc: str = ""
+    uses: Text | None = None
+    package_maps: list[Text] = field(default_factory=list)
+    assignments: list[AssignmentDefinition] = field(default_factory=list)
+    imports: list[ImportDefinition] = field(default_factory=list)
+    fragments: list[Text] = field(default_factory=list)
+    tasks: list[TaskDefinition] = field(default_factory=list)
+    types: list[TypeDefinition] = field(default_factory=list)
+    filters: list[FilterDefinition] = field(default_factory=list)
+    overrides: list[OverrideDefinition] = field(default_factory=list)
+    configs: list[ConfigDefinition] = field(default_factory=list)
+    tags: list[Node] = field(default_factory=list)
