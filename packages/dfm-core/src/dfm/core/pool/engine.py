@@ -186,7 +186,7 @@ class Engine:
         self._clients: dict[str, _Client] = {}
         self._workers: dict[tuple[str, str], _Worker] = {}
         self._current: dict[str, str] = {}
-        self._environments: dict[str, dict[str, str]] = {}
+        self._environments: dict[str, dict[bytes, bytes]] = {}
         self._running: dict[int, tuple[Assign, float]] = {}
         self._names: dict[tuple[str, int], str] = {}
         self._records: list[Record] = []
