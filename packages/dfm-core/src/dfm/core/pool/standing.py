@@ -1,0 +1,112 @@
+"""What the reactor lets others see: for `dfm why`, the monitor, the scaling and the watchdog."""
+
+import enum
+from dataclasses import dataclass
+
+from dfm.core.wire.messages import Shape
+
+
+class Stage(enum.StrEnum):
+    """Where a task stands. There is no other place for one."""
+
+    QUEUED = "queued"
+    ASSIGNED = "assigned"
+    """On its way to a worker that has not yet said that it started."""
+    RUNNING = "running"
+    SUSPENDED = "suspended"
+    """Its worker's job is stopped by the batch system."""
+    UNREACHABLE = "unreachable"
+    """Its worker's link is broken, or was never made since the daemon was restarted; it may come back in its lease."""
+    CANCELLING = "cancelling"
+    """Nobody wants it any more; its worker has been told and has not yet said that it stopped."""
+    ENDED = "ended"
+    """It has its result, which its client has not yet received."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskStanding:
+    """Where a task stands, why, since when, and when that is looked at again at the latest."""
+
+    state: Stage
+    reason: str
+    since: float
+    deadline: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskView:
+    """One task, for lists.
+
+    Attributes:
+        number: how many attempts there were.
+        slot: of the worker that has it, empty where none has.
+    """
+
+    client: str
+    ticket: int
+    task: str
+    shape: Shape
+    state: Stage
+    since: float
+    number: int
+    attempt: int
+    slot: str
+    host: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerView:
+    """One worker, for lists.
+
+    Attributes:
+        ends_at: on the clock of `now`; infinite where its job has no limit.
+        idle_since: None while it has work.
+        tasks: names of what it runs.
+    """
+
+    slot: str
+    incarnation: str
+    host: str
+    shape: Shape
+    slots: int
+    busy: int
+    is_connected: bool
+    is_draining: bool
+    is_suspended: bool
+    heard_at: float
+    ends_at: float
+    idle_since: float | None
+    tasks: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Demand:
+    """What the tasks of one shape ask for.
+
+    Attributes:
+        waiting: tasks in the queue. None of them fits a worker that is free: else it would have been given one.
+        running: tasks that workers have.
+        free_slots: slots that would take a task now, were there one that fits.
+        workers: those that are there and take tasks, busy or not; workers that drain or are suspended are not counted.
+        waiting_since: since when the eldest waits; None where none waits.
+        longest_seconds: longest declared wall time of a task that waits; 0 where none is declared.
+    """
+
+    waiting: int = 0
+    running: int = 0
+    free_slots: int = 0
+    workers: int = 0
+    waiting_since: float | None = None
+    longest_seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Counters:
+    """What has happened since the daemon started."""
+
+    submitted: int = 0
+    assigned: int = 0
+    committed: int = 0
+    lost_attempts: int = 0
+    lost_tasks: int = 0
+    late_results: int = 0
