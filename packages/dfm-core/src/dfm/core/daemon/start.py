@@ -99,7 +99,7 @@ class _CannotStartError(RunnerError):
     def __init__(self, content: dict[str, object]) -> None:
         hint = content["hint"]
         super().__init__(str(content["error"]), hint=None if hint is None else str(hint))
-        self.exit_code = ExitCode(content["exit_code"])
+        self.exit_code = ExitCode(int(str(content["exit_code"])))
 
 
 def _read_all(fd: int, seconds: float) -> bytes | None:

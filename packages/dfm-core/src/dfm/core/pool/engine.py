@@ -10,13 +10,13 @@ import logging
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
-from types import TracebackType
-from typing import Protocol, Self
+from typing import Protocol
 
 from dfm.core.__about__ import __version__
 from dfm.core.config.settings import PoolSettings
+from dfm.core.pool.batch import BatchJobs
 from dfm.core.pool.events import (
     Acknowledge,
     AskToDrain,
@@ -29,6 +29,7 @@ from dfm.core.pool.events import (
     Confirm,
     Deliver,
     HostSuspected,
+    JournalEntry,
     Loss,
     LossKind,
     PoolAction,
@@ -48,7 +49,11 @@ from dfm.core.pool.events import (
     WorkerLost,
     WorkerVacating,
 )
+from dfm.core.pool.jobs import HostExcluded, WorkerConnected, WorkerParted, WorkerUnfit
+from dfm.core.pool.ledger import Ledger
 from dfm.core.pool.reactor import Reactor
+from dfm.core.pool.scaling import PoolView, plan
+from dfm.core.pool.standing import Stage
 from dfm.core.wire.messages import (
     Accepted,
     Ack,
@@ -82,8 +87,12 @@ from dfm.core.wire.messages import (
 )
 
 TICK_SECONDS = 0.5
+CHECK_SECONDS = 10.0
+"""How often the watchdog asks whether everything is as it must be."""
 RECENT = 100
 """How many ended tasks are shown to people."""
+RATE_WINDOW = 10_000
+RATE_SECONDS = 10.0
 
 _log = logging.getLogger(__name__)
 
@@ -99,29 +108,10 @@ class WorkerLink(Protocol):
 
 
 class Journal(Protocol):
-    """Takes records; what was written is with the kernel."""
+    """Takes records; what was appended is with the kernel."""
 
-    def write(self, records: Sequence[Record]) -> None:
+    def append(self, entries: Sequence[JournalEntry]) -> None:
         """Append the records, in one go."""
-
-
-class JobKeeper(Protocol):
-    """Has worker jobs submitted and ended, as many as there is work for."""
-
-    def tick(self, now: float) -> None:
-        """Look at the work and the jobs."""
-
-    def shape_of(self, slot: str) -> Shape | None:
-        """Return the shape a slot was submitted for; None where the slot is not of ours, or has been given up."""
-
-    def connected(self, hello: Hello, now: float) -> None:
-        """Be told that the worker of a slot is there."""
-
-    def left(self, slot: str, reason: str, now: float) -> None:
-        """Be told that the worker of a slot has left in order."""
-
-    def suspect(self, host: str, text: str, now: float) -> None:
-        """Keep jobs away from a host for a while."""
 
 
 @dataclass(slots=True)
@@ -149,7 +139,6 @@ class _Worker:
 class Ended:
     """A task that has ended, for people."""
 
-    client: str
     task: str
     outcome: str
     seconds: float
@@ -163,68 +152,72 @@ class Engine:
 
     Args:
         reactor: restored from the journal where there is one.
+        ledger: likewise.
         journal: takes the records.
-        settings: scaled times are made here.
+        settings: of the pool; times are scaled here.
         epoch: of this daemon.
+        default_shape: of the workers that are kept for `min_workers`.
+        fail: is told why nothing can go on: the journal cannot be written.
         clock: seconds, monotonic.
     """
 
     def __init__(
         self,
         reactor: Reactor,
+        ledger: Ledger,
         journal: Journal,
         settings: PoolSettings,
         epoch: int,
+        default_shape: Shape,
+        fail: Callable[[BaseException], None],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._reactor = reactor
+        self._ledger = ledger
         self._journal = journal
         self._settings = settings
         self._epoch = epoch
+        self._default_shape = default_shape
+        self._fail = fail
         self._clock = clock
-        self._keeper: JobKeeper | None = None
+        self._jobs: BatchJobs | None = None
         self._clients: dict[str, _Client] = {}
         self._workers: dict[tuple[str, str], _Worker] = {}
         self._current: dict[str, str] = {}
         self._environments: dict[str, dict[bytes, bytes]] = {}
         self._running: dict[int, tuple[Assign, float]] = {}
-        self._names: dict[tuple[str, int], str] = {}
-        self._records: list[Record] = []
-        self._outbox: list[
-            tuple[Callable[[ToWorker], None], ToWorker] | tuple[Callable[[ToClient], None], ToClient]
-        ] = []
+        self._records: list[JournalEntry] = []
+        self._outbox: list[tuple[Callable[..., None], ToWorker | ToClient]] = []
         self._is_flushing = False
+        self._is_acting = False
+        self._events: deque[PoolEvent] = deque()
         self._timer: asyncio.TimerHandle | None = None
         self._beat_at = 0.0
+        self._check_at = 0.0
         self._started = clock()
-        self._counts: dict[str, int] = {}
+        self._ended_at: deque[float] = deque(maxlen=RATE_WINDOW)
         self._recent: deque[Ended] = deque(maxlen=RECENT)
-        self.on_change: Callable[[], None] = lambda: None
+        self.on_notice: Callable[[str], None] = lambda _: None
 
-    async def __aenter__(self) -> Self:
+    def start(self, jobs: BatchJobs) -> None:
+        """Begin: from now on time passes, and worker jobs are submitted as they are wanted."""
+        self._jobs = jobs
         self._tick()
-        return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def stop(self) -> None:
+        """End: say what was to be said, and let the workers go."""
         if self._timer is not None:
             self._timer.cancel()
+            self._timer = None
         self._flush()
         for worker in list(self._workers.values()):
             worker.link.close("the daemon stops")
 
-    def keep_jobs_with(self, keeper: JobKeeper) -> None:
-        """Say who has worker jobs submitted; before the first client comes."""
-        self._keeper = keeper
-
-    @property
-    def reactor(self) -> Reactor:
-        """What knows where every task stands."""
-        return self._reactor
+    def dismiss_workers(self, why: str) -> None:
+        """Tell every worker to kill what it runs and to leave."""
+        for worker in self._workers.values():
+            self._say(worker.link.send, Exit(why=why))
+        self._flush()
 
     @property
     def in_flight(self) -> int:
@@ -232,6 +225,11 @@ class Engine:
         slots = self._settings.max_workers * self._settings.worker_slots
         connected = sum(worker.hello.slots for worker in self._workers.values())
         return 2 * max(slots, connected) + 16
+
+    @property
+    def workers_connected(self) -> int:
+        """How many workers are there."""
+        return len(self._workers)
 
     # Clients.
 
@@ -253,7 +251,6 @@ class Engine:
             case Submit():
                 self._submit(client, message)
             case Received(ticket=ticket):
-                self._names.pop((name, ticket), None)
                 self._feed(ResultReceived(name, ticket))
             case CancelTask(ticket=ticket, is_urgent=is_urgent):
                 self._feed(TaskCancelled(client=name, ticket=ticket, is_urgent=is_urgent))
@@ -273,13 +270,12 @@ class Engine:
                 _log.warning("client %s said %s, which is for the daemon", name, type(message).__name__)
 
     def notice(self, text: str) -> None:
-        """Tell every client, and the log."""
-        _log.info("%s", text)
+        """Tell every client, and whoever hosts the pool."""
+        self.on_notice(text)
         for client in self._clients.values():
             self._say(client.send, Notice(text=text))
 
     def _submit(self, client: _Client, message: Submit) -> None:
-        self._names[(client.name, message.ticket)] = message.task
         self._feed(
             TaskSubmitted(
                 client=client.name,
@@ -296,26 +292,26 @@ class Engine:
 
     def worker_came(self, hello: Hello, link: WorkerLink) -> None:
         """Take in a worker that has proved its slot and said hello."""
-        shape = None if self._keeper is None else self._keeper.shape_of(hello.slot)
-        if shape is None:
+        job = next((job for job in self._ledger.jobs() if job.slot == hello.slot), None)
+        if job is None or not self._ledger.knows(hello.slot):
             link.send(Exit(why=f"slot {hello.slot} is not one of ours"))
             link.close("unknown slot")
             return
-        now = self._clock()
-        assert self._keeper is not None
-        self._keeper.connected(hello, now)
-        self._workers[hello.slot, hello.incarnation] = _Worker(hello, link)
+        jobs = self._batch
         if hello.unfit:
-            self._unfit(hello)
+            link.send(Exit(why=f"unfit: {hello.unfit}"))
+            link.close("unfit")
+            jobs.feed(WorkerUnfit(slot=hello.slot, host=hello.host, text=hello.unfit))
             return
-        self._current[hello.slot] = hello.incarnation
+        jobs.feed(WorkerConnected(slot=hello.slot, host=hello.host, job_id=hello.job_id))
+        self._workers[hello.slot, hello.incarnation] = _Worker(hello, link)
         self._feed(
             WorkerArrived(
                 slot=hello.slot,
                 incarnation=hello.incarnation,
                 host=hello.host,
                 slots=hello.slots,
-                shape=shape,
+                shape=job.shape,
                 lives_seconds=hello.lives_seconds,
                 running=tuple(hello.running),
                 finished=tuple(hello.finished),
@@ -346,10 +342,13 @@ class Engine:
                 case Hello():
                     _log.warning("worker %s said hello twice", slot)
 
-    def worker_went(self, slot: str, incarnation: str) -> None:
-        """Be told that the link of a worker broke."""
-        if self._workers.pop((slot, incarnation), None) is not None:
+    def worker_went(self, slot: str, incarnation: str, link: WorkerLink) -> None:
+        """Be told that a link of a worker broke; it may have a newer one already."""
+        worker = self._workers.get((slot, incarnation))
+        if worker is not None and worker.link is link:
+            del self._workers[slot, incarnation]
             self._feed(WorkerDisconnected(slot=slot, incarnation=incarnation))
+            self._batch.feed(WorkerParted(slot=slot, is_final=False))
 
     def feed(self, event: PoolEvent) -> None:
         """Take in an event that the keeper of jobs knows of."""
@@ -370,31 +369,34 @@ class Engine:
         )
 
     def _left(self, slot: str, incarnation: str, reason: str) -> None:
-        assert self._keeper is not None
-        self._keeper.left(slot, reason, self._clock())
         self._workers.pop((slot, incarnation), None)
         self._feed(WorkerLost(slot=slot, incarnation=incarnation, loss=Loss(LossKind.LEFT, reason)))
+        self._batch.feed(WorkerParted(slot=slot, is_in_order=True))
 
-    def _unfit(self, hello: Hello) -> None:
-        assert self._keeper is not None
-        self.notice(f"worker {hello.slot} on {hello.host} cannot work there: {hello.unfit}")
-        self._keeper.suspect(hello.host, hello.unfit, self._clock())
-        self._keeper.left(hello.slot, f"unfit: {hello.unfit}", self._clock())
-        worker = self._workers.pop((hello.slot, hello.incarnation))
-        worker.link.send(Exit(why=f"unfit: {hello.unfit}"))
-        worker.link.close("unfit")
+    @property
+    def _batch(self) -> BatchJobs:
+        assert self._jobs is not None, "started before anybody connects"
+        return self._jobs
 
     # Actions.
 
     def _feed(self, event: PoolEvent) -> None:
-        for action in self._reactor.handle(event, self._clock()):
-            self._do(action)
+        """Let the reactor take in an event, after those that are being taken in."""
+        self._events.append(event)
+        if self._is_acting:
+            return
+        self._is_acting = True
+        try:
+            while self._events:
+                for action in self._reactor.handle(self._events.popleft(), self._clock()):
+                    self._do(action)
+        finally:
+            self._is_acting = False
 
     def _do(self, action: PoolAction) -> None:
         match action:
             case Record():
-                self._records.append(action)
-                self._schedule_flush()
+                self.record(action)
             case Assign():
                 self._assign(action)
             case Acknowledge(slot, attempt):
@@ -418,15 +420,14 @@ class Engine:
                     ),
                 )
             case Welcomed(slot=slot, keep=keep):
+                self._current[slot] = next(life for where, life in reversed(self._workers) if where == slot)
                 self._tell(slot, self._welcome(keep))
             case Retire(slot, incarnation, why):
                 self._retire(slot, incarnation, why)
             case AskToDrain(slot):
                 self._tell(slot, Drain())
-            case HostSuspected(host, text):
-                assert self._keeper is not None
-                self.notice(f"no work goes to host {host} for a while: {text}")
-                self._keeper.suspect(host, text, self._clock())
+            case HostSuspected():
+                self._batch.feed(HostExcluded(host=action.host, text=action.text))
 
     def _assign(self, action: Assign) -> None:
         worker = self._worker(action.slot)
@@ -467,11 +468,11 @@ class Engine:
 
     def _retire(self, slot: str, incarnation: str, why: str) -> None:
         worker = self._workers.pop((slot, incarnation), None)
-        if worker is None:
-            return
-        self._flush()
-        worker.link.send(Exit(why=why))
-        worker.link.close(why)
+        if worker is not None:
+            self._flush()
+            worker.link.send(Exit(why=why))
+            worker.link.close(why)
+        self._batch.feed(WorkerParted(slot=slot))
 
     def _welcome(self, keep: Sequence[int]) -> Welcome:
         settings, scale = self._settings, self._settings.time_scale
@@ -507,44 +508,198 @@ class Engine:
             self._is_flushing = True
             asyncio.get_running_loop().call_soon(self._flush)
 
+    def record(self, record: Record) -> None:
+        """Have something recorded before anything else is said."""
+        self._records.append(record.entry)
+        self._schedule_flush()
+
     def _flush(self) -> None:
         """Give the journal what was recorded; only then say what was to be said."""
         self._is_flushing = False
-        records, self._records = self._records, []
-        if records:
-            self._journal.write(records)
+        try:
+            self.flush_records()
+        except OSError as error:
+            self._fail(error)
+            return
         outbox, self._outbox = self._outbox, []
         for send, message in outbox:
             send(message)
+
+    def flush_records(self) -> None:
+        """Give the journal what was recorded.
+
+        Raises:
+            OSError: it cannot be written; nothing that depends on it may be said.
+        """
+        if self._records:
+            self._journal.append(self._records)
+            self._records = []
 
     # Time.
 
     def _tick(self) -> None:
         loop, now = asyncio.get_running_loop(), self._clock()
-        self._timer = loop.call_later(TICK_SECONDS * min(1.0, self._settings.time_scale), self._tick)
+        scale = self._settings.time_scale
+        self._timer = loop.call_later(TICK_SECONDS * min(1.0, scale), self._tick)
         self._feed(Tick())
-        if self._keeper is not None:
-            self._keeper.tick(now)
+        self._batch.tick()
+        self._scale(now)
         if now >= self._beat_at:
-            self._beat_at = now + self._settings.heartbeat_interval * self._settings.time_scale
+            self._beat_at = now + self._settings.heartbeat_interval * scale
             for worker in self._workers.values():
                 self._say(worker.link.send, Beat())
+        if now >= self._check_at:
+            self._check_at = now + CHECK_SECONDS * scale
+            self._check(now)
         for client in self._clients.values():
             if client.in_flight and client.in_flight != self.in_flight:
                 client.in_flight = self.in_flight
                 self._say(client.send, InFlight(count=client.in_flight))
-        self.on_change()
+
+    def _scale(self, now: float) -> None:
+        ledger, reactor = self._ledger, self._reactor
+        idle = [view for view in reactor.workers() if view.idle_since is not None and view.is_connected]
+        view = PoolView(
+            demand=reactor.demand(now),
+            jobs=ledger.jobs(),
+            idle=[worker.slot for worker in sorted(idle, key=lambda worker: worker.idle_since or 0.0)],
+            is_fresh=ledger.is_fresh(now),
+            submits_left=ledger.submits_left(now),
+            ramp=ledger.ramp(),
+            quiet_since=reactor.quiet_since(),
+            default=self._default_shape,
+        )
+        for action in plan(view, self._settings, now):
+            self._batch.scale(action)
+
+    def _check(self, now: float) -> None:
+        """The watchdog: what must always hold and does not is a bug, told with all that is known, not a hang."""
+        faults = [*self._reactor.check(now), *self._ledger.check(now)]
+        if faults:
+            text = "; ".join(faults)
+            _log.error("the pool is not as it must be: %s; status: %s", text, self.status())
+            self._fail(AssertionError(f"the pool is not as it must be: {text}"))
+
+    # What people may look at.
+
+    def status(self) -> dict[str, object]:
+        """Return the workers, jobs, tasks and clients; docs/reference/daemon-status.md describes it."""
+        now = self._clock()
+        workers, jobs, tasks = self._reactor.workers(), self._ledger.jobs(), self._reactor.tasks()
+        stages = {stage: sum(task.state is stage for task in tasks) for stage in Stage}
+        since = {task: self._clock() - started for task, started in self._started_by_slot()}
+        return {
+            "epoch": self._epoch,
+            "version": __version__,
+            "runner": self._batch.dialect.name,
+            "uptime_seconds": now - self._started,
+            "paused": self._ledger.pause_reason(now),
+            "excluded_hosts": self._ledger.excluded_hosts(now),
+            "workers": [
+                {
+                    "slot": worker.slot,
+                    "host": worker.host,
+                    "slots": worker.slots,
+                    "state": _state_of(worker.busy, worker.is_connected, worker.is_draining, worker.is_suspended),
+                    "running": [
+                        {"task": task, "seconds": since.get((worker.slot, task), 0.0)} for task in worker.tasks
+                    ],
+                    "heard_seconds_ago": now - worker.heard_at,
+                }
+                for worker in workers
+            ],
+            "jobs": [
+                {
+                    "name": job.name,
+                    "slot": job.slot,
+                    "id": job.id,
+                    "state": str(job.phase),
+                    "reason": job.reason,
+                    "host": job.host,
+                    "is_connected": job.is_connected,
+                    "since_seconds": now - job.since,
+                }
+                for job in jobs
+            ],
+            "workers_count": {
+                "total": len(jobs),
+                "connected": sum(worker.is_connected for worker in workers),
+                "busy": sum(worker.busy > 0 for worker in workers),
+                "idle": sum(worker.busy == 0 and worker.is_connected for worker in workers),
+                "pending": sum(not job.is_connected and not job.is_stopping for job in jobs),
+            },
+            "tasks_count": {
+                "queued": stages[Stage.QUEUED],
+                "running": sum(stages[stage] for stage in Stage if stage not in (Stage.QUEUED, Stage.ENDED)),
+                "done": self._reactor.counters().committed,
+            },
+            "tasks_per_second": self._rate(now),
+            "counters": asdict(self._reactor.counters()),
+            "clients": [
+                {
+                    "run_id": client.name,
+                    "directory": client.directory,
+                    "unfinished": sum(task.client == client.name and task.state is not Stage.ENDED for task in tasks),
+                }
+                for client in self._clients.values()
+            ],
+            "recent": [asdict(ended) for ended in self._recent],
+        }
+
+    def why(self, needle: str) -> list[dict[str, object]]:
+        """Return where every unfinished task stands whose name is, or holds, `needle`; an empty one means all."""
+        now = self._clock()
+        found: list[dict[str, object]] = []
+        for task in self._reactor.tasks():
+            if task.state is Stage.ENDED or (needle and needle not in task.task):
+                continue
+            standing = self._reactor.pending_reason(task.client, task.ticket, now)
+            if standing is None:
+                continue
+            reason = standing.reason
+            if standing.state is Stage.QUEUED:
+                reason = "; ".join(filter(None, [reason, self._ledger.pause_reason(now), self._pending_jobs(now)]))
+            found.append(
+                {
+                    "task": task.task,
+                    "run_id": task.client,
+                    "state": str(standing.state),
+                    "reason": reason,
+                    "since_seconds": now - standing.since,
+                    "checked_again_in_seconds": max(0.0, standing.deadline - now),
+                    "host": task.host,
+                    "worker": task.slot,
+                    "attempt": task.number,
+                }
+            )
+        return found
+
+    def _pending_jobs(self, now: float) -> str:
+        """Say how the jobs stand from which no worker has come yet."""
+        waiting = [job for job in self._ledger.jobs() if not job.is_connected and not job.is_stopping]
+        if not waiting:
+            return ""
+        eldest = max(waiting, key=lambda job: now - job.since)
+        reason = f" ({eldest.reason})" if eldest.reason else ""
+        since = f"{eldest.phase} for {now - eldest.since:.0f} s{reason}"
+        return f"{len(waiting)} worker jobs are on their way, the eldest {since}"
+
+    def _started_by_slot(self) -> list[tuple[tuple[str, str], float]]:
+        return [((assign.slot, assign.task), started) for assign, started in self._running.values()]
+
+    def _rate(self, now: float) -> float:
+        recent = [at for at in self._ended_at if now - at <= RATE_SECONDS]
+        return len(recent) / RATE_SECONDS
 
     def _note_end(self, slot: str, result: Result) -> None:
         """Keep what people want to see of tasks that ended."""
         assigned, since = self._running.pop(result.attempt, (None, 0.0))
-        self._counts[result.outcome] = self._counts.get(result.outcome, 0) + 1
+        self._ended_at.append(self._clock())
         worker = self._worker(slot)
         if assigned is None or worker is None:
             return
         self._recent.append(
             Ended(
-                client="",
                 task=assigned.task,
                 outcome=result.outcome,
                 seconds=self._clock() - since,
@@ -558,3 +713,13 @@ class Engine:
 def _loss_of_vacating(reason: str) -> Loss:
     kinds = {"preempted": LossKind.PREEMPTED, "walltime": LossKind.WALLTIME}
     return Loss(kinds.get(reason, LossKind.KILLED), f"the worker was told to go ({reason})")
+
+
+def _state_of(busy: int, is_connected: bool, is_draining: bool, is_suspended: bool) -> str:  # noqa: FBT001  (a table)
+    if is_suspended:
+        return "suspended"
+    if not is_connected:
+        return "silent"
+    if is_draining:
+        return "draining"
+    return "busy" if busy else "idle"

@@ -1,7 +1,8 @@
 """The access file: how a worker finds its daemon and proves that it belongs to it; and private directories.
 
-It holds the key, the addresses in the order in which to try them, and the epoch. It is written in one step, for its owner
-alone, into a directory of its owner's alone; whoever reads it checks both on the opened file. Only its path travels.
+It holds the key, the addresses in the order in which to try them, and the epoch. It is written in one step, for its
+owner alone, into a directory of its owner's alone; whoever reads it checks both on the opened file. Only its path
+travels.
 """
 
 import base64

@@ -1,7 +1,7 @@
 """Links in an event loop: TCP between workers and daemon, a Unix socket between clients and daemon.
 
-What is said in one turn of the loop leaves as one frame. Who does not prove in time who it is, sends anything else, or does
-not read what it is sent is hung up on. Strangers cost one line in the log a minute, however many they are.
+What is said in one turn of the loop leaves as one frame. Who does not prove in time who it is, sends anything else, or
+does not read what it is sent is hung up on. Strangers cost one line in the log a minute, however many they are.
 """
 
 import asyncio
@@ -326,6 +326,10 @@ async def connect_worker(
     """Return a channel to the daemon, by the first address that leads to it.
 
     Args:
+        access: as the access file has it now.
+        slot: the slot of this worker.
+        version: of DFM, for people.
+        decode: of what comes.
         tell: is told of every try, for the worker's log.
 
     Raises:

@@ -1,0 +1,272 @@
+"""Worker jobs: the ledger's decisions carried out in the dialect of a batch system.
+
+The ledger says what to submit, ask, look up and cancel; here that becomes commands, and their answers its events. What
+is to be recorded is with the journal before a command starts. A command that fails in a way nobody foresaw is an answer
+too: nothing is left open that the ledger waits for.
+"""
+
+import asyncio
+import contextlib
+import logging
+import sys
+import time
+from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import dataclass, field
+
+from dfm.api.batch import (
+    BatchDialect,
+    CancelState,
+    Command,
+    CommandOutput,
+    FailureKind,
+    FormatRefused,
+    JobKey,
+    JobStatus,
+    Listed,
+    QueryFailed,
+    SubmitAnswer,
+    SubmitFailed,
+    WorkerJob,
+)
+from dfm.api.errors import DfmError
+from dfm.core.config.settings import PoolSettings
+from dfm.core.pool.command import CommandRunner
+from dfm.core.pool.events import DrainWorker, PoolEvent, Record
+from dfm.core.pool.jobs import (
+    Announce,
+    AskHistory,
+    CancelAnswered,
+    CancelJobs,
+    CancelWanted,
+    Clock,
+    HistoryAnswered,
+    LaunchWanted,
+    LedgerAction,
+    LedgerEvent,
+    LookUpAnswered,
+    LookUpJob,
+    PausePool,
+    QueryAnswered,
+    QueryJobs,
+    SubmitAnswered,
+    SubmitJob,
+    Tell,
+)
+from dfm.core.pool.ledger import Ledger
+from dfm.core.pool.scaling import Launch, Release, Withdraw, job_wall_seconds
+from dfm.core.wire.messages import Shape
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobPlace:
+    """What all worker jobs of a pool have in common.
+
+    Attributes:
+        prefix: `dfm-<instance>-`; names of jobs begin with it.
+        directory: absolute, on a file system that all nodes share; where workers start.
+        log_directory: absolute, shared; exists.
+        access: path of the access file.
+    """
+
+    prefix: str
+    directory: str
+    log_directory: str
+    access: str
+
+    def log_of(self, name: str) -> str:
+        """Return the path of a worker's log."""
+        return f"{self.log_directory}/{name}.log"
+
+
+def worker_job(
+    place: JobPlace,
+    settings: PoolSettings,
+    *,
+    name: str,
+    slot: str,
+    slots: int,
+    shape: Shape,
+    excluded_hosts: Sequence[str] = (),
+) -> WorkerJob:
+    """Return the job for a worker of a shape."""
+    limit = job_wall_seconds(shape, settings)
+    cores = shape.cores * slots
+    words = [
+        *(settings.worker_command or (sys.executable, "-m", "dfm.core.worker")),
+        *("--access", place.access),
+        *("--slot", slot),
+        *("--log", place.log_of(name)),
+        *("--directory", place.directory),
+        *("--slots", str(slots)),
+        *("--cores", str(cores)),
+        *(() if limit is None else ("--lives", f"{limit:g}")),
+    ]
+    return WorkerJob(
+        name=name,
+        slot=slot,
+        argv=tuple(words),
+        directory=place.directory,
+        log=place.log_of(name),
+        cores=cores,
+        memory_bytes=None if shape.memory_bytes is None else shape.memory_bytes * slots,
+        wall_seconds=limit,
+        warning_seconds=settings.walltime_margin / 2,
+        queue=shape.queue,
+        resource_select=shape.resource_select,
+        excluded_hosts=tuple(excluded_hosts),
+    )
+
+
+@dataclass(slots=True)
+class BatchJobs:
+    """Carries out what the ledger decides.
+
+    Attributes:
+        record: takes a record for the journal.
+        flush: has what was recorded written.
+        announce: takes an event for the reactor.
+        notice: tells a person.
+        clock: seconds, monotonic.
+    """
+
+    ledger: Ledger
+    dialect: BatchDialect
+    commands: CommandRunner
+    settings: PoolSettings
+    place: JobPlace
+    group: asyncio.TaskGroup
+    record: Callable[[Record], None]
+    flush: Callable[[], None]
+    announce: Callable[[PoolEvent], None]
+    notice: Callable[[str], None]
+    clock: Callable[[], float] = time.monotonic
+    _all_ended: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def feed(self, event: LedgerEvent) -> None:
+        """Let the ledger take in an event, and do what it says."""
+        self.do(self.ledger.handle(event, self.clock()))
+        if not self.ledger.jobs():
+            self._all_ended.set()
+
+    async def all_ended(self, seconds: float) -> None:
+        """Wait until no job is known to be left, not longer than `seconds`."""
+        self._all_ended.clear()
+        if self.ledger.jobs():
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(seconds):
+                    await self._all_ended.wait()
+
+    def tick(self) -> None:
+        """Tell the ledger that time has passed."""
+        self.feed(Clock())
+
+    def scale(self, action: Launch | Withdraw | Release) -> None:
+        """Do what the plan says."""
+        match action:
+            case Launch(shape=shape, count=count):
+                self.feed(LaunchWanted(shape=shape, slots=self.settings.worker_slots, clock=time_of_day(), count=count))
+            case Withdraw(slots):
+                self.feed(CancelWanted(slots=slots, why="nobody waits for it any more"))
+            case Release(slot):
+                self.announce(DrainWorker(slot))
+
+    def do(self, actions: Sequence[LedgerAction]) -> None:
+        """Carry out the ledger's actions, in order."""
+        for action in actions:
+            match action:
+                case Record():
+                    self.record(action)
+                case SubmitJob():
+                    self._start(self._submit(action))
+                case LookUpJob(name):
+                    self._start(self._look_up(name))
+                case QueryJobs(jobs):
+                    self._start(self._query(jobs))
+                case AskHistory(job):
+                    self._start(self._ask_history(job))
+                case CancelJobs(jobs):
+                    self._start(self._cancel(jobs))
+                case Announce(event):
+                    self.announce(event)
+                case PausePool(text) | Tell(text):
+                    self.notice(text)
+
+    def _start(self, work: Coroutine[object, object, None]) -> None:
+        self.group.create_task(work)
+
+    async def _submit(self, wanted: SubmitJob) -> None:
+        job = worker_job(
+            self.place,
+            self.settings,
+            name=wanted.name,
+            slot=wanted.slot,
+            slots=wanted.slots,
+            shape=wanted.shape,
+            excluded_hosts=wanted.excluded_hosts,
+        )
+        self.feed(SubmitAnswered(name=wanted.name, answer=await self._submitted(job)))
+
+    async def _submitted(self, job: WorkerJob) -> SubmitAnswer:
+        try:
+            self.dialect.validate(job)
+            command = self.dialect.submit(job)
+        except DfmError as error:
+            return SubmitFailed(kind=FailureKind.PERMANENT, text=error.message)
+        self.flush()
+        return self.dialect.parse_submit(job, await self._run(command))
+
+    async def _look_up(self, name: str) -> None:
+        self.feed(LookUpAnswered(name=name, answer=await self._ask(lambda: [self.dialect.find(name)])))
+
+    async def _query(self, jobs: tuple[JobKey, ...]) -> None:
+        started = self.clock()
+        answer = await self._ask(lambda: self.dialect.query(self.place.prefix, jobs))
+        self.feed(QueryAnswered(answer=answer, seconds=self.clock() - started))
+
+    async def _ask(self, commands: "Callable[[], Sequence[Command]]") -> Listed | QueryFailed:
+        """Return what all commands say together; one that fails makes the whole a failure."""
+        found: list[JobStatus] = []
+        missing: list[JobKey] = []
+        answered = 0
+        while answered < len(commands()):
+            command = commands()[answered]
+            answer = self.dialect.parse_query(command, await self._run(command))
+            match answer:
+                case FormatRefused(text=text, next=simpler):
+                    _log.info("%s does not know this form of the question: %s", self.dialect.name, text)
+                    self.dialect = simpler
+                    found, missing, answered = [], [], 0
+                case QueryFailed():
+                    return answer
+                case Listed():
+                    found += answer.jobs
+                    missing += answer.missing
+                    answered += 1
+        return Listed(jobs=tuple(found), missing=tuple(missing))
+
+    async def _ask_history(self, job: JobKey) -> None:
+        command = self.dialect.history(job)
+        status = None if command is None else self.dialect.parse_history(job, await self._run(command))
+        self.feed(HistoryAnswered(name=job.name, status=status))
+
+    async def _cancel(self, jobs: tuple[JobKey, ...]) -> None:
+        states: dict[str, CancelState] = {}
+        texts = []
+        for command in self.dialect.cancel(jobs):
+            answer = self.dialect.parse_cancel(command, await self._run(command))
+            states.update(answer.states)
+            texts.append(answer.text)
+        self.feed(CancelAnswered(jobs=jobs, states=states, text=" ".join(filter(None, texts))))
+
+    async def _run(self, command: Command) -> CommandOutput:
+        try:
+            return await self.commands.run(command)
+        except OSError as error:
+            return CommandOutput(status=1, stdout="", stderr=str(error), is_timed_out=True)
+
+
+def time_of_day() -> float:
+    """Return the time of day in seconds since the epoch, for searches in histories of batch systems."""
+    return time.time_ns() / 1e9
