@@ -6,17 +6,69 @@ Rules that hold after every event:
    while the attempt is the task's current one; every other result is acknowledged, counted and dropped;
 3. a worker is lost in one way only (`_lose`), whatever told of it; its tasks go back to the front of the queue, at
    most `max_losses` times without a known cause, and then end as lost. They never just disappear;
-4. after a restart an attempt is not sent to another worker before its lease has passed;
+4. after a restart an attempt is not sent to another worker before its lease has passed: its worker is taken for one
+   whose link is broken, with all that follows from that;
 5. no task waits while a worker is free that it fits.
+
+Journal entries are of the kinds `client`, `close`, `submit`, `cancel`, `dispatch`, `lost`, `refund`, `commit` and
+`forget`; see `restore`.
 """
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
+import msgspec
+
 from dfm.core.config.settings import PoolSettings
-from dfm.core.pool.events import JournalEntry, PoolAction, PoolEvent
-from dfm.core.pool.standing import Counters, Demand, TaskStanding, TaskView, WorkerView
-from dfm.core.wire.messages import Shape
+from dfm.core.pool.deadlines import Deadlines, Key, Watch
+from dfm.core.pool.events import (
+    Acknowledge,
+    AskToDrain,
+    Assign,
+    AttemptEnded,
+    AttemptStarted,
+    ClientClosed,
+    ClientGone,
+    ClientOpened,
+    Confirm,
+    Deliver,
+    DrainWorker,
+    HostSuspected,
+    JournalEntry,
+    Loss,
+    LossKind,
+    PoolAction,
+    PoolEvent,
+    Record,
+    Report,
+    ResultReceived,
+    Retire,
+    ShapeRefused,
+    Stop,
+    TaskCancelled,
+    TaskSubmitted,
+    Tick,
+    Welcomed,
+    WorkerArrived,
+    WorkerDisconnected,
+    WorkerHeard,
+    WorkerLost,
+    WorkerResumed,
+    WorkerSuspended,
+    WorkerVacating,
+)
+from dfm.core.pool.fairness import Free, Share, Waiting
+from dfm.core.pool.hosts import Hosts
+from dfm.core.pool.standing import Counters, Demand, Stage, TaskStanding, TaskView, WorkerView
+from dfm.core.wire.messages import EPOCH_SHIFT, Shape
+
+LOST = "lost"
+"""Outcome of a task that we could not bring to an end, as in dfm.api.runner.Outcome."""
+_FOREVER = float("inf")
+_MISFIT_LIMIT = 3
+"""So many new workers in a row whose whole life is too short for a task: no other will be longer."""
+_SLACK_SECONDS = 30.0
+"""How late a deadline may be looked at before the watchdog speaks."""
 
 
 def _name_of_slot(slot: str) -> str:
@@ -53,61 +105,1227 @@ class ReactorSettings:
         cls, settings: PoolSettings, log_of: Callable[[str], str] = _name_of_slot, *, has_many_hosts: bool = True
     ) -> "ReactorSettings":
         """Return what the settings of the pool mean for the reactor."""
-        raise NotImplementedError
+        scale = settings.time_scale
+        return cls(
+            lease_seconds=settings.lease_timeout * scale,
+            client_grace_seconds=settings.client_grace * scale,
+            walltime_margin_seconds=settings.walltime_margin * scale,
+            stop_seconds=(settings.kill_grace + settings.lease_timeout) * scale,
+            check_seconds=10.0 * scale,
+            max_losses=settings.max_losses,
+            job_wall_seconds=None if settings.walltime is None else settings.walltime * scale,
+            host_failures=3 if has_many_hosts else None,
+            host_window_seconds=600.0 * scale,
+            host_suspicion_seconds=1800.0 * scale,
+            host_rest_seconds=5.0 * scale,
+            log_of=log_of,
+        )
+
+
+@dataclass(slots=True, eq=False)
+class _Client:
+    share: Share
+    tasks: "dict[int, _Task]"
+    is_here: bool
+    gone_at: float = 0.0
+
+
+@dataclass(slots=True, eq=False)
+class _Pool:
+    """All of one shape. `encoded` is the shape as journal entries hold it."""
+
+    shape: Shape
+    encoded: object
+    waiting: "Waiting[_Task]"
+    free: "Free[_Worker]"
+    running: int = 0
+    workers: int = 0
+    quiet_since: float = 0.0
+    misfits: int = 0
+
+
+@dataclass(slots=True, eq=False)
+class _Task:
+    client: _Client
+    share: Share
+    ticket: int
+    name: str
+    pool: _Pool
+    spec: bytes
+    environment: str
+    wall_seconds: float | None
+    wall: float
+    order: int
+    since: float
+    stage: Stage = Stage.QUEUED
+    reason: str = ""
+    attempt: int = 0
+    number: int = 0
+    worker: "_Worker | None" = None
+    losses: list[tuple[str, str, str]] | None = None
+    host_failures: int = 0
+    overruns: int = 0
+    is_unwanted: bool = False
+    is_orphan: bool = False
+    end: Deliver | None = None
+
+
+@dataclass(slots=True, eq=False)
+class _Worker:
+    slot: str
+    incarnation: str
+    host: str
+    slots: int
+    pool: _Pool
+    ends_at: float
+    arrived_at: float
+    heard_at: float
+    attempts: dict[int, _Task]
+    is_connected: bool = True
+    is_draining: bool = False
+    is_leaving: bool = False
+    is_suspended: bool = False
+    rests_until: float = 0.0
+    lapse: Loss | None = None
+    idle_since: float | None = None
+    former: tuple[str, ...] = ()
 
 
 class Reactor:
     """Tasks, attempts and workers of one pool, in one epoch of its daemon."""
 
     def __init__(self, settings: ReactorSettings, epoch: int) -> None:
-        raise NotImplementedError
+        self._settings = settings
+        self._epoch = epoch
+        self._attempts = 0
+        self._order = 0
+        self._served = 0
+        self._clients: dict[str, _Client] = {}
+        self._pools: dict[Shape, _Pool] = {}
+        self._workers: dict[str, _Worker] = {}
+        self._hosts: Hosts[_Task] = Hosts(
+            settings.host_failures, settings.host_window_seconds, settings.host_suspicion_seconds
+        )
+        self._deadlines = Deadlines()
+        self._is_checking = False
+        self._counts = {"submitted": 0, "assigned": 0, "committed": 0, "lost_attempts": 0, "lost_tasks": 0}
+        self._late_results = 0
+
+    # What happens, most frequent first.
 
     def handle(self, event: PoolEvent, now: float) -> list[PoolAction]:
         """Take in one event; return what must be done, in order.
 
         What follows a Record in the list may be done only once the record is in the journal.
         """
-        raise NotImplementedError
+        actions: list[PoolAction] = []
+        match event:
+            case WorkerHeard():
+                self._life(event.slot, event.incarnation, now, actions)
+            case AttemptEnded():
+                self._on_ended(event, now, actions)
+            case AttemptStarted():
+                self._on_started(event, now, actions)
+            case TaskSubmitted():
+                self._on_submitted(event, now, actions)
+            case ResultReceived():
+                self._on_received(event, actions)
+            case Tick():
+                self._on_tick(now, actions)
+            case TaskCancelled():
+                self._on_cancelled(event, now, actions)
+            case WorkerArrived():
+                self._on_arrived(event, now, actions)
+            case WorkerDisconnected():
+                self._on_disconnected(event, now)
+            case WorkerLost():
+                self._on_lost(event, now, actions)
+            case WorkerVacating():
+                self._on_vacating(event, now, actions)
+            case WorkerSuspended():
+                self._on_suspended(event, now, actions)
+            case WorkerResumed():
+                self._on_resumed(event, now, actions)
+            case DrainWorker():
+                self._on_drain(event, actions)
+            case ClientOpened():
+                self._on_opened(event, now, actions)
+            case ClientGone():
+                self._on_client_gone(event, now)
+            case ClientClosed():
+                self._on_client_closed(event, now, actions)
+            case ShapeRefused():
+                self._on_refused(event, now, actions)
+        return actions
+
+    # Clients.
+
+    def _on_opened(self, event: ClientOpened, now: float, actions: list[PoolAction]) -> None:
+        client = self._clients.get(event.client)
+        if client is None:
+            client = self._open(event.client, event.weight, actions)
+        client.is_here = True
+        client.share.weight = event.weight
+        self._watch(now)
+        actions.extend(task.end for task in client.tasks.values() if task.end is not None)
+
+    def _open(self, name: str, weight: float, actions: list[PoolAction]) -> _Client:
+        client = self._clients[name] = _Client(Share(name, weight), {}, is_here=True)
+        actions.append(_record("client", client=name, weight=weight))
+        return client
+
+    def _on_client_gone(self, event: ClientGone, now: float) -> None:
+        client = self._clients.get(event.client)
+        if client is not None and client.is_here:
+            self._miss(client, now)
+
+    def _miss(self, client: _Client, now: float) -> None:
+        client.is_here = False
+        client.gone_at = now
+        self._deadlines.enter(now + self._settings.client_grace_seconds, Watch.GRACE, (client.share.client, "", 0))
+
+    def _on_client_closed(self, event: ClientClosed, now: float, actions: list[PoolAction]) -> None:
+        client = self._clients.pop(event.client, None)
+        if client is None:
+            return
+        actions.append(_record("close", client=event.client))
+        for task in client.tasks.values():
+            task.is_orphan = True
+            if task.stage is Stage.QUEUED:
+                self._unqueue(task, now)
+                task.stage = Stage.ENDED
+            elif task.stage is not Stage.ENDED:
+                self._stop(task, now, actions, is_urgent=False)
+        client.tasks.clear()
+
+    # Tasks.
+
+    def _on_submitted(self, event: TaskSubmitted, now: float, actions: list[PoolAction]) -> None:
+        client = self._clients.get(event.client) or self._open(event.client, 1.0, actions)
+        known = client.tasks.get(event.ticket)
+        if known is not None:
+            self._confirm_again(known, actions)
+            return
+        task = self._enter_task(client, event, now)
+        self._counts["submitted"] += 1
+        actions.append(Record(_submission(task)))
+        actions.append(Confirm(client=event.client, ticket=event.ticket))
+        refusal = self._refusal(task)
+        if refusal:
+            self._finish(task, now, actions, LOST, refusal)
+        else:
+            self._watch(now)
+            self._place(task, now, actions)
+
+    def _enter_task(self, client: _Client, event: TaskSubmitted, now: float) -> _Task:
+        pool = self._pools.get(event.shape) or self._enter_pool(event.shape, now)
+        wall = event.wall_seconds or event.shape.wall_seconds or 0.0
+        self._order += 1
+        task = _Task(
+            client,
+            client.share,
+            event.ticket,
+            event.task,
+            pool,
+            event.spec,
+            event.environment,
+            event.wall_seconds,
+            wall,
+            self._order,
+            now,
+        )
+        client.tasks[event.ticket] = task
+        return task
+
+    def _enter_pool(self, shape: Shape, now: float) -> _Pool:
+        pool = self._pools[shape] = _Pool(shape, msgspec.to_builtins(shape), Waiting(), Free(), quiet_since=now)
+        return pool
+
+    def _confirm_again(self, task: _Task, actions: list[PoolAction]) -> None:
+        actions.append(Confirm(client=task.share.client, ticket=task.ticket))
+        if task.end is not None:
+            actions.append(task.end)
+        elif task.worker is not None:
+            actions.append(self._report(task))
+
+    def _refusal(self, task: _Task) -> str:
+        limit = self._settings.job_wall_seconds
+        margin = self._settings.walltime_margin_seconds
+        if limit is None or task.pool.shape.wall_seconds is not None or task.wall + margin <= limit:
+            return ""
+        return (
+            f"no worker lives long enough: the task asks for {task.wall:g} s, jobs of workers end after {limit:g} s "
+            f"(runner.pool.walltime), of which {margin:g} s are kept free (runner.pool.walltime_margin)"
+        )
+
+    def _on_cancelled(self, event: TaskCancelled, now: float, actions: list[PoolAction]) -> None:
+        client = self._clients.get(event.client)
+        task = client.tasks.get(event.ticket) if client is not None else None
+        if task is None or task.stage is Stage.ENDED:
+            return
+        if not task.is_unwanted:
+            actions.append(_record("cancel", client=event.client, ticket=event.ticket))
+        if task.stage is Stage.QUEUED:
+            self._unqueue(task, now)
+            self._finish(task, now, actions, LOST, "cancelled")
+        else:
+            self._stop(task, now, actions, is_urgent=event.is_urgent)
+
+    def _stop(self, task: _Task, now: float, actions: list[PoolAction], *, is_urgent: bool) -> None:
+        """Have an attempt stopped. Its place stays taken until its worker says that it is free."""
+        worker = task.worker
+        assert worker is not None
+        if not task.is_unwanted:
+            task.is_unwanted = True
+            self._move(task, Stage.CANCELLING, "cancelled; its worker has been told to stop it", now)
+        if worker.is_connected:
+            actions.append(Stop(worker.slot, task.attempt, is_urgent))
+            self._expect_stop(worker, task, now)
+
+    def _expect_stop(self, worker: _Worker, task: _Task, now: float) -> None:
+        key = (worker.slot, worker.incarnation, task.attempt)
+        self._deadlines.enter(now + self._settings.stop_seconds, Watch.STOP, key)
+
+    def _on_received(self, event: ResultReceived, actions: list[PoolAction]) -> None:
+        client = self._clients.get(event.client)
+        task = client.tasks.get(event.ticket) if client is not None else None
+        if client is not None and task is not None and task.stage is Stage.ENDED:
+            del client.tasks[event.ticket]
+            actions.append(_record("forget", client=event.client, ticket=event.ticket))
+
+    def _on_refused(self, event: ShapeRefused, now: float, actions: list[PoolAction]) -> None:
+        pool = self._pools.get(event.shape)
+        for task in pool.waiting.drain() if pool is not None else []:
+            self._note_quiet(task.pool, now)
+            self._finish(task, now, actions, LOST, event.text)
+
+    # Placing tasks on workers.
+
+    def _place(self, task: _Task, now: float, actions: list[PoolAction]) -> None:
+        if not self._give_away(task, now, actions):
+            task.pool.waiting.append(task)
+
+    def _give_away(self, task: _Task, now: float, actions: list[PoolAction]) -> bool:
+        worker = task.pool.free.first_that_ends_after(now + task.wall + self._settings.walltime_margin_seconds)
+        if worker is None:
+            return False
+        self._assign(task, worker, now, actions)
+        if len(worker.attempts) >= worker.slots:
+            task.pool.free.discard(worker)
+        return True
+
+    def _assign(self, task: _Task, worker: _Worker, now: float, actions: list[PoolAction]) -> None:
+        self._attempts += 1
+        attempt = (self._epoch << EPOCH_SHIFT) | self._attempts
+        task.attempt = attempt
+        task.number += 1
+        self._hand_over(task, worker)
+        self._move(task, Stage.ASSIGNED, "", now)
+        self._counts["assigned"] += 1
+        actions.append(_dispatch(task, worker))
+        actions.append(
+            Assign(
+                slot=worker.slot,
+                attempt=attempt,
+                number=task.number,
+                task=task.name,
+                spec=task.spec,
+                environment=task.environment,
+                wall_seconds=task.wall_seconds,
+            )
+        )
+
+    def _hand_over(self, task: _Task, worker: _Worker) -> None:
+        task.worker = worker
+        worker.attempts[task.attempt] = task
+        worker.idle_since = None
+        task.pool.running += 1
+        self._served += 1
+        task.share.running += 1
+        task.share.served = self._served
+
+    def _take_back(self, task: _Task, now: float) -> None:
+        """Part a task from its worker, whatever becomes of either."""
+        worker = task.worker
+        assert worker is not None
+        del worker.attempts[task.attempt]
+        task.worker = None
+        task.share.running -= 1
+        task.pool.running -= 1
+        if not worker.attempts:
+            worker.idle_since = now
+        self._note_quiet(task.pool, now)
+
+    def _unqueue(self, task: _Task, now: float) -> None:
+        task.pool.waiting.remove(task)
+        self._note_quiet(task.pool, now)
+
+    def _note_quiet(self, pool: _Pool, now: float) -> None:
+        if not pool.running and not pool.waiting.count:
+            pool.quiet_since = now
+
+    def _settle(self, worker: _Worker, now: float, actions: list[PoolAction]) -> None:
+        """Give a worker what it can take, and enter it among the free ones or take it from there."""
+        pool = worker.pool
+        if not self._is_usable(worker, now):
+            pool.free.discard(worker)
+            return
+        room = worker.ends_at - now - self._settings.walltime_margin_seconds
+        while pool.waiting.count and len(worker.attempts) < worker.slots:
+            task = pool.waiting.take(room)
+            if task is None:
+                break
+            self._assign(task, worker, now, actions)
+        if len(worker.attempts) < worker.slots:
+            pool.free.add(worker, worker.ends_at)
+        else:
+            pool.free.discard(worker)
+
+    def _is_usable(self, worker: _Worker, now: float) -> bool:
+        return (
+            worker.is_connected
+            and not (worker.is_draining or worker.is_leaving or worker.is_suspended)
+            and worker.rests_until <= now
+        )
+
+    def _requeue(self, tasks: list[_Task], now: float, actions: list[PoolAction]) -> None:
+        """Put tasks that lost their worker before all others of their clients, unless a worker is free."""
+        left = [task for task in tasks if not self._give_away(task, now, actions)]
+        for task in reversed(left):
+            task.pool.waiting.prepend(task)
+
+    # Attempts.
+
+    def _on_started(self, event: AttemptStarted, now: float, actions: list[PoolAction]) -> None:
+        worker = self._life(event.slot, event.incarnation, now, actions)
+        task = worker.attempts.get(event.attempt) if worker is not None else None
+        if task is not None and task.stage is Stage.ASSIGNED:
+            self._move(task, Stage.RUNNING, "", now)
+            actions.append(self._report(task))
+
+    def _on_ended(self, event: AttemptEnded, now: float, actions: list[PoolAction]) -> None:
+        worker = self._life(event.slot, event.incarnation, now, actions)
+        task = worker.attempts.get(event.attempt) if worker is not None else None
+        if worker is None or task is None:
+            self._late_results += 1
+            if worker is not None:
+                actions.append(Acknowledge(event.slot, event.attempt))
+            return
+        if event.is_infrastructure and not task.is_unwanted and task.host_failures + 1 < self._settings.max_losses:
+            self._fail_on_host(task, worker, event, now, actions)
+        else:
+            self._take_back(task, now)
+            self._commit(task, event, now, actions)
+        self._settle(worker, now, actions)
+
+    def _commit(self, task: _Task, event: AttemptEnded, now: float, actions: list[PoolAction]) -> None:
+        acknowledge = Acknowledge(event.slot, event.attempt)
+        if task.is_unwanted:
+            self._finish(task, now, actions, LOST, "cancelled", before_delivery=acknowledge)
+            return
+        self._finish(
+            task,
+            now,
+            actions,
+            event.outcome,
+            "",
+            body=event.body,
+            is_out_of_memory=event.is_out_of_memory,
+            before_delivery=acknowledge,
+        )
+
+    def _finish(
+        self,
+        task: _Task,
+        now: float,
+        actions: list[PoolAction],
+        outcome: str,
+        cause: str,
+        *,
+        body: bytes = b"",
+        is_out_of_memory: bool = False,
+        before_delivery: Acknowledge | None = None,
+    ) -> None:
+        """End a task: into the journal, then to its worker, then to its client. The only way in which one ends."""
+        assert task.stage is not Stage.ENDED
+        assert task.worker is None
+        self._move(task, Stage.ENDED, cause, now)
+        end = Deliver(
+            client=task.share.client,
+            ticket=task.ticket,
+            outcome=outcome,
+            cause=cause,
+            body=body,
+            attempts=max(task.number, 1),
+            is_out_of_memory=is_out_of_memory,
+        )
+        task.spec = b""
+        self._counts["committed"] += 1
+        if outcome == LOST and not task.is_unwanted:
+            self._counts["lost_tasks"] += 1
+        if not task.is_orphan:
+            task.end = end
+            actions.append(Record(_commitment(end)))
+        if before_delivery is not None:
+            actions.append(before_delivery)
+        if task.client.is_here and not task.is_orphan:
+            actions.append(end)
+
+    def _fail_on_host(
+        self, task: _Task, worker: _Worker, event: AttemptEnded, now: float, actions: list[PoolAction]
+    ) -> None:
+        """Give a task that its host failed to another worker. The worker rests, lest it takes the same task again."""
+        task.host_failures += 1
+        loss = Loss(LossKind.HOST, f"host {worker.host} failed it")
+        self._take_back(task, now)
+        self._lose_attempt(task, worker, loss, now, actions)
+        actions.append(Acknowledge(event.slot, event.attempt))
+        worker.rests_until = now + self._settings.host_rest_seconds
+        worker.pool.free.discard(worker)
+        self._deadlines.enter(worker.rests_until, Watch.REST, (worker.slot, worker.incarnation, 0))
+        self._requeue([task], now, actions)
+        name = f"{task.share.client}/{task.ticket}"
+        self._blame(worker.host, name, task, now, actions)
+
+    # Losses.
+
+    def _on_lost(self, event: WorkerLost, now: float, actions: list[PoolAction]) -> None:
+        worker = self._workers.get(event.slot)
+        if worker is not None and event.incarnation in ("", worker.incarnation):
+            self._lose(worker, event.loss, now, actions)
+
+    def _lose(self, worker: _Worker, loss: Loss, now: float, actions: list[PoolAction]) -> None:
+        """Give a worker up. What it still sends is refused from here on."""
+        del self._workers[worker.slot]
+        worker.pool.workers -= 1
+        worker.pool.free.discard(worker)
+        if loss.kind is not LossKind.LEFT:
+            actions.append(Retire(worker.slot, worker.incarnation, loss.text))
+        tasks = sorted(worker.attempts.values(), key=lambda task: task.order)
+        for task in tasks:
+            self._take_back(task, now)
+        if loss.kind is LossKind.UNEXPLAINED and worker.host:
+            for subject in tasks or (None,):
+                self._blame(worker.host, f"worker {worker.slot}", subject, now, actions)
+        self._requeue([task for task in tasks if self._lose_attempt(task, worker, loss, now, actions)], now, actions)
+
+    def _lose_attempt(self, task: _Task, worker: _Worker, loss: Loss, now: float, actions: list[PoolAction]) -> bool:
+        """Take note of a lost attempt; return whether there shall be another. Without one, the task has ended."""
+        self._counts["lost_attempts"] += 1
+        if task.is_unwanted or task.is_orphan:
+            self._finish(task, now, actions, LOST, "cancelled")
+            return False
+        if loss.kind is LossKind.UNEXPLAINED and self._hosts.is_suspected(worker.host, now):
+            loss = Loss(LossKind.HOST, f"{loss.text}; its host is suspected")
+        actions.append(_lost(task, worker, loss))
+        _count_loss(task, worker.host, worker.slot, loss)
+        if loss.kind is LossKind.WALLTIME and self._had_whole_life(task, worker):
+            task.overruns += 1
+        account = self._account(task)
+        if account:
+            self._finish(task, now, actions, LOST, account)
+            return False
+        self._move(task, Stage.QUEUED, f"attempt {task.number} was lost: {loss.text}", now)
+        actions.append(
+            Report(
+                client=task.share.client,
+                ticket=task.ticket,
+                state=Stage.QUEUED.value,
+                reason=task.reason,
+                host=worker.host,
+                attempt=task.number,
+            )
+        )
+        return True
+
+    def _had_whole_life(self, task: _Task, worker: _Worker) -> bool:
+        """Return whether a longer life is what the task needs, and no other worker has it."""
+        life = worker.ends_at - worker.arrived_at
+        return task.wall == 0 and life < _FOREVER and task.since - worker.arrived_at <= 0.1 * life
+
+    def _account(self, task: _Task) -> str:
+        """Return why a task is given up, with hosts and logs named; empty where it is not."""
+        limit = self._settings.max_losses
+        if task.overruns >= limit:
+            return (
+                f"it ran until the end of its worker's job {task.overruns} times, each with all of that job's time: "
+                "give workers a longer walltime, or the task a wall time"
+            )
+        losses = task.losses or []
+        if len(losses) < limit:
+            return ""
+        places = "; ".join(
+            f"{host or 'unknown host'}: {text}, log {self._settings.log_of(slot)}" for host, slot, text in losses
+        )
+        return f"{len(losses)} workers were lost while they ran it, for no known cause ({places})"
+
+    def _blame(self, host: str, name: str, task: _Task | None, now: float, actions: list[PoolAction]) -> None:
+        failed = self._hosts.fail(host, name, now, task)
+        if failed is None:
+            return
+        text = f"{len(failed)} tasks failed on it or were lost with its workers"
+        actions.append(HostSuspected(host=host, text=text))
+        for task_of_host in failed:
+            self._refund(task_of_host, host, actions)
+        for worker in self._workers.values():
+            if worker.host == host and not worker.is_draining:
+                self._drain(worker, actions)
+
+    def _refund(self, task: _Task, host: str, actions: list[PoolAction]) -> None:
+        """Take what a bad host did to a task from its account."""
+        if task.stage is Stage.ENDED:
+            return
+        task.host_failures = 0
+        if task.losses:
+            task.losses = [loss for loss in task.losses if loss[0] != host]
+        actions.append(_record("refund", client=task.share.client, ticket=task.ticket, host=host))
+
+    # Workers.
+
+    def _life(self, slot: str, incarnation: str, now: float, actions: list[PoolAction]) -> _Worker | None:
+        """Return the worker if it is the one that we know under that slot; else see to it that it leaves."""
+        worker = self._workers.get(slot)
+        if worker is not None and worker.incarnation == incarnation and worker.is_connected:
+            worker.heard_at = now
+            return worker
+        if worker is None or worker.incarnation != incarnation:
+            actions.append(Retire(slot, incarnation, "it was given up, or another life of its slot has taken over"))
+        return None
+
+    def _on_arrived(self, event: WorkerArrived, now: float, actions: list[PoolAction]) -> None:
+        worker = self._workers.get(event.slot)
+        former: tuple[str, ...] = ()
+        if worker is not None and worker.incarnation != event.incarnation:
+            if event.incarnation in worker.former:
+                actions.append(Retire(event.slot, event.incarnation, "another life of its slot has taken over"))
+                return
+            former = (*worker.former, worker.incarnation)
+            self._lose(worker, Loss(LossKind.UNEXPLAINED, "another life of its slot has taken over"), now, actions)
+            worker = None
+        if worker is None:
+            worker = self._enter_worker(event, now, former)
+        else:
+            self._take_in_again(worker, event, now, actions)
+        self._welcome(worker, event, now, actions)
+
+    def _enter_worker(self, event: WorkerArrived, now: float, former: tuple[str, ...]) -> _Worker:
+        pool = self._pools.get(event.shape) or self._enter_pool(event.shape, now)
+        pool.workers += 1
+        worker = self._workers[event.slot] = _Worker(
+            event.slot,
+            event.incarnation,
+            event.host,
+            event.slots,
+            pool,
+            _end_of(event, now),
+            now,
+            now,
+            {},
+            idle_since=now,
+            former=former,
+        )
+        self._deadlines.enter(now + self._settings.lease_seconds, Watch.LEASE, (event.slot, event.incarnation, 0))
+        self._watch(now)
+        return worker
+
+    def _take_in_again(self, worker: _Worker, event: WorkerArrived, now: float, actions: list[PoolAction]) -> None:
+        """Make good a broken link: what the worker does not know of never reached it, and goes to another."""
+        worker.is_connected = True
+        worker.heard_at = now
+        worker.lapse = None
+        worker.host = event.host
+        worker.slots = event.slots
+        worker.ends_at = _end_of(event, now)
+        told = {*event.running, *event.finished}
+        missed = [task for attempt, task in worker.attempts.items() if attempt not in told]
+        loss = Loss(LossKind.LEFT, f"it never reached {worker.slot}, whose link broke")
+        for task in missed:
+            self._take_back(task, now)
+        self._requeue([task for task in missed if self._lose_attempt(task, worker, loss, now, actions)], now, actions)
+
+    def _welcome(self, worker: _Worker, event: WorkerArrived, now: float, actions: list[PoolAction]) -> None:
+        keep = tuple(attempt for attempt in event.running if attempt in worker.attempts)
+        actions.append(Welcomed(slot=worker.slot, keep=keep))
+        for attempt, task in worker.attempts.items():
+            if task.is_unwanted:
+                actions.append(Stop(worker.slot, attempt))
+                self._expect_stop(worker, task, now)
+            elif attempt in keep:
+                self._move(task, Stage.RUNNING, "", now)
+                actions.append(self._report(task))
+        if self._hosts.is_suspected(worker.host, now):
+            self._drain(worker, actions)
+        self._settle(worker, now, actions)
+        self._judge_life(worker, now, actions)
+
+    def _judge_life(self, worker: _Worker, now: float, actions: list[PoolAction]) -> None:
+        """End tasks that no worker of their shape lives long enough for, seen from several that just began."""
+        room = worker.ends_at - now - self._settings.walltime_margin_seconds
+        pool = worker.pool
+        if worker.arrived_at != now or room == _FOREVER or max(pool.waiting.walls(), default=0.0) <= room:
+            return
+        pool.misfits += 1
+        if pool.misfits < _MISFIT_LIMIT:
+            return
+        pool.misfits = 0
+        text = (
+            f"no worker lives long enough: the last {_MISFIT_LIMIT} of this shape each began with less time than "
+            f"the task asks for, the last with {room:g} s"
+        )
+        for task in pool.waiting.drain(room):
+            self._note_quiet(pool, now)
+            self._finish(task, now, actions, LOST, text)
+
+    def _on_disconnected(self, event: WorkerDisconnected, now: float) -> None:
+        worker = self._workers.get(event.slot)
+        if worker is None or worker.incarnation != event.incarnation or not worker.is_connected:
+            return
+        worker.is_connected = False
+        worker.heard_at = now
+        worker.lapse = Loss(LossKind.UNEXPLAINED, "its link broke and it did not come back")
+        worker.pool.free.discard(worker)
+
+    def _on_vacating(self, event: WorkerVacating, now: float, actions: list[PoolAction]) -> None:
+        worker = self._life(event.slot, event.incarnation, now, actions)
+        if worker is None:
+            return
+        worker.is_leaving = True
+        worker.lapse = event.loss
+        worker.pool.free.discard(worker)
+        dropped = [task for attempt in event.dropped if (task := worker.attempts.get(attempt)) is not None]
+        for task in dropped:
+            self._take_back(task, now)
+        lost = [task for task in dropped if self._lose_attempt(task, worker, event.loss, now, actions)]
+        self._requeue(lost, now, actions)
+
+    def _on_suspended(self, event: WorkerSuspended, now: float, actions: list[PoolAction]) -> None:
+        worker = self._workers.get(event.slot)
+        if worker is not None and not worker.is_suspended:
+            worker.is_suspended = True
+            worker.pool.free.discard(worker)
+            self._tell_of_all(worker, actions)
+            self._watch(now)
+
+    def _on_resumed(self, event: WorkerResumed, now: float, actions: list[PoolAction]) -> None:
+        worker = self._workers.get(event.slot)
+        if worker is not None and worker.is_suspended:
+            worker.is_suspended = False
+            worker.heard_at = now
+            self._tell_of_all(worker, actions)
+            self._settle(worker, now, actions)
+
+    def _tell_of_all(self, worker: _Worker, actions: list[PoolAction]) -> None:
+        actions.extend(self._report(task) for task in worker.attempts.values() if not task.is_orphan)
+
+    def _on_drain(self, event: DrainWorker, actions: list[PoolAction]) -> None:
+        worker = self._workers.get(event.slot)
+        if worker is not None and not worker.is_draining:
+            self._drain(worker, actions)
+
+    def _drain(self, worker: _Worker, actions: list[PoolAction]) -> None:
+        worker.is_draining = True
+        worker.pool.free.discard(worker)
+        actions.append(AskToDrain(worker.slot))
+
+    # Time.
+
+    def _on_tick(self, now: float, actions: list[PoolAction]) -> None:
+        for watch, key in self._deadlines.due(now):
+            match watch:
+                case Watch.LEASE:
+                    self._look_at_lease(key, now, actions)
+                case Watch.GRACE:
+                    self._look_at_grace(key[0], now, actions)
+                case Watch.STOP:
+                    self._look_at_stop(key, now, actions)
+                case Watch.REST:
+                    self._look_at_rest(key, now, actions)
+                case Watch.CHECK:
+                    self._forget_unused(now)
+
+    def _look_at_lease(self, key: Key, now: float, actions: list[PoolAction]) -> None:
+        slot, incarnation, _ = key
+        worker = self._workers.get(slot)
+        if worker is None or worker.incarnation != incarnation:
+            return
+        lease = self._settings.lease_seconds
+        if worker.is_suspended:
+            self._deadlines.enter(now + lease, Watch.LEASE, key)
+        elif worker.heard_at + lease > now:
+            self._deadlines.enter(worker.heard_at + lease, Watch.LEASE, key)
+        else:
+            loss = worker.lapse or Loss(LossKind.UNEXPLAINED, f"no sign of life for {lease:g} s")
+            self._lose(worker, loss, now, actions)
+
+    def _look_at_grace(self, name: str, now: float, actions: list[PoolAction]) -> None:
+        client = self._clients.get(name)
+        grace = self._settings.client_grace_seconds
+        if client is not None and not client.is_here and client.gone_at + grace <= now:
+            self._on_client_closed(ClientClosed(name), now, actions)
+
+    def _look_at_stop(self, key: Key, now: float, actions: list[PoolAction]) -> None:
+        slot, incarnation, attempt = key
+        worker = self._workers.get(slot)
+        if worker is None or worker.incarnation != incarnation or attempt not in worker.attempts:
+            return
+        if worker.is_suspended:
+            self._deadlines.enter(now + self._settings.stop_seconds, Watch.STOP, key)
+        elif worker.is_connected:
+            self._lose(worker, Loss(LossKind.KILLED, "it did not stop a task that it was told to stop"), now, actions)
+
+    def _look_at_rest(self, key: Key, now: float, actions: list[PoolAction]) -> None:
+        worker = self._workers.get(key[0])
+        if worker is not None and worker.incarnation == key[1]:
+            self._settle(worker, now, actions)
+
+    def _forget_unused(self, now: float) -> None:
+        self._hosts.forget_old(now)
+        unused = [
+            shape for shape, pool in self._pools.items() if not (pool.workers or pool.running or pool.waiting.count)
+        ]
+        for shape in unused:
+            del self._pools[shape]
+        self._is_checking = False
+        if self._clients or self._workers:
+            self._watch(now)
+
+    def _watch(self, now: float) -> None:
+        if not self._is_checking:
+            self._is_checking = True
+            self._deadlines.enter(now + self._settings.check_seconds, Watch.CHECK)
 
     def next_deadline(self, now: float) -> float | None:
-        """Return when a Tick is due at the latest; None where there is nothing to watch."""
-        raise NotImplementedError
+        """Return when a Tick is due at the latest, `now` or later; None where there is nothing to watch."""
+        return None if self._deadlines.next is None else max(self._deadlines.next, now)
+
+    # What others see.
+
+    def _move(self, task: _Task, stage: Stage, reason: str, now: float) -> None:
+        task.stage = stage
+        task.reason = reason
+        task.since = now
+
+    def _report(self, task: _Task) -> Report:
+        worker = task.worker
+        return Report(
+            client=task.share.client,
+            ticket=task.ticket,
+            state=_stage_of(task).value,
+            reason=_reason_of(task),
+            host=worker.host if worker is not None else "",
+            attempt=task.number,
+        )
 
     def demand(self, now: float) -> Mapping[Shape, Demand]:
         """Return what each shape asks for; shapes without tasks and workers are left out."""
-        raise NotImplementedError
+        usable: dict[Shape, int] = {}
+        for worker in self._workers.values():
+            if self._is_usable(worker, now):
+                usable[worker.pool.shape] = usable.get(worker.pool.shape, 0) + 1
+        return {
+            shape: self._demand_of(pool, usable.get(shape, 0), now)
+            for shape, pool in self._pools.items()
+            if pool.waiting.count or pool.running or pool.workers
+        }
+
+    def _demand_of(self, pool: _Pool, workers: int, now: float) -> Demand:
+        eldest = pool.waiting.eldest()
+        free = pool.free.that_end_after(now + self._settings.walltime_margin_seconds)
+        return Demand(
+            waiting=pool.waiting.count,
+            running=pool.running,
+            free_slots=sum(worker.slots - len(worker.attempts) for worker in free),
+            workers=workers,
+            waiting_since=None if eldest is None else eldest.since,
+            longest_seconds=max(pool.waiting.walls(), default=0.0),
+        )
 
     def pending_reason(self, client: str, ticket: int, now: float) -> TaskStanding | None:
         """Return where a task stands; None where there is no such task."""
-        raise NotImplementedError
+        owner = self._clients.get(client)
+        task = owner.tasks.get(ticket) if owner is not None else None
+        if task is None:
+            return None
+        return TaskStanding(
+            state=_stage_of(task),
+            reason=_reason_of(task),
+            since=task.since,
+            deadline=self._deadline_of(task, now),
+        )
+
+    def _deadline_of(self, task: _Task, now: float) -> float:
+        worker = task.worker
+        if worker is not None and not worker.is_suspended:
+            return max(worker.heard_at + self._settings.lease_seconds, now)
+        if not task.client.is_here:
+            return max(task.client.gone_at + self._settings.client_grace_seconds, now)
+        following = self._deadlines.next
+        return now + self._settings.check_seconds if following is None else max(following, now)
 
     def workers(self) -> list[WorkerView]:
         """Return the workers, in the order in which they came."""
-        raise NotImplementedError
+        return [
+            WorkerView(
+                slot=worker.slot,
+                incarnation=worker.incarnation,
+                host=worker.host,
+                shape=worker.pool.shape,
+                slots=worker.slots,
+                busy=len(worker.attempts),
+                is_connected=worker.is_connected,
+                is_draining=worker.is_draining or worker.is_leaving,
+                is_suspended=worker.is_suspended,
+                heard_at=worker.heard_at,
+                ends_at=worker.ends_at,
+                idle_since=worker.idle_since,
+                tasks=tuple(task.name for task in worker.attempts.values()),
+            )
+            for worker in self._workers.values()
+        ]
 
     def tasks(self) -> list[TaskView]:
         """Return the tasks that are not forgotten, by client, in the order in which they were submitted."""
-        raise NotImplementedError
+        return [_view(task) for client in self._clients.values() for task in client.tasks.values()]
 
     def counters(self) -> Counters:
         """Return what has happened in this epoch."""
-        raise NotImplementedError
+        return Counters(**self._counts, late_results=self._late_results)
 
     def quiet_since(self) -> Mapping[Shape, float]:
         """Return, by shape, since when no task of it waits or runs; absent where one does."""
-        raise NotImplementedError
+        return {
+            shape: pool.quiet_since
+            for shape, pool in self._pools.items()
+            if not pool.waiting.count and not pool.running
+        }
 
     def check(self, now: float) -> list[str]:
         """Return the invariants that do not hold, each with what breaks it: the watchdog's, dear, each 10 s or so."""
-        raise NotImplementedError
+        faults = [fault for client in self._clients.values() for fault in self._faults_of_client(client, now)]
+        for worker in self._workers.values():
+            faults += self._faults_of_worker(worker)
+        for pool in self._pools.values():
+            faults += self._faults_of_pool(pool, now)
+        following = self._deadlines.next
+        if (self._clients or self._workers) and following is None:
+            faults.append("there are tasks or workers, and no deadline")
+        if following is not None and following + _SLACK_SECONDS < now:
+            faults.append(f"a deadline is {now - following:.0f} s overdue")
+        return faults
+
+    def _faults_of_client(self, client: _Client, now: float) -> list[str]:
+        faults = [fault for task in client.tasks.values() for fault in self._faults_of_task(task, now)]
+        running = sum(1 for task in client.tasks.values() if task.worker is not None)
+        if running != client.share.running:
+            faults.append(f"client {client.share.client} runs {running}, counted {client.share.running}")
+        return faults
+
+    def _faults_of_task(self, task: _Task, now: float) -> list[str]:
+        name = f"task {task.name} of {task.share.client}"
+        worker = task.worker
+        places = [
+            task.pool.waiting.holds(task),
+            worker is not None
+            and self._workers.get(worker.slot) is worker
+            and worker.attempts.get(task.attempt) is task,
+            task.end is not None,
+        ]
+        faults = []
+        if sum(places) != 1:
+            faults.append(f"{name} is {task.stage.value} and in {sum(places)} places")
+        if places[0] != (task.stage is Stage.QUEUED) or places[2] != (task.stage is Stage.ENDED):
+            faults.append(f"{name} is {task.stage.value} and not where such tasks are")
+        if task.stage is not Stage.ENDED and self._deadline_of(task, now) + _SLACK_SECONDS < now:
+            faults.append(f"{name} is {task.stage.value} and nobody looks at it again")
+        if len(task.losses or ()) >= self._settings.max_losses and task.stage is not Stage.ENDED:
+            faults.append(f"{name} lost too many workers and goes on")
+        return faults
+
+    def _faults_of_worker(self, worker: _Worker) -> list[str]:
+        faults = []
+        if len(worker.attempts) > worker.slots:
+            faults.append(f"worker {worker.slot} has more tasks than slots")
+        if any(task.worker is not worker for task in worker.attempts.values()):
+            faults.append(f"worker {worker.slot} has a task that is not its own")
+        return faults
+
+    def _faults_of_pool(self, pool: _Pool, now: float) -> list[str]:
+        margin = self._settings.walltime_margin_seconds
+        shortest = min(pool.waiting.walls(), default=_FOREVER)
+        idle = pool.free.first_that_ends_after(now + shortest + margin)
+        if pool.waiting.count and idle is not None:
+            return [f"{pool.waiting.count} tasks wait while worker {idle.slot} is free"]
+        return []
+
+    # The journal.
 
     def restore(self, entries: Iterable[JournalEntry], now: float) -> None:
         """Take in the journal of earlier epochs, before any event.
 
         Clients are gone until they come back, attempts are with workers that are out of reach until they come back.
+        Entries of other kinds are passed over.
         """
-        raise NotImplementedError
+        current: dict[int, tuple[_Task, dict[str, object]]] = {}
+        for entry in entries:
+            self._replay(entry, current, now)
+        for client in self._clients.values():
+            self._miss(client, now)
+            for task in client.tasks.values():
+                self._restore_task(task, current, now)
+        self._watch(now)
+
+    def _replay(self, entry: JournalEntry, current: dict[int, tuple[_Task, dict[str, object]]], now: float) -> None:
+        fields = entry.fields
+        if entry.kind == "client":
+            name = str(fields["client"])
+            known = self._clients.get(name)
+            if known is None:
+                self._clients[name] = _Client(Share(name, _number(fields["weight"])), {}, is_here=False)
+            return
+        if entry.kind == "close":
+            self._clients.pop(str(fields["client"]), None)
+            return
+        client = self._clients.get(str(fields.get("client", "")))
+        if client is None:
+            return
+        ticket = int(_number(fields["ticket"]))
+        if entry.kind == "submit":
+            self._replay_submission(client, ticket, fields, now)
+            return
+        task = client.tasks.get(ticket)
+        if task is None:
+            return
+        match entry.kind:
+            case "dispatch":
+                task.attempt = int(_number(fields["attempt"]))
+                task.number = int(_number(fields["number"]))
+                current[task.attempt] = (task, fields)
+            case "lost":
+                task.attempt = 0
+                kind = LossKind(str(fields["kind"]))
+                _count_loss(task, str(fields["host"]), str(fields["slot"]), Loss(kind, str(fields["text"])))
+                task.host_failures += kind is LossKind.HOST
+            case "refund":
+                task.host_failures = 0
+                task.losses = [loss for loss in task.losses or [] if loss[0] != fields["host"]]
+            case "cancel":
+                task.is_unwanted = True
+            case "commit":
+                task.attempt = 0
+                task.spec = b""
+                task.end = _end_from(client.share.client, ticket, fields)
+            case "forget":
+                del client.tasks[ticket]
+            case _:
+                pass
+
+    def _replay_submission(self, client: _Client, ticket: int, fields: dict[str, object], now: float) -> None:
+        if ticket in client.tasks:
+            return
+        wall = fields["wall_seconds"]
+        spec = fields["spec"]
+        assert isinstance(spec, bytes)
+        event = TaskSubmitted(
+            client=client.share.client,
+            ticket=ticket,
+            task=str(fields["task"]),
+            shape=msgspec.convert(fields["shape"], Shape),
+            spec=spec,
+            environment=str(fields["environment"]),
+            wall_seconds=None if wall is None else _number(wall),
+        )
+        task = self._enter_task(client, event, now)
+        task.number = int(_number(fields.get("number", 0)))
+
+    def _restore_task(self, task: _Task, current: dict[int, tuple[_Task, dict[str, object]]], now: float) -> None:
+        if task.end is not None:
+            self._move(task, Stage.ENDED, task.end.cause, now)
+        elif task.attempt:
+            worker = self._restore_worker(task, current[task.attempt][1], now)
+            self._hand_over(task, worker)
+            stage = Stage.CANCELLING if task.is_unwanted else Stage.RUNNING
+            self._move(task, stage, "the daemon was restarted", now)
+        elif task.is_unwanted:
+            self._finish(task, now, [], LOST, "cancelled")
+        else:
+            task.reason = "the daemon was restarted"
+            task.pool.waiting.append(task)
+
+    def _restore_worker(self, task: _Task, fields: dict[str, object], now: float) -> _Worker:
+        slot, incarnation = str(fields["slot"]), str(fields["incarnation"])
+        worker = self._workers.get(slot)
+        if worker is None:
+            task.pool.workers += 1
+            worker = self._workers[slot] = _Worker(
+                slot, incarnation, str(fields["host"]), 1, task.pool, _FOREVER, now, now, {}, is_connected=False
+            )
+            worker.lapse = Loss(LossKind.DAEMON, "the daemon was restarted, and its worker did not come back")
+            self._deadlines.enter(now + self._settings.lease_seconds, Watch.LEASE, (slot, incarnation, 0))
+        assert worker.incarnation == incarnation, "a slot has one life at a time"
+        worker.slots = max(worker.slots, len(worker.attempts) + 1)
+        return worker
 
     def snapshot(self) -> list[JournalEntry]:
         """Return entries that say all that the journal so far says of what is not forgotten."""
-        raise NotImplementedError
+        entries = []
+        for client in self._clients.values():
+            entries.append(_entry("client", client=client.share.client, weight=client.share.weight))
+            for task in client.tasks.values():
+                entries += _story(task)
+        return entries
+
+
+def _end_of(event: WorkerArrived, now: float) -> float:
+    return _FOREVER if event.lives_seconds is None else now + event.lives_seconds
+
+
+def _count_loss(task: _Task, host: str, slot: str, loss: Loss) -> None:
+    if loss.kind is LossKind.UNEXPLAINED:
+        task.losses = [*(task.losses or ()), (host, slot, loss.text)]
+
+
+def _stage_of(task: _Task) -> Stage:
+    worker = task.worker
+    if worker is None or task.stage is Stage.CANCELLING:
+        return task.stage
+    if worker.is_suspended:
+        return Stage.SUSPENDED
+    return task.stage if worker.is_connected else Stage.UNREACHABLE
+
+
+def _reason_of(task: _Task) -> str:
+    worker = task.worker
+    if worker is None:
+        return (
+            f"{task.reason}; {_why_queued(task.pool)}"
+            if task.reason and task.end is None
+            else (
+                task.reason
+                or (_why_queued(task.pool) if task.end is None else "its client has not yet received the result")
+            )
+        )
+    place = f"worker {worker.slot} on {worker.host}"
+    if task.stage is Stage.CANCELLING:
+        return task.reason
+    if worker.is_suspended:
+        return f"the batch system has suspended {place}"
+    if not worker.is_connected:
+        return f"{place} is out of reach and may come back" + (f" ({task.reason})" if task.reason else "")
+    return f"on its way to {place}" if task.stage is Stage.ASSIGNED else f"runs on {place}"
+
+
+def _why_queued(pool: _Pool) -> str:
+    if not pool.workers:
+        return "there is no worker of its shape yet"
+    return f"none of the {pool.workers} workers of its shape is free and has enough time left"
+
+
+def _view(task: _Task) -> TaskView:
+    worker = task.worker
+    return TaskView(
+        client=task.share.client,
+        ticket=task.ticket,
+        task=task.name,
+        shape=task.pool.shape,
+        state=_stage_of(task),
+        since=task.since,
+        number=task.number,
+        attempt=task.attempt,
+        slot=worker.slot if worker is not None else "",
+        host=worker.host if worker is not None else "",
+    )
+
+
+def _entry(kind: str, /, **fields: object) -> JournalEntry:
+    return JournalEntry(kind=kind, fields=fields)
+
+
+def _record(kind: str, /, **fields: object) -> Record:
+    return Record(JournalEntry(kind=kind, fields=fields))
+
+
+def _submission(task: _Task) -> JournalEntry:
+    return _entry(
+        "submit",
+        client=task.share.client,
+        ticket=task.ticket,
+        task=task.name,
+        shape=task.pool.encoded,
+        spec=task.spec,
+        environment=task.environment,
+        wall_seconds=task.wall_seconds,
+        number=task.number,
+    )
+
+
+def _dispatch(task: _Task, worker: _Worker) -> Record:
+    return _record(
+        "dispatch",
+        client=task.share.client,
+        ticket=task.ticket,
+        attempt=task.attempt,
+        number=task.number,
+        slot=worker.slot,
+        incarnation=worker.incarnation,
+        host=worker.host,
+    )
+
+
+def _lost(task: _Task, worker: _Worker, loss: Loss) -> Record:
+    return _record(
+        "lost",
+        client=task.share.client,
+        ticket=task.ticket,
+        attempt=task.attempt,
+        kind=loss.kind.value,
+        text=loss.text,
+        host=worker.host,
+        slot=worker.slot,
+    )
+
+
+def _commitment(end: Deliver) -> JournalEntry:
+    return _entry(
+        "commit",
+        client=end.client,
+        ticket=end.ticket,
+        outcome=end.outcome,
+        cause=end.cause,
+        body=end.body,
+        attempts=end.attempts,
+        is_out_of_memory=end.is_out_of_memory,
+    )
+
+
+def _end_from(client: str, ticket: int, fields: dict[str, object]) -> Deliver:
+    body = fields["body"]
+    assert isinstance(body, bytes)
+    return Deliver(
+        client=client,
+        ticket=ticket,
+        outcome=str(fields["outcome"]),
+        cause=str(fields["cause"]),
+        body=body,
+        attempts=int(_number(fields["attempts"])),
+        is_out_of_memory=bool(fields["is_out_of_memory"]),
+    )
+
+
+def _story(task: _Task) -> list[JournalEntry]:
+    """Return the entries that say where a task stands."""
+    entries = [_submission(task)]
+    for host, slot, text in task.losses or ():
+        loss = {"kind": LossKind.UNEXPLAINED.value, "text": text, "host": host, "slot": slot, "attempt": 0}
+        entries.append(_entry("lost", client=task.share.client, ticket=task.ticket, **loss))
+    if task.is_unwanted:
+        entries.append(_entry("cancel", client=task.share.client, ticket=task.ticket))
+    if task.worker is not None:
+        entries.append(_dispatch(task, task.worker).entry)
+    if task.end is not None:
+        entries.append(_commitment(task.end))
+    return entries
+
+
+def _number(value: object) -> float:
+    assert isinstance(value, int | float)
+    return value

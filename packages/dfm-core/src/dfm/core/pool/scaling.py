@@ -1,7 +1,7 @@
 """How many workers there shall be: one allocator over all shapes, as a function of what is known.
 
-What it counts are tasks that wait and fit, never guessed seconds of work: pools that guess flap. A worker that is on its
-way counts from the moment it is asked for. Workers are never killed while they have work; surplus ones that do not
+What it counts are tasks that wait and fit, never guessed seconds of work: pools that guess flap. A worker that is on
+its way counts from the moment it is asked for. Workers are never killed while they have work; surplus ones that do not
 yet run are cancelled, newest first, and idle ones leave by themselves.
 
 Invariants, each a property test: live + pending <= max_workers; pending <= launch_batch_size; submissions in a minute
