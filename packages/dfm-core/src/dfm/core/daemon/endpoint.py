@@ -16,8 +16,8 @@ import socket
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
-from dfm.api.errors import InfrastructureError, RunnerError
-from dfm.core.wire.access import runtime_directory
+from dfm.api.errors import RunnerError
+from dfm.core.wire.access import private_directory, runtime_directory
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -98,6 +98,14 @@ class Endpoint:
         """
         return state_directory(project_digest(self.project)[:16])
 
+    def access_directory(self) -> str:
+        """Return the directory that nodes share, private to this user, for the file with the key.
+
+        Raises:
+            InfrastructureError: it cannot be made, or belongs to somebody else.
+        """
+        return access_directory(project_digest(self.project)[:16])
+
     def make_directory(self) -> str:
         """Make the daemon's directory in the project, for this user alone.
 
@@ -161,6 +169,16 @@ def project_digest(project: str) -> str:
     return hashlib.sha256("\0".join(words).encode("utf-8", "surrogateescape")).hexdigest()
 
 
+def access_directory(name: str, base: str | None = None) -> str:
+    """Make and return a directory for one access file: below `base`, `DFM_ACCESS_DIR` or the home directory.
+
+    Raises:
+        InfrastructureError: it cannot be made, or belongs to somebody else.
+    """
+    root = base or os.environ.get("DFM_ACCESS_DIR") or os.path.join(os.path.expanduser("~"), ".dfm", "run")
+    return private_directory(os.path.join(private_directory(root, is_strict=False), name))
+
+
 def state_root() -> str:
     """Return the directory on this host's own disk under which journals lie."""
     given = os.environ.get("DFM_STATE_DIR")
@@ -174,32 +192,6 @@ def state_directory(name: str) -> str:
         InfrastructureError: it cannot be made, or belongs to somebody else.
     """
     return private_directory(os.path.join(private_directory(state_root()), name))
-
-
-def private_directory(path: str, *, is_strict: bool = True) -> str:
-    """Make a directory that only this user may enter, and return it.
-
-    Args:
-        path: of the directory.
-        is_strict: whether one that others may enter is refused; else its mode is left as its owner set it.
-
-    Raises:
-        InfrastructureError: it cannot be made, is a link, or belongs to somebody else.
-    """
-    try:
-        os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
-        with contextlib.suppress(FileExistsError):
-            os.mkdir(path, 0o700)
-        facts = os.lstat(path)
-    except OSError as error:
-        raise InfrastructureError(f"cannot make the directory {path}: {error.strerror}") from error
-    is_ours = facts.st_uid == os.geteuid() and (facts.st_mode & 0o170000) == 0o040000
-    if not is_ours or (is_strict and facts.st_mode & 0o077):
-        raise InfrastructureError(
-            f"{path} is not a directory of this user's alone",
-            hint=f"remove it, or make it yours: chmod 700 {path}",
-        )
-    return path
 
 
 def _try_lock(fd: int) -> bool:

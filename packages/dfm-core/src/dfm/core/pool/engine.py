@@ -28,6 +28,7 @@ from dfm.core.pool.events import (
     ClientOpened,
     Confirm,
     Deliver,
+    DrainWorker,
     HostSuspected,
     JournalEntry,
     Loss,
@@ -49,7 +50,7 @@ from dfm.core.pool.events import (
     WorkerLost,
     WorkerVacating,
 )
-from dfm.core.pool.jobs import HostExcluded, WorkerConnected, WorkerParted, WorkerUnfit
+from dfm.core.pool.jobs import CancelWanted, HostExcluded, ResumeWanted, WorkerConnected, WorkerParted, WorkerUnfit
 from dfm.core.pool.ledger import Ledger
 from dfm.core.pool.reactor import Reactor
 from dfm.core.pool.scaling import PoolView, plan
@@ -673,6 +674,30 @@ class Engine:
                 }
             )
         return found
+
+    # Orders of people.
+
+    def job_names(self) -> list[str]:
+        """Return the names of the jobs that are not known to have ended."""
+        return [job.name for job in self._ledger.jobs()]
+
+    def resume(self) -> None:
+        """Forget pauses and exclusions: a person says that what was wrong is mended."""
+        self._batch.feed(ResumeWanted())
+
+    def drain_all(self) -> int:
+        """Have every worker leave once it is free, and return how many there are."""
+        workers = self._reactor.workers()
+        for worker in workers:
+            self._feed(DrainWorker(worker.slot))
+        return len(workers)
+
+    def reap(self) -> int:
+        """Cancel every job from which no worker is connected, and return how many."""
+        slots = tuple(job.slot for job in self._ledger.jobs() if not job.is_connected)
+        if slots:
+            self._batch.feed(CancelWanted(slots=slots, why="`dfm daemon reap`"))
+        return len(slots)
 
     def _pending_jobs(self, now: float) -> str:
         """Say how the jobs stand from which no worker has come yet."""

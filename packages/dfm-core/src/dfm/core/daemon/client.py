@@ -1,0 +1,196 @@
+"""The way to a daemon: for a run, which survives the daemon's restart, and for a person's questions.
+
+A run whose link breaks looks for the daemon again for RETRY_SECONDS, opens itself anew and says again all that was not
+answered: a ticket means the same task however often it is said. If nobody comes, what waits ends with an error that
+says so; nothing is ever run elsewhere in secret.
+"""
+
+import asyncio
+import contextlib
+import os
+from collections.abc import Callable
+from types import TracebackType
+from typing import Self
+
+from dfm.api.errors import RunnerError
+from dfm.core.daemon.endpoint import Discovery, Endpoint
+from dfm.core.pool.link import open_message
+from dfm.core.pool.runner import PoolLink
+from dfm.core.wire.channel import Channel, connect_local
+from dfm.core.wire.codec import decode_to_client
+from dfm.core.wire.messages import (
+    Answer,
+    Ask,
+    CancelTask,
+    Close,
+    Done,
+    Environment,
+    FromClient,
+    Opened,
+    Received,
+    Submit,
+    ToClient,
+)
+
+RETRY_SECONDS = 60.0
+ANSWER_SECONDS = 10.0
+FAREWELL_SECONDS = 2.0
+_PAUSE_SECONDS = 0.2
+
+
+class DaemonLink(PoolLink):
+    """A run's link to its project's daemon.
+
+    Args:
+        hear: takes what the daemon says.
+        broken: is told when the daemon is gone for good.
+    """
+
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        run_id: str,
+        hear: Callable[[ToClient], None],
+        broken: Callable[[str], None],
+    ) -> None:
+        self._endpoint = endpoint
+        self._run_id = run_id
+        self._hear = hear
+        self._broken = broken
+        self._channel: Channel | None = None
+        self._opened = asyncio.Event()
+        self._environments: list[Environment] = []
+        self._open_tickets: dict[int, Submit] = {}
+        self._cancelled: dict[int, CancelTask] = {}
+        self._is_closing = False
+        self._group = contextlib.AsyncExitStack()
+        self._tasks: asyncio.TaskGroup | None = None
+
+    async def __aenter__(self) -> Self:
+        self._tasks = await self._group.enter_async_context(asyncio.TaskGroup())
+        try:
+            await self._connect(is_resuming=False)
+            async with asyncio.timeout(ANSWER_SECONDS):
+                await self._opened.wait()
+        except (OSError, TimeoutError) as error:
+            await self._group.aclose()
+            raise RunnerError(
+                f"the daemon of {self._endpoint.project} does not answer", hint="dfm daemon status tells more"
+            ) from error
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._is_closing = True
+        channel = self._channel
+        if channel is not None:
+            closed = asyncio.Event()
+            channel.on_closed = lambda _: closed.set()
+            channel.close("the run is over")
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(FAREWELL_SECONDS):
+                    await closed.wait()
+        await self._group.__aexit__(kind, error, traceback)
+
+    def send(self, message: FromClient) -> None:
+        """Say something to the daemon; what matters is said again if it must be."""
+        match message:
+            case Environment():
+                self._environments.append(message)
+            case Submit():
+                self._open_tickets[message.ticket] = message
+            case CancelTask():
+                self._cancelled[message.ticket] = message
+            case Received():
+                self._open_tickets.pop(message.ticket, None)
+                self._cancelled.pop(message.ticket, None)
+            case Close():
+                self._is_closing = True
+            case _:
+                pass
+        if self._channel is not None:
+            self._channel.send(message)
+
+    async def _connect(self, *, is_resuming: bool) -> None:
+        channel = await connect_local(self._endpoint.socket_path(), decode_to_client)
+        channel.on_messages = self._heard
+        channel.on_closed = self._lost
+        self._channel = channel
+        channel.send(open_message(self._run_id, self._endpoint.project, is_resuming=is_resuming))
+        for message in (*self._environments, *self._open_tickets.values(), *self._cancelled.values()):
+            channel.send(message)
+
+    def _heard(self, messages: list[ToClient]) -> None:
+        for message in messages:
+            if isinstance(message, Opened):
+                self._opened.set()
+            elif isinstance(message, Done):
+                self._open_tickets.pop(message.ticket, None)
+            self._hear(message)
+
+    def _lost(self, why: str) -> None:
+        self._channel = None
+        if not self._is_closing and self._tasks is not None:
+            self._tasks.create_task(self._look_again(why))
+
+    async def _look_again(self, why: str) -> None:
+        loop = asyncio.get_running_loop()
+        until = loop.time() + RETRY_SECONDS
+        while loop.time() < until and not self._is_closing:
+            await asyncio.sleep(_PAUSE_SECONDS)
+            with contextlib.suppress(OSError, RunnerError):
+                await self._connect(is_resuming=True)
+                return
+        if not self._is_closing:
+            self._broken(f"the daemon is gone ({why}), and did not come back in {RETRY_SECONDS:g} s")
+
+
+async def ask_daemon(endpoint: Endpoint, ask: Ask, *, seconds: float = ANSWER_SECONDS) -> dict[str, object]:
+    """Return the answer to one question.
+
+    Raises:
+        RunnerError: there is no daemon, or it does not answer, or it says that it cannot.
+    """
+    answered: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+
+    def hear(messages: list[ToClient]) -> None:
+        for message in messages:
+            if isinstance(message, Answer) and not answered.done():
+                answered.set_result(message)
+
+    def closed(why: str) -> None:
+        if not answered.done():
+            answered.set_exception(RunnerError(f"the daemon hung up: {why}"))
+
+    try:
+        channel = await connect_local(endpoint.socket_path(), decode_to_client)
+    except OSError as error:
+        raise RunnerError(f"no daemon of {endpoint.project} answers", hint="dfm daemon start starts one") from error
+    channel.on_messages, channel.on_closed = hear, closed
+    channel.send(ask)
+    try:
+        async with asyncio.timeout(seconds):
+            answer = await answered
+    except TimeoutError:
+        raise RunnerError(f"the daemon of {endpoint.project} did not answer in {seconds:g} s") from None
+    finally:
+        channel.abort("answered")
+    if answer.error:
+        raise RunnerError(answer.error)
+    return answer.content
+
+
+def living_daemon(endpoint: Endpoint) -> Discovery | None:
+    """Return where the daemon of the project is, if it answers and is the one that says that it is; else None."""
+    discovery = endpoint.read()
+    if discovery is None or not os.path.lexists(endpoint.socket_path()):
+        return None
+    try:
+        status = asyncio.run(ask_daemon(endpoint, Ask(verb="status")))
+    except RunnerError:
+        return None
+    return discovery if status.get("daemon_id") == discovery.daemon_id else None

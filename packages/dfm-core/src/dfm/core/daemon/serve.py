@@ -1,0 +1,129 @@
+"""The daemon as a process: it takes the lock, counts its epoch, hosts the pool and answers until it is told to stop."""
+
+import asyncio
+import contextlib
+import logging
+import os
+import secrets
+import signal
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+
+from dfm.api.errors import RunnerError
+from dfm.core.__about__ import __version__
+from dfm.core.daemon.endpoint import Discovery, Endpoint
+from dfm.core.daemon.server import ClientServer
+from dfm.core.pool.engine import Engine
+from dfm.core.pool.host import PoolPlan, hosted
+from dfm.core.wire.channel import serve_local
+from dfm.core.wire.codec import decode_from_client
+from dfm.core.wire.messages import Ask
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a daemon keeps what, once it has its epoch."""
+
+    epoch: int
+    state_directory: str
+    access_path: str
+    log_directory: str
+
+
+def serve(endpoint: Endpoint, plan_for: Callable[[Place], PoolPlan], ready: Callable[[Discovery], None]) -> None:
+    """Be the daemon of a project until a signal or an order ends it.
+
+    Args:
+        endpoint: of the project.
+        plan_for: makes the pool's plan from the places of this daemon.
+        ready: is told where the daemon is, once it answers.
+
+    Raises:
+        RunnerError: the project has a daemon already.
+        DfmError: it cannot be one.
+    """
+    endpoint.make_directory()
+    with endpoint.locked() as is_ours:
+        if not is_ours:
+            found = endpoint.read()
+            where = "" if found is None else f" (pid {found.pid} on {found.host})"
+            raise RunnerError(f"{endpoint.project} has a daemon already{where}", hint="dfm daemon stop stops it")
+        epoch = endpoint.next_epoch()
+        place = Place(
+            epoch=epoch,
+            state_directory=endpoint.state_directory(),
+            access_path=os.path.join(endpoint.access_directory(), "access.json"),
+            log_directory=os.path.join(endpoint.directory, "workers"),
+        )
+        try:
+            asyncio.run(_serve(endpoint, plan_for(place), ready))
+        finally:
+            endpoint.withdraw()
+
+
+async def _serve(endpoint: Endpoint, plan: PoolPlan, ready: Callable[[Discovery], None]) -> None:
+    stopping = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        loop.add_signal_handler(number, stopping.set)
+    discovery = _discovery(endpoint, plan)
+    async with hosted(replace(plan, notice=_told)) as engine:
+        facts: dict[str, object] = {
+            "schema": "dfm-daemon-status/1",
+            "daemon_id": discovery.daemon_id,
+            "project": endpoint.project,
+            "host": discovery.host,
+            "pid": discovery.pid,
+            "started_at": discovery.started_at,
+        }
+        clients = ClientServer(engine, facts, lambda ask: _order(ask, engine, stopping))
+        server = await serve_local(discovery.socket, decode_from_client, clients.welcome)
+        try:
+            endpoint.publish(discovery)
+            ready(discovery)
+            _told(f"daemon of {endpoint.project}, epoch {plan.epoch}, pid {discovery.pid}, runner {discovery.runner}")
+            await stopping.wait()
+            _told("stops")
+        finally:
+            server.close()
+            clients.close()
+    _told("stopped")
+
+
+def _order(ask: Ask, engine: Engine, stopping: asyncio.Event) -> dict[str, object]:
+    match ask.verb:
+        case "stop":
+            stopping.set()
+            return {"stopping": True, "jobs": len(engine.job_names())}
+        case "resume":
+            engine.resume()
+            return {"resumed": True}
+        case "drain":
+            return {"draining": engine.drain_all()}
+        case _:
+            return {"cancelled": engine.reap()}
+
+
+def _discovery(endpoint: Endpoint, plan: PoolPlan) -> Discovery:
+    return Discovery(
+        daemon_id=secrets.token_hex(16),
+        project=endpoint.project,
+        epoch=plan.epoch,
+        host=socket.gethostname(),
+        pid=os.getpid(),
+        socket=endpoint.socket_path(),
+        access=plan.access_path,
+        runner=plan.dialect.name,
+        version=__version__,
+        started_at=datetime.now(UTC).isoformat(timespec="seconds"),
+    )
+
+
+def _told(text: str) -> None:
+    """Write a line to the daemon's log, which is its standard error."""
+    with contextlib.suppress(OSError):
+        os.write(2, f"{datetime.now(UTC).isoformat(timespec='milliseconds')} {text}\n".encode("utf-8", "replace"))
