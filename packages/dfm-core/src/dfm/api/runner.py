@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Protocol, Self
 
-from dfm.api.batch import BatchDialect  # noqa: TC001  (get_type_hints of RunnerContext)
+from dfm.api.batch import BatchDialect, Finding
 from dfm.api.items import Item
 from dfm.api.task import Marker
 
@@ -214,6 +214,11 @@ class RunnerPlugin:
             set; each field has a default and is best declared with `dfm.api.options.option`.
         open: makes the runner, without I/O; raises RunnerError where it cannot be used.
         api_version: of this contract, as the plugin was written for.
+        checks: what `dfm doctor` asks the runner about its surroundings, given its options. A batch runner needs none:
+            its dialect's probes are run.
+        resources: the names of those fields of Resources that the runner heeds; `dfm doctor` tells of a resource class
+            that asks for others.
+        help: more lines for `dfm runners`.
     """
 
     name: str
@@ -221,3 +226,6 @@ class RunnerPlugin:
     options: type[Any]
     open: Callable[[RunnerContext, Any], Runner]
     api_version: int = API_VERSION
+    checks: Callable[[Any], Sequence[Finding]] | None = None
+    resources: frozenset[str] = frozenset()
+    help: str = ""

@@ -11,7 +11,7 @@ from importlib.metadata import EntryPoint, entry_points
 import pluggy
 
 from dfm.api import hookspecs
-from dfm.api.errors import RunnerError, UsageError
+from dfm.api.errors import DfmError, RunnerError, UsageError
 from dfm.api.runner import API_VERSION, RunnerPlugin
 from dfm.core.suggest import did_you_mean
 
@@ -44,6 +44,28 @@ def installed_runners() -> list[InstalledRunner]:
         )
     unique = {(r.name, r.distribution, r.entry_point.value): r for r in found}
     return sorted(unique.values(), key=lambda runner: (runner.name, runner.distribution))
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedRunner:
+    """An announced runner, with its plugin or with what keeps it from being loaded."""
+
+    installed: InstalledRunner
+    plugin: RunnerPlugin | None = None
+    problem: DfmError | None = None
+
+
+def load_all() -> list[LoadedRunner]:
+    """Import every announced runner; what is wrong with one harms no other."""
+    known = installed_runners()
+    return [_loaded(runner, known) for runner in known]
+
+
+def _loaded(runner: InstalledRunner, known: Sequence[InstalledRunner]) -> LoadedRunner:
+    try:
+        return LoadedRunner(runner, plugin=load_runner(runner.name, known))
+    except DfmError as problem:
+        return LoadedRunner(runner, problem=problem)
 
 
 def load_runner(name: str, runners: Sequence[InstalledRunner] | None = None) -> RunnerPlugin:
