@@ -8,7 +8,7 @@ import signal
 import sys
 import time
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from types import TracebackType
@@ -223,12 +223,11 @@ def _run_graph(
     run_id: str,
 ) -> int:
     directory = root_rundir(options.rundir)
-    context = RunnerContext(
+    context = lend(
         root_rundir=directory,
         run_id=run_id,
         jobs=options.jobs,
         notice=lambda text: sink.emit(RunnerNotice(text=text)),
-        pool=_no_pool,
     )
     settings = Settings(
         run_id=run_id,
@@ -269,6 +268,11 @@ def _run_graph(
             )
         )
     return exit_code
+
+
+def lend(*, root_rundir: str, run_id: str, jobs: int | None, notice: Callable[[str], None]) -> RunnerContext:
+    """Return what the core lends to a runner; the directory exists."""
+    return RunnerContext(root_rundir=root_rundir, run_id=run_id, jobs=jobs, notice=notice, pool=_no_pool)
 
 
 def _no_pool(dialect: BatchDialect) -> Runner:
