@@ -10,14 +10,13 @@ from dfm.core.config.merge import Given, Layered, Path, plain
 from dfm.core.config.read import Entry, Scalar, Style, Table
 from dfm.core.config.schema import Setting, find, names_of, settings_of
 from dfm.core.config.settings import PoolSettings, ResourceClass, ResourceDefaults, RunnerChoice
+from dfm.core.plugins.discovery import RESERVED_NAMES
 from dfm.core.suggest import did_you_mean
 
 CHOICE = settings_of(RunnerChoice)
 SECTIONS: dict[str, type] = {"pool": PoolSettings, "defaults": ResourceDefaults}
 CLASSES = "resource_classes"
 CLASS = settings_of(ResourceClass)
-RESERVED = (*names_of(CHOICE), *SECTIONS, CLASSES)
-"""Keys below `runner` that no runner can be named after."""
 _CLASS_NAME = re.compile(r"[A-Za-z][\w-]*\Z")
 
 
@@ -63,7 +62,7 @@ class SectionReader:
                 self._add_options(layer, path, entry)
             else:
                 message = f"unknown key {entry.key!r}: neither a setting of `runner` nor the name of a runner"
-                self._unknown(layer, entry, message, [*RESERVED, *self._runner_names()])
+                self._unknown(layer, entry, message, [*RESERVED_NAMES, *self._runner_names()])
 
     def _check_choice(self, layer: Layer, table: Table) -> None:
         named = [entry for entry in table.entries if find(CHOICE, entry.key) is not None]

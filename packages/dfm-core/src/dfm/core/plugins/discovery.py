@@ -18,6 +18,9 @@ from dfm.core.suggest import did_you_mean
 OUR_DISTRIBUTIONS = {"local": "dfm-core", "lsf": "dfm-runner-lsf", "slurm": "dfm-runner-slurm"}
 """Runners of ours by the distribution that brings them, to tell a person what to install."""
 
+RESERVED_NAMES = ("default", "type", "pool", "defaults", "resource_classes")
+"""Keys below `runner` in settings files that are no runners."""
+
 
 @dataclass(frozen=True, slots=True)
 class InstalledRunner:
@@ -87,6 +90,8 @@ def load_runner(name: str, runners: Sequence[InstalledRunner] | None = None) -> 
 
 def _import(runner: InstalledRunner) -> RunnerPlugin:
     what = f"runner {runner.name!r} of {runner.distribution} {runner.version}"
+    if runner.name in RESERVED_NAMES:
+        raise RunnerError(f"{what} cannot be used: `runner.{runner.name}` is the name of a setting")
     try:
         module = runner.entry_point.load()
     except Exception as error:
@@ -98,6 +103,8 @@ def _import(runner: InstalledRunner) -> RunnerPlugin:
     if len(answers) != 1 or not isinstance(answers[0], RunnerPlugin):
         raise RunnerError(f"{what} does not implement the hook dfm_runner")
     plugin = answers[0]
+    if plugin.name != runner.name:
+        raise RunnerError(f"{what} calls itself {plugin.name!r}", hint="its entry point and its name must be the same")
     if plugin.api_version != API_VERSION:
         raise RunnerError(
             f"{what} was written for version {plugin.api_version} of DFM's runner API; this is {API_VERSION}",
