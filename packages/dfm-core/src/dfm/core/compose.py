@@ -38,6 +38,7 @@ from dfm.core.record.store import RecordStore
 from dfm.core.schedule.lifecycle import Lifecycle, Settings
 from dfm.core.schedule.policy import FailurePolicy
 from dfm.core.schedule.scheduler import Scheduler
+from dfm.core.standalone.command import task_command
 from dfm.core.std import FLOW_FILE as STANDARD_LIBRARY
 
 _NOT_FOR_TASKS = (
@@ -275,7 +276,9 @@ def _run_graph(
 
 def lend(*, root_rundir: str, run_id: str, jobs: int | None, notice: Callable[[str], None]) -> RunnerContext:
     """Return what the core lends to a runner; the directory exists."""
-    return RunnerContext(root_rundir=root_rundir, run_id=run_id, jobs=jobs, notice=notice, pool=_no_pool)
+    return RunnerContext(
+        root_rundir=root_rundir, run_id=run_id, jobs=jobs, notice=notice, pool=_no_pool, task_command=task_command
+    )
 
 
 def _no_pool(dialect: BatchDialect) -> Runner:
