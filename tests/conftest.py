@@ -22,8 +22,8 @@ def clean_environ() -> dict[str, str]:
 
 
 @pytest.fixture
-def environ() -> dict[str, str]:
-    return clean_environ()
+def environ(tmp_path: Path) -> dict[str, str]:
+    return clean_environ() | {"XDG_CONFIG_HOME": str(tmp_path / "xdg")}
 
 
 @pytest.fixture

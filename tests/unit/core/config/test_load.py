@@ -15,8 +15,10 @@ from dfm.core.config.layers import DEFAULT_ORIGIN, Layer, Origin
 from dfm.core.config.load import Settings
 from dfm.core.config.merge import Given, Layered
 from dfm.core.config.read import Listing, Scalar, Style, Tag
-from dfm.core.config.schema import Kind, Setting, settings_of
+from dfm.core.config.schema import Kind, Setting, names_of, settings_of
+from dfm.core.config.sections import CHOICE, CLASSES, SECTIONS
 from dfm.core.config.settings import PoolSettings, ResourceClass, ResourceDefaults
+from dfm.core.plugins.discovery import RESERVED_NAMES
 
 Load = Callable[..., Settings]
 GIB = 1024**3
@@ -294,7 +296,7 @@ def test_text_that_is_not_utf_8_is_told_with_its_place(load: Load, tmp_path: Pat
         load()
 
 
-CLASSES = """
+WITH_CLASSES = """
 runner:
   defaults: {cores: 2, memory: 3G, walltime: 2h}
   resource_classes:
@@ -330,17 +332,17 @@ runner:
 def test_the_class_beats_the_tag_and_the_tag_the_defaults(
     load: Load, asked: Resources | None, resolved: Resources
 ) -> None:
-    assert load(CLASSES).resolve_resources(asked) == resolved
+    assert load(WITH_CLASSES).resolve_resources(asked) == resolved
 
 
 def test_predicates_of_a_class_accumulate_over_layers(load: Load) -> None:
-    settings = load(CLASSES, "runner: {resource_classes: {big: {resource_select: [ssd]}}}")
+    settings = load(WITH_CLASSES, "runner: {resource_classes: {big: {resource_select: [ssd]}}}")
     assert settings.resource_classes["big"].resource_select == ("bigmem", "ssd")
 
 
 def test_an_unknown_class_is_told_with_a_suggestion(load: Load) -> None:
     with pytest.raises(FlowError, match="there is no resource class 'bgi'") as caught:
-        load(CLASSES).resolve_resources(Resources(resource_class="bgi"))
+        load(WITH_CLASSES).resolve_resources(Resources(resource_class="bgi"))
     assert caught.value.hint == "did you mean 'big'?"
 
 
@@ -391,6 +393,10 @@ def test_no_value_is_beyond_a_cap_and_each_nearer_layer_that_tries_is_told(
     assert found.value <= min([*caps.values(), 9])
     tried = {layer for layer, number in values.items() for by, most in caps.items() if layer > by and number > most}
     assert {fault.location.file for fault in faults.found if fault.location} == {layer.shown for layer in tried}
+
+
+def test_no_runner_can_take_the_name_of_a_setting() -> None:
+    assert sorted(RESERVED_NAMES) == sorted([*names_of(CHOICE), *SECTIONS, CLASSES])
 
 
 def test_errors_of_settings_exit_as_an_invalid_flow_does() -> None:

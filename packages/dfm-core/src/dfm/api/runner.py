@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Protocol, Self
 
-from dfm.api.batch import BatchDialect  # noqa: TC001  (get_type_hints of RunnerContext)
+from dfm.api.batch import BatchDialect, Finding
+from dfm.api.errors import RunnerError
 from dfm.api.items import Item
 from dfm.api.task import Marker
 
@@ -186,6 +187,30 @@ class Runner(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TaskCommand:
+    """A command that runs one request, on any host that shares the file system and has the same Python and DFM.
+
+    It makes the task's log and all else as the local runner does, and keeps its own stdout free. SIGTERM stops the task
+    and all that it started, and then the command; a second one does so at once. Killing the command outright leaves the
+    task running.
+
+    Attributes:
+        argv: no shell sees it; put before it what shall run it.
+        result: returns how the task ended, given the exit status of the command; LOST where it left no result. To be
+            called once, after the command has ended.
+        discard: to be called where `result` is not: removes what was written for the command.
+    """
+
+    argv: tuple[str, ...]
+    result: Callable[[int], TaskResult]
+    discard: Callable[[], None]
+
+
+def _no_task_command(request: TaskRequest) -> TaskCommand:
+    raise RunnerError(f"this context lends no command for {request.task}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RunnerContext:
     """What the core lends to a runner.
 
@@ -194,6 +219,7 @@ class RunnerContext:
         notice: shows one line to the person at the terminal.
         pool: lends the pool of warm workers to a batch system: the runner that comes back submits worker jobs in the
             given dialect and runs tasks on them. It does no I/O before it is entered.
+        task_command: lends the engine for one task: writes the request down and returns the command that runs it.
     """
 
     root_rundir: str
@@ -201,6 +227,7 @@ class RunnerContext:
     jobs: int | None
     notice: Callable[[str], None]
     pool: "Callable[[BatchDialect], Runner]"
+    task_command: Callable[[TaskRequest], TaskCommand] = _no_task_command
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -214,6 +241,11 @@ class RunnerPlugin:
             set; each field has a default and is best declared with `dfm.api.options.option`.
         open: makes the runner, without I/O; raises RunnerError where it cannot be used.
         api_version: of this contract, as the plugin was written for.
+        checks: what `dfm doctor` asks the runner about its surroundings, given its options. A batch runner needs none:
+            its dialect's probes are run.
+        resources: the names of those fields of Resources that the runner heeds; `dfm doctor` tells of a resource class
+            that asks for others.
+        help: more lines for `dfm runners`.
     """
 
     name: str
@@ -221,3 +253,6 @@ class RunnerPlugin:
     options: type[Any]
     open: Callable[[RunnerContext, Any], Runner]
     api_version: int = API_VERSION
+    checks: Callable[[Any], Sequence[Finding]] | None = None
+    resources: frozenset[str] = frozenset()
+    help: str = ""

@@ -6,18 +6,19 @@ import shlex
 import shutil
 import signal
 import sys
+import tempfile
 import time
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from types import TracebackType
 from typing import Self
 
-from dfm.api.batch import BatchDialect
+from dfm.api.batch import BatchDialect, Finding, Standing
 from dfm.api.errors import DfmError, ExitCode, FlowError, InfrastructureError, RunnerError, UsageError
 from dfm.api.events import EventSink, RunFinished, RunnerNotice, RunStarted, Verdict
-from dfm.api.runner import Runner, RunnerContext, RunnerPlugin, TaskRequest, TaskResult
+from dfm.api.runner import Outcome, Runner, RunnerContext, RunnerPlugin, ShellBody, TaskRequest, TaskResult
 from dfm.core.config.layers import CliOptions
 from dfm.core.config.load import Settings as RunnerSettings
 from dfm.core.config.load import load_settings
@@ -38,6 +39,7 @@ from dfm.core.record.store import RecordStore
 from dfm.core.schedule.lifecycle import Lifecycle, Settings
 from dfm.core.schedule.policy import FailurePolicy
 from dfm.core.schedule.scheduler import Scheduler
+from dfm.core.standalone.command import task_command
 from dfm.core.std import FLOW_FILE as STANDARD_LIBRARY
 
 _NOT_FOR_TASKS = (
@@ -50,6 +52,8 @@ _NOT_FOR_TASKS = (
 )
 _TICK_SECONDS = 0.2
 """How often reports are told that time passes: a clock on a status line that counts seconds needs no more."""
+_CANARY_SKEW_SECONDS = 2.0
+"""`date` tells whole seconds."""
 _STOP_SIGNALS = {
     signal.SIGINT: ExitCode.INTERRUPTED,
     signal.SIGTERM: ExitCode.TERMINATED,
@@ -228,12 +232,11 @@ def _run_graph(
     run_id: str,
 ) -> int:
     directory = root_rundir(options.rundir)
-    context = RunnerContext(
+    context = lend(
         root_rundir=directory,
         run_id=run_id,
         jobs=options.jobs,
         notice=lambda text: sink.emit(RunnerNotice(text=text)),
-        pool=_no_pool,
     )
     settings = Settings(
         run_id=run_id,
@@ -276,11 +279,92 @@ def _run_graph(
     return exit_code
 
 
+def lend(*, root_rundir: str, run_id: str, jobs: int | None, notice: Callable[[str], None]) -> RunnerContext:
+    """Return what the core lends to a runner; the directory exists."""
+    return RunnerContext(
+        root_rundir=root_rundir, run_id=run_id, jobs=jobs, notice=notice, pool=_no_pool, task_command=task_command
+    )
+
+
 def _no_pool(dialect: BatchDialect) -> Runner:
     raise RunnerError(
         f"the worker pool is not part of this version, and runner {dialect.name} needs it",
         hint="run on this machine with --runner local",
     )
+
+
+@dataclass(frozen=True, slots=True)
+class CanaryReport:
+    """How one small task fared on its way through a runner.
+
+    Attributes:
+        total_seconds: from opening the runner to the result, waiting in a queue included.
+    """
+
+    host: str
+    total_seconds: float
+    findings: Sequence[Finding]
+
+
+def canary(settings: RunnerSettings, directory: str) -> CanaryReport:
+    """Send one small task through the chosen runner, just as a run would, and take it away again.
+
+    Args:
+        settings: which runner, with which options.
+        directory: shared with the hosts of the runner; a directory is made in it and removed.
+
+    Raises:
+        RunnerError: the runner cannot be used, or the task did not come back well.
+        InfrastructureError: nothing can be written in the directory.
+    """
+    plugin, options = chosen_runner(settings)
+    try:
+        with tempfile.TemporaryDirectory(prefix=".dfm-canary-", dir=directory) as place:
+            return asyncio.run(_canary(plugin, options, place))
+    except OSError as error:
+        raise InfrastructureError(f"cannot write in {directory}: {error.strerror}") from error
+
+
+async def _canary(plugin: RunnerPlugin, options: object, place: str) -> CanaryReport:
+    run_id = uuid.uuid4().hex
+    request = TaskRequest(
+        run_id=run_id,
+        task="canary",
+        attempt=1,
+        rundir=place,
+        srcdir=place,
+        root_pkgdir=place,
+        root_rundir=place,
+        artefact="canary",
+        body=ShellBody("date +%s > clock", "sh"),
+        params={},
+        inputs=(),
+        memento=None,
+        env={name: value for name, value in os.environ.items() if name not in _NOT_FOR_TASKS},
+    )
+    notices: list[str] = []
+    started, started_at = time.monotonic(), time.time_ns()
+    async with plugin.open(lend(root_rundir=place, run_id=run_id, jobs=1, notice=notices.append), options) as runner:
+        result = await runner.run(request)
+    seconds = time.monotonic() - started
+    if result.outcome is not Outcome.SUCCEEDED:
+        raise RunnerError(f"the canary came back as {result.outcome}: {result.cause}", hint="; ".join(notices) or None)
+    return CanaryReport(result.host, seconds, _canary_findings(os.path.join(place, "clock"), started_at))
+
+
+def _canary_findings(path: str, started_at: int) -> list[Finding]:
+    """Tell whether what the task wrote is seen here, and whether its host's clock is ours."""
+    try:
+        with open(path, encoding="utf-8") as file:
+            clock = int(file.read())
+    except (OSError, ValueError):
+        hint = "the project must lie in a directory that all hosts share; NFS may need `actimeo=0` or `noac`"
+        return [Finding(standing=Standing.ERROR, text="what the task wrote cannot be seen here", hint=hint)]
+    skew = max(started_at / 1e9 - 1 - clock, clock - time.time_ns() / 1e9, 0.0)
+    if skew < _CANARY_SKEW_SECONDS:
+        return [Finding(standing=Standing.OK, text="what it wrote is seen here, and the clocks agree")]
+    hint = "have both hosts take their time from one NTP server"
+    return [Finding(standing=Standing.WARNING, text=f"the clock of its host differs by {skew:.0f} s", hint=hint)]
 
 
 class _NoRunner(Runner):

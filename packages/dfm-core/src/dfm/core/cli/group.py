@@ -13,6 +13,8 @@ _COMMANDS = {
     "validate": "check a flow without running it",
     "graph": "print the graph of tasks as dot, mermaid or json",
     "runners": "list the installed runners",
+    "config": "show, explain and check settings",
+    "doctor": "check the installation, and tell what mends it",
 }
 
 

@@ -11,8 +11,9 @@ from dfm.core.config.layers import CliOptions
 
 R = TypeVar("R")
 
+root_option = click.option("--root", metavar="PATH", envvar="DFM_ROOT", help="Flow file or a directory at or below it.")
 _OPTIONS = (
-    click.option("--root", metavar="PATH", envvar="DFM_ROOT", help="Flow file or a directory at or below it."),
+    root_option,
     click.option("-c", "--config", metavar="CONFIG", help="Configuration of the root package."),
     click.option(
         "--package-map",

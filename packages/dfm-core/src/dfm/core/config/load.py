@@ -124,10 +124,10 @@ class Settings:
             told.raise_if_any()
         return found
 
-    def undeclared(self, runner: str) -> list[tuple[str, list[Any]]]:
-        """Return what the layers say of a runner that is not installed: keys, and the values given, weakest first."""
+    def undeclared(self, runner: str) -> list[Effective]:
+        """Return what the layers say of a runner that is not installed, as it is written; the nearest layer wins."""
         prefix = ("runner", runner)
-        return [(key, self._layered.given((*prefix, key))) for key in self._layered.below(prefix)]
+        return [self._layered.unchecked((*prefix, key)) for key in self._layered.below(prefix)]
 
     def configured_runners(self) -> list[str]:
         """Return the names below `runner` that are runners."""
@@ -183,8 +183,20 @@ def load_settings(
         ConfigInvalid: files have faults; all of them are told.
         UsageError: the command line or a variable has one.
     """
-    options = cli_options or CliOptions()
     faults = Faults()
+    settings = load_with_faults(environ, project_dir, cli_options or CliOptions(), faults)
+    faults.raise_if_any()
+    return settings
+
+
+def load_with_faults(
+    environ: Mapping[str, str], project_dir: str | None, options: CliOptions, faults: Faults
+) -> Settings:
+    """Read all layers and decide as far as that is possible; what is wrong in files is told to `faults`.
+
+    Raises:
+        UsageError: the command line or a variable has a fault.
+    """
     layered = Layered()
     reader = SectionReader(layered, faults, configurable_runners)
     files = [_read(file, reader, faults) for file in layer_files(environ, project_dir, options)]
@@ -195,9 +207,7 @@ def load_settings(
             raise UsageError("--runner names no runner", hint="`dfm runners` lists what is installed")
         reader.add_word(Layer.COMMAND_LINE, ("runner", "default"), options.runner, "--runner")
     words = [split_option(word) for word in options.runner_options]
-    faults.raise_if_any()
     settings = Settings(layered, files, faults)
-    faults.raise_if_any()
     for key, text in words:
         reader.add_word(Layer.COMMAND_LINE, ("runner", settings.runner_name, key), text, "--runner-opt")
     return settings

@@ -10,6 +10,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
+from dfm.api.errors import SourceLocation
+from dfm.api.options import OptionSpec
 from dfm.core.config.decode import WrongValueError, decode
 from dfm.core.config.faults import Faults
 from dfm.core.config.layers import DEFAULT_ORIGIN, Layer, Origin
@@ -21,10 +23,11 @@ Path: TypeAlias = tuple[str, ...]
 
 @dataclass(frozen=True, slots=True)
 class Given:
-    """A value that a layer gives."""
+    """A value that a layer gives; `key` is where its key stands, if it stands in a file."""
 
     origin: Origin
     node: Node
+    key: SourceLocation | None = None
 
 
 class Role(enum.StrEnum):
@@ -164,6 +167,21 @@ class Layered:
             lock=lock,
             cap=limit.origin if limit is not None and is_bounded else None,
         )
+
+    def unchecked(self, path: Path) -> Effective:
+        """Return what is said of a setting that nobody here declares, as it is written; lists are joined."""
+        given = self.given(path)
+        values = [_Decoded(item.origin, plain(item.node), item.node.tag is Tag.REPLACE) for item in given]
+        is_list = bool(values) and all(isinstance(item.value, list) for item in values)
+        setting = Setting(
+            path[-1],
+            Kind.LIST if is_list else Kind.TEXT,
+            is_optional=True,
+            default=() if is_list else None,
+            spec=OptionSpec(doc="an option of a runner that is not installed here"),
+        )
+        value, origin, candidates = _joined(setting, values) if is_list else _nearest(setting, values)
+        return Effective(path, setting, value, origin, tuple(candidates), self.lock_of(path))
 
 
 @dataclass(frozen=True, slots=True)

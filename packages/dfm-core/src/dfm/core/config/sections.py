@@ -7,17 +7,16 @@ from dfm.api.errors import SourceLocation, UsageError
 from dfm.core.config.faults import Faults
 from dfm.core.config.layers import Layer, Origin
 from dfm.core.config.merge import Given, Layered, Path, plain
-from dfm.core.config.read import Entry, Node, Scalar, Style, Table
+from dfm.core.config.read import Entry, Scalar, Style, Table
 from dfm.core.config.schema import Setting, find, names_of, settings_of
 from dfm.core.config.settings import PoolSettings, ResourceClass, ResourceDefaults, RunnerChoice
+from dfm.core.plugins.discovery import RESERVED_NAMES
 from dfm.core.suggest import did_you_mean
 
 CHOICE = settings_of(RunnerChoice)
 SECTIONS: dict[str, type] = {"pool": PoolSettings, "defaults": ResourceDefaults}
 CLASSES = "resource_classes"
 CLASS = settings_of(ResourceClass)
-RESERVED = (*names_of(CHOICE), *SECTIONS, CLASSES)
-"""Keys below `runner` that no runner can be named after."""
 _CLASS_NAME = re.compile(r"[A-Za-z][\w-]*\Z")
 
 
@@ -63,7 +62,7 @@ class SectionReader:
                 self._add_options(layer, path, entry)
             else:
                 message = f"unknown key {entry.key!r}: neither a setting of `runner` nor the name of a runner"
-                self._unknown(layer, entry, message, [*RESERVED, *self._runner_names()])
+                self._unknown(layer, entry, message, [*RESERVED_NAMES, *self._runner_names()])
 
     def _check_choice(self, layer: Layer, table: Table) -> None:
         named = [entry for entry in table.entries if find(CHOICE, entry.key) is not None]
@@ -109,7 +108,8 @@ class SectionReader:
             self._add(layer, (*path, entry.key), entry)
 
     def _add(self, layer: Layer, path: Path, entry: Entry) -> None:
-        self._layered.add(path, Given(_origin(layer, _place(entry.value) or entry.location), entry.value))
+        place = entry.value.location or entry.location
+        self._layered.add(path, Given(_origin(layer, place), entry.value, entry.location))
 
     def _table(self, layer: Layer, path: Path, entry: Entry) -> Table | None:
         node = entry.value
@@ -138,11 +138,12 @@ def adopt_options(layered: Layered, runner: str, settings: Sequence[Setting], fa
     for key in layered.below(prefix):
         setting = find(settings, key)
         if setting is not None:
-            layered.renamed(prefix, key, setting.name) if key != setting.name else None
+            if key != setting.name:
+                layered.renamed(prefix, key, setting.name)
             continue
         hint = did_you_mean(key, names) or f"it has: {', '.join(sorted(names)) or 'none'}"
         for given in [*layered.values.get((*prefix, key), []), *layered.caps.get((*prefix, key), [])]:
-            faults.add(given.origin, f"runner {runner} has no option {key!r}", hint)
+            faults.add(given.origin, f"runner {runner} has no option {key!r}", hint, given.key)
 
 
 def split_option(word: str) -> tuple[str, str]:
@@ -156,10 +157,6 @@ def split_option(word: str) -> tuple[str, str]:
     if not separator or not key:
         raise UsageError(f"--runner-opt {word!r} is not key=value", hint="write --runner-opt key=value")
     return key, value
-
-
-def _place(node: Node) -> SourceLocation | None:
-    return node.location
 
 
 def _origin(layer: Layer, location: SourceLocation) -> Origin:

@@ -11,12 +11,15 @@ from importlib.metadata import EntryPoint, entry_points
 import pluggy
 
 from dfm.api import hookspecs
-from dfm.api.errors import RunnerError, UsageError
+from dfm.api.errors import DfmError, RunnerError, UsageError
 from dfm.api.runner import API_VERSION, RunnerPlugin
 from dfm.core.suggest import did_you_mean
 
 OUR_DISTRIBUTIONS = {"local": "dfm-core", "lsf": "dfm-runner-lsf", "slurm": "dfm-runner-slurm"}
 """Runners of ours by the distribution that brings them, to tell a person what to install."""
+
+RESERVED_NAMES = ("default", "type", "pool", "defaults", "resource_classes")
+"""Keys below `runner` in settings files that are no runners."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +49,28 @@ def installed_runners() -> list[InstalledRunner]:
     return sorted(unique.values(), key=lambda runner: (runner.name, runner.distribution))
 
 
+@dataclass(frozen=True, slots=True)
+class LoadedRunner:
+    """An announced runner, with its plugin or with what keeps it from being loaded."""
+
+    installed: InstalledRunner
+    plugin: RunnerPlugin | None = None
+    problem: DfmError | None = None
+
+
+def load_all() -> list[LoadedRunner]:
+    """Import every announced runner; what is wrong with one harms no other."""
+    known = installed_runners()
+    return [_loaded(runner, known) for runner in known]
+
+
+def _loaded(runner: InstalledRunner, known: Sequence[InstalledRunner]) -> LoadedRunner:
+    try:
+        return LoadedRunner(runner, plugin=load_runner(runner.name, known))
+    except DfmError as problem:
+        return LoadedRunner(runner, problem=problem)
+
+
 def load_runner(name: str, runners: Sequence[InstalledRunner] | None = None) -> RunnerPlugin:
     """Import the runner called `name` and return what it brings.
 
@@ -65,6 +90,8 @@ def load_runner(name: str, runners: Sequence[InstalledRunner] | None = None) -> 
 
 def _import(runner: InstalledRunner) -> RunnerPlugin:
     what = f"runner {runner.name!r} of {runner.distribution} {runner.version}"
+    if runner.name in RESERVED_NAMES:
+        raise RunnerError(f"{what} cannot be used: `runner.{runner.name}` is the name of a setting")
     try:
         module = runner.entry_point.load()
     except Exception as error:
@@ -76,6 +103,8 @@ def _import(runner: InstalledRunner) -> RunnerPlugin:
     if len(answers) != 1 or not isinstance(answers[0], RunnerPlugin):
         raise RunnerError(f"{what} does not implement the hook dfm_runner")
     plugin = answers[0]
+    if plugin.name != runner.name:
+        raise RunnerError(f"{what} calls itself {plugin.name!r}", hint="its entry point and its name must be the same")
     if plugin.api_version != API_VERSION:
         raise RunnerError(
             f"{what} was written for version {plugin.api_version} of DFM's runner API; this is {API_VERSION}",
