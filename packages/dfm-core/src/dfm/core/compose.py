@@ -32,8 +32,11 @@ from dfm.core.flow.overrides import Overrides, parse_overrides
 from dfm.core.graph.build import Surroundings, build_graph
 from dfm.core.graph.node import Graph
 from dfm.core.graph.select import override_targets, select
+from dfm.core.plugins.dialect import dialect_of
 from dfm.core.plugins.discovery import load_runner
 from dfm.core.plugins.packages import installed_packages
+from dfm.core.pool.runner import PooledRunner
+from dfm.core.pooled import DaemonUse, RunFacts, local_dialect, pooled_runner, shown_submission
 from dfm.core.record.lock import RunLock
 from dfm.core.record.store import RecordStore
 from dfm.core.schedule.lifecycle import Lifecycle, Settings
@@ -206,8 +209,17 @@ def run(options: RunOptions, loaded: LoadedFlow, sink: EventSink, environ: Mappi
     directory = root_rundir(options.rundir)
     run_id = uuid.uuid4().hex
     crash_point("run.graph_built")
+    facts = RunFacts(
+        run_id=run_id,
+        project=loaded.flow.root.srcdir,
+        root_rundir=directory,
+        environ={name: value for name, value in environ.items() if name not in _NOT_FOR_TASKS},
+        notice=lambda text: sink.emit(RunnerNotice(text=text)),
+        use=options.daemon,
+    )
     if options.is_dry:
-        return _run_graph(options, loaded.flow, graph, plugin, runner_options, sink, environ, run_id)
+        _show_submission(plugin, runner_options, settings, facts)
+        return _run_graph(options, loaded.flow, graph, _NoRunner(), plugin.name, facts, sink)
     _make_root_rundir(directory)
     with RunLock(directory) as lock:
         crash_point("run.locked")
@@ -216,33 +228,45 @@ def run(options: RunOptions, loaded: LoadedFlow, sink: EventSink, environ: Mappi
         guard = start_guard(run_id, [lock.fd])
         try:
             crash_point("run.guarded")
-            return _run_graph(options, loaded.flow, graph, plugin, runner_options, sink, environ, run_id)
+            runner = _opened(plugin, runner_options, settings, facts, options.jobs)
+            return _run_graph(options, loaded.flow, graph, runner, plugin.name, facts, sink)
         finally:
             guard.dismiss()
 
 
-def _run_graph(
-    options: RunOptions,
-    flow: Flow,
-    graph: Graph,
-    plugin: RunnerPlugin,
-    runner_options: object,
-    sink: EventSink,
-    environ: Mapping[str, str],
-    run_id: str,
-) -> int:
-    directory = root_rundir(options.rundir)
+def _opened(
+    plugin: RunnerPlugin, runner_options: object, settings: RunnerSettings, facts: RunFacts, jobs: int | None
+) -> Runner:
+    """Open the runner; the local one on the daemon's workers where that was asked for."""
+    if plugin.name == DEFAULT_RUNNER and facts.use is DaemonUse.ALWAYS:
+        return pooled_runner(local_dialect(), settings, facts)
     context = lend(
-        root_rundir=directory,
-        run_id=run_id,
-        jobs=options.jobs,
-        notice=lambda text: sink.emit(RunnerNotice(text=text)),
+        root_rundir=facts.root_rundir,
+        run_id=facts.run_id,
+        jobs=jobs,
+        notice=facts.notice,
+        pool=lambda dialect: pooled_runner(dialect, settings, facts),
     )
+    return plugin.open(context, runner_options)
+
+
+def _show_submission(
+    plugin: RunnerPlugin, runner_options: object, settings: RunnerSettings, facts: RunFacts
+) -> None:
+    dialect = dialect_of(plugin, runner_options)
+    if dialect is not None:
+        facts.notice(f"a worker would be submitted with:\n{shown_submission(dialect, settings, facts)}")
+
+
+def _run_graph(
+    options: RunOptions, flow: Flow, graph: Graph, runner: Runner, runner_name: str, facts: RunFacts, sink: EventSink
+) -> int:
+    run_id, directory = facts.run_id, facts.root_rundir
     settings = Settings(
         run_id=run_id,
         root_rundir=directory,
         root_pkgdir=flow.root.srcdir,
-        environ={name: value for name, value in environ.items() if name not in _NOT_FOR_TASKS},
+        environ=runner.environment if isinstance(runner, PooledRunner) else facts.environ,
         rerun=_rerun_command(options),
         is_forced=options.is_forced,
         is_dry=options.is_dry,
@@ -252,13 +276,12 @@ def _run_graph(
             run_id=run_id,
             tasks=[graph.nodes[index].name for index in graph.targets],
             nodes=sum(node.is_visible for node in graph.nodes),
-            runner=plugin.name,
+            runner=runner_name,
             rundir=directory,
             at=datetime.now(UTC),
         )
     )
     started = time.monotonic()
-    runner = _NoRunner() if options.is_dry else plugin.open(context, runner_options)
     session = _Session(graph, settings, runner, sink, FailurePolicy(options.max_failures))
     exit_code: int = ExitCode.INTERNAL
     try:
@@ -279,17 +302,17 @@ def _run_graph(
     return exit_code
 
 
-def lend(*, root_rundir: str, run_id: str, jobs: int | None, notice: Callable[[str], None]) -> RunnerContext:
+def lend(
+    *,
+    root_rundir: str,
+    run_id: str,
+    jobs: int | None,
+    notice: Callable[[str], None],
+    pool: Callable[[BatchDialect], Runner],
+) -> RunnerContext:
     """Return what the core lends to a runner; the directory exists."""
     return RunnerContext(
-        root_rundir=root_rundir, run_id=run_id, jobs=jobs, notice=notice, pool=_no_pool, task_command=task_command
-    )
-
-
-def _no_pool(dialect: BatchDialect) -> Runner:
-    raise RunnerError(
-        f"the worker pool is not part of this version, and runner {dialect.name} needs it",
-        hint="run on this machine with --runner local",
+        root_rundir=root_rundir, run_id=run_id, jobs=jobs, notice=notice, pool=pool, task_command=task_command
     )
 
 
@@ -320,12 +343,12 @@ def canary(settings: RunnerSettings, directory: str) -> CanaryReport:
     plugin, options = chosen_runner(settings)
     try:
         with tempfile.TemporaryDirectory(prefix=".dfm-canary-", dir=directory) as place:
-            return asyncio.run(_canary(plugin, options, place))
+            return asyncio.run(_canary(settings, plugin, options, place))
     except OSError as error:
         raise InfrastructureError(f"cannot write in {directory}: {error.strerror}") from error
 
 
-async def _canary(plugin: RunnerPlugin, options: object, place: str) -> CanaryReport:
+async def _canary(settings: RunnerSettings, plugin: RunnerPlugin, options: object, place: str) -> CanaryReport:
     run_id = uuid.uuid4().hex
     request = TaskRequest(
         run_id=run_id,
@@ -343,8 +366,16 @@ async def _canary(plugin: RunnerPlugin, options: object, place: str) -> CanaryRe
         env={name: value for name, value in os.environ.items() if name not in _NOT_FOR_TASKS},
     )
     notices: list[str] = []
+    facts = RunFacts(
+        run_id=run_id,
+        project=place,
+        root_rundir=place,
+        environ=request.env,
+        notice=notices.append,
+        use=DaemonUse.NEVER,
+    )
     started, started_at = time.monotonic(), time.time_ns()
-    async with plugin.open(lend(root_rundir=place, run_id=run_id, jobs=1, notice=notices.append), options) as runner:
+    async with _opened(plugin, options, settings, facts, 1) as runner:
         result = await runner.run(request)
     seconds = time.monotonic() - started
     if result.outcome is not Outcome.SUCCEEDED:

@@ -10,6 +10,7 @@ import contextlib
 import logging
 import os
 import secrets
+import shutil
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
@@ -51,6 +52,7 @@ class PoolPlan:
         log_directory: for the logs of workers, shared with the nodes.
         default_shape: of workers that are kept for `min_workers`.
         is_on_this_host: workers are processes of this host; nobody else needs to reach it.
+        is_passing: it lives as long as a run; when all its jobs have ended nothing of it is kept.
     """
 
     dialect: BatchDialect
@@ -65,6 +67,7 @@ class PoolPlan:
     environ: Mapping[str, str]
     notice: Callable[[str], None]
     is_on_this_host: bool = False
+    is_passing: bool = False
 
     @property
     def journal_path(self) -> str:
@@ -192,6 +195,9 @@ async def _ended(plan: PoolPlan, engine: Engine, jobs: BatchJobs, ledger: Ledger
         os.unlink(plan.access_path)
     await jobs.all_ended(END_SECONDS)
     left = ledger.jobs()
+    if not left and plan.is_passing:
+        for directory in (plan.state_directory, os.path.dirname(plan.access_path)):
+            shutil.rmtree(directory, ignore_errors=True)
     if left:
         names = ", ".join(f"{job.name} ({job.id or 'no id'})" for job in left[:5])
         plan.notice(

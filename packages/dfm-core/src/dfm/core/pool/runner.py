@@ -71,6 +71,7 @@ class PooledRunner(Runner):
     def __init__(self, connect: Connect, notice: Callable[[str], None], environment: Mapping[str, str]) -> None:
         self._link = connect(self._hear, self._broken)
         self._notice = notice
+        self.environment = environment
         self._environment = environment_for(environment)
         self._waiting: dict[int, asyncio.Future[Done]] = {}
         self._states: dict[int, TaskState] = {}

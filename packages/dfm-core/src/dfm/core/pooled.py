@@ -1,0 +1,166 @@
+"""From settings to pools: which pool a run uses, and what makes a daemon's.
+
+A run uses the daemon of its project where one answers and serves the same runner; else it hosts a pool of its own for
+as long as it lives.
+"""
+
+import enum
+import os
+import socket
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from dfm.api.batch import BatchDialect
+from dfm.api.errors import RunnerError
+from dfm.core.config.load import Settings
+from dfm.core.daemon.client import DaemonLink, living_daemon
+from dfm.core.daemon.endpoint import Endpoint, access_directory, state_directory
+from dfm.core.daemon.serve import Place
+from dfm.core.pool.batch import JobPlace, worker_job
+from dfm.core.pool.host import PoolPlan
+from dfm.core.pool.link import HostedLink
+from dfm.core.pool.processes import ProcessDialect
+from dfm.core.pool.runner import PooledRunner, PoolLink, shape_of
+from dfm.core.wire.codec import travelling
+from dfm.core.wire.messages import ToClient
+
+WORKERS_DIRECTORY = ".dfm-workers"
+
+
+class DaemonUse(enum.Enum):
+    """Whether a run uses a daemon."""
+
+    AUTO = "auto"
+    """Where one answers that serves the same runner."""
+    ALWAYS = "always"
+    NEVER = "never"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunFacts:
+    """What a run's pool must know of the run.
+
+    Attributes:
+        project: directory of the root flow file.
+        environ: of the run's tasks, before what may not travel is left out.
+    """
+
+    run_id: str
+    project: str
+    root_rundir: str
+    environ: Mapping[str, str]
+    notice: Callable[[str], None]
+    use: DaemonUse = DaemonUse.AUTO
+
+
+def local_dialect() -> ProcessDialect:
+    """Return the dialect of worker processes on this host."""
+    return ProcessDialect(max_cores=len(os.sched_getaffinity(0)))
+
+
+def pooled_runner(dialect: BatchDialect, settings: Settings, facts: RunFacts) -> PooledRunner:
+    """Return the runner of a run: on the project's daemon where one answers, else on a pool of its own.
+
+    Raises:
+        RunnerError: a daemon is wanted and none answers.
+    """
+    pool = settings.pool
+    environment = travelling(facts.environ, pool.env_allow, pool.env_deny)
+    endpoint = Endpoint(facts.project)
+    if facts.use is not DaemonUse.NEVER and _has_daemon(endpoint, dialect.name, facts):
+
+        def connect(hear: Callable[[ToClient], None], broken: Callable[[str], None]) -> PoolLink:
+            return DaemonLink(endpoint, facts.run_id, hear, broken)
+
+        return PooledRunner(connect, facts.notice, environment)
+    if facts.use is DaemonUse.ALWAYS:
+        raise RunnerError(
+            f"no daemon of {facts.project} serves runner {dialect.name}", hint="dfm daemon start starts one"
+        )
+
+    def host(hear: Callable[[ToClient], None], broken: Callable[[str], None]) -> PoolLink:  # noqa: ARG001  (Connect)
+        return HostedLink(run_plan(dialect, settings, facts), facts.run_id, hear)
+
+    return PooledRunner(host, facts.notice, environment)
+
+
+def run_plan(dialect: BatchDialect, settings: Settings, facts: RunFacts) -> PoolPlan:
+    """Return what makes the pool of a single run.
+
+    Raises:
+        InfrastructureError: the private directories cannot be made.
+    """
+    name = f"run-{facts.run_id[:16]}"
+    return PoolPlan(
+        dialect=dialect,
+        settings=settings.pool,
+        project=facts.project,
+        instance=facts.run_id[:8],
+        epoch=1,
+        state_directory=state_directory(name),
+        access_path=os.path.join(access_directory(name, settings.pool.access_dir), "access.json"),
+        log_directory=os.path.join(facts.root_rundir, WORKERS_DIRECTORY),
+        default_shape=shape_of(settings.resolve_resources(None)),
+        environ=os.environ,
+        notice=facts.notice,
+        is_on_this_host=isinstance(dialect, ProcessDialect),
+        is_passing=True,
+    )
+
+
+def daemon_plan(dialect: BatchDialect, settings: Settings, endpoint: Endpoint, place: Place) -> PoolPlan:
+    """Return what makes the pool of a daemon."""
+    return PoolPlan(
+        dialect=dialect,
+        settings=settings.pool,
+        project=endpoint.project,
+        instance=endpoint.instance,
+        epoch=place.epoch,
+        state_directory=place.state_directory,
+        access_path=place.access_path,
+        log_directory=place.log_directory,
+        default_shape=shape_of(settings.resolve_resources(None)),
+        environ=os.environ,
+        notice=lambda _: None,
+        is_on_this_host=isinstance(dialect, ProcessDialect),
+    )
+
+
+def shown_submission(dialect: BatchDialect, settings: Settings, facts: RunFacts) -> str:
+    """Return how a worker of the default shape would be submitted, exactly, for `--dry-run`.
+
+    Raises:
+        RunnerError: the batch system would misread it.
+    """
+    place = JobPlace(
+        prefix=f"dfm-{facts.run_id[:8]}-",
+        directory=facts.project,
+        log_directory=os.path.join(facts.root_rundir, WORKERS_DIRECTORY),
+        access=os.path.join("~", ".dfm", "run", f"run-{facts.run_id[:16]}", "access.json"),
+    )
+    job = worker_job(
+        place,
+        settings.pool,
+        name=f"{place.prefix}1-1",
+        slot="s-1",
+        slots=settings.pool.worker_slots,
+        shape=shape_of(settings.resolve_resources(None)),
+    )
+    dialect.validate(job)
+    return dialect.shown(job)
+
+
+def _has_daemon(endpoint: Endpoint, runner: str, facts: RunFacts) -> bool:
+    found = endpoint.read()
+    if found is None:
+        return False
+    if found.host != socket.gethostname():
+        facts.notice(f"the daemon of this project is on host {found.host}; this run has workers of its own")
+        return False
+    if living_daemon(endpoint) is None:
+        return False
+    if found.runner != runner:
+        facts.notice(f"the daemon of this project serves runner {found.runner}; this run has workers of its own")
+        return False
+    return True
+
