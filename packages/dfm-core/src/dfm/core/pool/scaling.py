@@ -67,9 +67,21 @@ class Release:
 ScaleAction = Launch | Withdraw | Release
 
 
+_QUIET_SECONDS = 60.0
+"""So long nothing must have waited before jobs that are on their way are cancelled."""
+
+
 def plan(view: PoolView, settings: PoolSettings, now: float) -> list[ScaleAction]:
     """Return what brings the pool nearer to what its tasks ask for. Empty means all is as it should be."""
-    raise NotImplementedError
+    counts = _count(view)
+    actions: list[ScaleAction] = list(_withdraw(view, counts, settings, now))
+    if not view.is_fresh:
+        return actions
+    wanted = {shape: need for shape in view.demand if (need := _need(view, counts, settings, shape)) > 0}
+    launches, unmet = _share_out(view, counts, settings, wanted)
+    actions += [Launch(shape=shape, count=count) for shape, count in launches.items() if count]
+    actions += _release(view, counts, settings, unmet, now)
+    return actions
 
 
 def job_wall_seconds(shape: Shape, settings: PoolSettings) -> float | None:
@@ -78,4 +90,105 @@ def job_wall_seconds(shape: Shape, settings: PoolSettings) -> float | None:
     A shape's own wall time is that of a task: the job needs the margin twice more, once because a worker takes nothing
     that may reach into it, once for the time until the first task.
     """
-    raise NotImplementedError
+    if shape.wall_seconds is None:
+        return settings.walltime
+    return shape.wall_seconds + 2 * settings.walltime_margin
+
+
+@dataclass(slots=True)
+class _Counts:
+    """Jobs that count: all of the ledger, and by shape those on their way that are wanted."""
+
+    total: int
+    coming: dict[Shape, list[JobView]]
+    live: dict[Shape, list[JobView]]
+
+
+def _count(view: PoolView) -> _Counts:
+    counts = _Counts(len(view.jobs), {}, {})
+    for job in view.jobs:
+        if not job.is_stopping:
+            side = counts.live if job.is_connected else counts.coming
+            side.setdefault(job.shape, []).append(job)
+    return counts
+
+
+def _withdraw(view: PoolView, counts: _Counts, settings: PoolSettings, now: float) -> list[Withdraw]:
+    """Cancel what is on its way for shapes that nothing has waited for, newest first, down to `min_workers`."""
+    quiet_seconds = _QUIET_SECONDS * settings.time_scale
+    surplus = [
+        job
+        for shape, jobs in counts.coming.items()
+        for job in jobs
+        if shape not in view.demand or _is_quiet(view, shape, now, quiet_seconds)
+    ]
+    wanted = sum(map(len, counts.coming.values())) + sum(map(len, counts.live.values()))
+    surplus.sort(key=lambda job: job.started_at, reverse=True)
+    surplus = [job for job in surplus if now - job.started_at >= quiet_seconds]
+    chosen = surplus[: max(wanted - settings.min_workers, 0)]
+    return [Withdraw(tuple(job.slot for job in chosen))] if chosen else []
+
+
+def _is_quiet(view: PoolView, shape: Shape, now: float, quiet_seconds: float) -> bool:
+    since = view.quiet_since.get(shape)
+    return since is not None and now - since >= quiet_seconds
+
+
+def _need(view: PoolView, counts: _Counts, settings: PoolSettings, shape: Shape) -> int:
+    """Return how many more workers the waiting tasks of a shape could use. None that waits fits a free worker."""
+    coming = sum(job.slots for job in counts.coming.get(shape, ()))
+    return -(-(view.demand[shape].waiting - coming) // settings.worker_slots)
+
+
+def _share_out(
+    view: PoolView, counts: _Counts, settings: PoolSettings, wanted: dict[Shape, int]
+) -> tuple[dict[Shape, int], list[Shape]]:
+    """Share the room out, one worker a turn to the shape that has the fewest. Return also who got none and has none."""
+    missing = settings.min_workers - sum(map(len, counts.live.values())) - sum(map(len, counts.coming.values()))
+    missing -= sum(wanted.values())
+    if missing > 0:
+        wanted[view.default] = wanted.get(view.default, 0) + missing
+    pending = sum(1 for job in view.jobs if not job.is_connected)
+    room = min(settings.max_workers - counts.total, settings.launch_batch_size - pending, view.submits_left)
+    launches = dict.fromkeys(wanted, 0)
+    while room > 0:
+        open_shapes = [shape for shape in wanted if _may_launch(view, counts, shape, launches, wanted)]
+        if not open_shapes:
+            break
+        poorest = min(open_shapes, key=lambda shape: _workers(counts, shape) + launches[shape])
+        launches[poorest] += 1
+        room -= 1
+    return launches, [shape for shape in wanted if not launches[shape] and not _workers(counts, shape)]
+
+
+def _may_launch(
+    view: PoolView, counts: _Counts, shape: Shape, launches: dict[Shape, int], wanted: dict[Shape, int]
+) -> bool:
+    on_their_way = len(counts.coming.get(shape, ())) + launches[shape]
+    ramp = view.ramp.get(shape)
+    return launches[shape] < wanted[shape] and (ramp is None or on_their_way < ramp)
+
+
+def _workers(counts: _Counts, shape: Shape) -> int:
+    return len(counts.live.get(shape, ())) + len(counts.coming.get(shape, ()))
+
+
+def _release(view: PoolView, counts: _Counts, settings: PoolSettings, unmet: list[Shape], now: float) -> list[Release]:
+    """Have one worker leave for a shape that has none while the pool is full: an idle one, else one of the richest.
+
+    A worker with work finishes it first. So that two shapes do not take turns at every task, the starving one must
+    have waited for a while before a busy worker is asked to go.
+    """
+    starving = [shape for shape in unmet if view.demand.get(shape, Demand()).waiting and view.ramp.get(shape, 1) > 0]
+    is_full = counts.total >= settings.max_workers
+    if not (is_full and starving) or any(job.is_stopping for job in view.jobs):
+        return []
+    live = {job.slot: job for jobs in counts.live.values() for job in jobs}
+    idle = [slot for slot in view.idle if slot in live and live[slot].shape not in starving]
+    if idle:
+        return [Release(idle[0])]
+    since = min(view.demand[shape].waiting_since or now for shape in starving)
+    if not counts.live or now - since < _QUIET_SECONDS * settings.time_scale:
+        return []
+    richest = max(counts.live, key=lambda shape: len(counts.live[shape]))
+    return [Release(counts.live[richest][0].slot)]
