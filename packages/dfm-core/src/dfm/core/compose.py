@@ -10,7 +10,7 @@ import tempfile
 import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from types import TracebackType
 from typing import Self
@@ -22,7 +22,10 @@ from dfm.api.runner import Outcome, Runner, RunnerContext, RunnerPlugin, ShellBo
 from dfm.core.config.layers import CliOptions
 from dfm.core.config.load import Settings as RunnerSettings
 from dfm.core.config.load import load_settings
+from dfm.core.config.settings import DEFAULT_RUNNER
 from dfm.core.crashpoint import crash_point
+from dfm.core.daemon.endpoint import Discovery, Endpoint, state_root
+from dfm.core.daemon.serve import serve
 from dfm.core.execute.guard import start_guard
 from dfm.core.flow.diagnostics import render
 from dfm.core.flow.load import load_flow
@@ -35,8 +38,9 @@ from dfm.core.graph.select import override_targets, select
 from dfm.core.plugins.dialect import dialect_of
 from dfm.core.plugins.discovery import load_runner
 from dfm.core.plugins.packages import installed_packages
+from dfm.core.pool.reap import reap
 from dfm.core.pool.runner import PooledRunner
-from dfm.core.pooled import DaemonUse, RunFacts, local_dialect, pooled_runner, shown_submission
+from dfm.core.pooled import DaemonUse, RunFacts, daemon_plan, local_dialect, pooled_runner, shown_submission
 from dfm.core.record.lock import RunLock
 from dfm.core.record.store import RecordStore
 from dfm.core.schedule.lifecycle import Lifecycle, Settings
@@ -84,6 +88,7 @@ class RunOptions:
         jobs: `-j`; None where it was not given.
         max_failures: how many failed tasks end the run; None never does.
         rundir: directory for all run directories; None means `rundir` in the current directory.
+        daemon: whether a daemon's workers are used.
     """
 
     flow: FlowOptions = field(default_factory=FlowOptions)
@@ -95,6 +100,7 @@ class RunOptions:
     is_dry: bool = False
     max_failures: int | None = 1
     settings: CliOptions = field(default_factory=CliOptions)
+    daemon: DaemonUse = DaemonUse.AUTO
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,16 +234,20 @@ def run(options: RunOptions, loaded: LoadedFlow, sink: EventSink, environ: Mappi
         guard = start_guard(run_id, [lock.fd])
         try:
             crash_point("run.guarded")
-            runner = _opened(plugin, runner_options, settings, facts, options.jobs)
+            runner = open_runner(plugin, runner_options, settings, facts, options.jobs)
             return _run_graph(options, loaded.flow, graph, runner, plugin.name, facts, sink)
         finally:
             guard.dismiss()
 
 
-def _opened(
+def open_runner(
     plugin: RunnerPlugin, runner_options: object, settings: RunnerSettings, facts: RunFacts, jobs: int | None
 ) -> Runner:
-    """Open the runner; the local one on the daemon's workers where that was asked for."""
+    """Return the runner, not yet entered; the local one on the daemon's workers where that was asked for.
+
+    Raises:
+        RunnerError: it cannot be used.
+    """
     if plugin.name == DEFAULT_RUNNER and facts.use is DaemonUse.ALWAYS:
         return pooled_runner(local_dialect(), settings, facts)
     context = lend(
@@ -250,9 +260,7 @@ def _opened(
     return plugin.open(context, runner_options)
 
 
-def _show_submission(
-    plugin: RunnerPlugin, runner_options: object, settings: RunnerSettings, facts: RunFacts
-) -> None:
+def _show_submission(plugin: RunnerPlugin, runner_options: object, settings: RunnerSettings, facts: RunFacts) -> None:
     dialect = dialect_of(plugin, runner_options)
     if dialect is not None:
         facts.notice(f"a worker would be submitted with:\n{shown_submission(dialect, settings, facts)}")
@@ -375,7 +383,7 @@ async def _canary(settings: RunnerSettings, plugin: RunnerPlugin, options: objec
         use=DaemonUse.NEVER,
     )
     started, started_at = time.monotonic(), time.time_ns()
-    async with _opened(plugin, options, settings, facts, 1) as runner:
+    async with open_runner(plugin, options, settings, facts, 1) as runner:
         result = await runner.run(request)
     seconds = time.monotonic() - started
     if result.outcome is not Outcome.SUCCEEDED:
@@ -597,3 +605,50 @@ def validate(loaded: LoadedFlow, environ: Mapping[str, str]) -> Graph:
         FlowInvalid: something cannot be evaluated.
     """
     return graph_of(loaded, list(loaded.flow.root.tasks), environ, None)
+
+
+def daemon_endpoint(root: str | None, environ: Mapping[str, str]) -> Endpoint:
+    """Return the places of the daemon of the project that `root`, or the current directory, belongs to.
+
+    Raises:
+        UsageError: there is no flow file.
+    """
+    return Endpoint(os.path.dirname(locate_root(root, environ)))
+
+
+def serve_daemon(
+    endpoint: Endpoint,
+    cli_options: CliOptions,
+    pool_size: int | None,
+    environ: Mapping[str, str],
+    ready: Callable[[Discovery], None],
+) -> None:
+    """Be the daemon of a project until it is told to stop.
+
+    Raises:
+        DfmError: it cannot be one.
+    """
+    settings = load_settings(environ, endpoint.project, cli_options)
+    if pool_size is not None:
+        settings.pool = replace(
+            settings.pool, max_workers=pool_size, min_workers=min(pool_size, settings.pool.min_workers)
+        )
+    plugin, options = chosen_runner(settings)
+    dialect = local_dialect() if plugin.name == DEFAULT_RUNNER else dialect_of(plugin, options)
+    if dialect is None:
+        raise RunnerError(f"runner {plugin.name} has no workers that a daemon could keep warm")
+    serve(endpoint, lambda place: daemon_plan(dialect, settings, endpoint, place), ready)
+
+
+def reap_jobs(endpoint: Endpoint, cli_options: CliOptions, environ: Mapping[str, str]) -> tuple[list[str], list[str]]:
+    """Cancel what daemons and runs that are gone have left; return the names of jobs that ended, and of the others.
+
+    Raises:
+        DfmError: the runner cannot be used.
+    """
+    settings = load_settings(environ, endpoint.project, cli_options)
+    plugin, options = chosen_runner(settings)
+    dialect = local_dialect() if plugin.name == DEFAULT_RUNNER else dialect_of(plugin, options)
+    if dialect is None:
+        return [], []
+    return asyncio.run(reap(dialect, environ, state_root()))

@@ -163,4 +163,3 @@ def _has_daemon(endpoint: Endpoint, runner: str, facts: RunFacts) -> bool:
         facts.notice(f"the daemon of this project serves runner {found.runner}; this run has workers of its own")
         return False
     return True
-

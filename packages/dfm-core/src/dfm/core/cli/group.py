@@ -15,6 +15,9 @@ _COMMANDS = {
     "runners": "list the installed runners",
     "config": "show, explain and check settings",
     "doctor": "check the installation, and tell what mends it",
+    "daemon": "keep workers warm between runs, and share them",
+    "why": "tell why a task is pending",
+    "worker": "what batch jobs start",
 }
 
 

@@ -11,6 +11,7 @@ from dfm.core.compose import FlowOptions, RunOptions, load, run
 from dfm.core.config.layers import CliOptions
 from dfm.core.flow.model import Flow
 from dfm.core.graph.select import listed_tasks
+from dfm.core.pooled import DaemonUse
 from dfm.core.report.make import make_sinks
 
 
@@ -38,6 +39,12 @@ from dfm.core.report.make import make_sinks
 @click.option("--max-fail", type=click.IntRange(min=1), metavar="N", help="Stop after N failed tasks.")
 @settings_options
 @click.option(
+    "--daemon/--no-daemon",
+    "is_daemon_used",
+    default=None,
+    help="Use the workers of the project's daemon, or never. Default: where one serves a remote runner.",
+)
+@click.option(
     "-u",
     "--ui",
     type=click.Choice(["log", "progress"]),
@@ -64,6 +71,7 @@ def command(
     keep_going: bool,
     max_fail: int | None,
     settings: CliOptions,
+    is_daemon_used: bool | None,
     ui: str | None,
     verbose: int,
     quiet: bool,
@@ -100,6 +108,7 @@ def command(
         is_dry=dry_run,
         max_failures=None if keep_going else max_fail or 1,
         settings=settings,
+        daemon={None: DaemonUse.AUTO, True: DaemonUse.ALWAYS, False: DaemonUse.NEVER}[is_daemon_used],
     )
     sinks = make_sinks(
         ui=ui,

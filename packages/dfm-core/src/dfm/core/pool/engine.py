@@ -566,7 +566,7 @@ class Engine:
             idle=[worker.slot for worker in sorted(idle, key=lambda worker: worker.idle_since or 0.0)],
             is_fresh=ledger.is_fresh(now),
             submits_left=ledger.submits_left(now),
-            ramp=ledger.ramp(),
+            ramp=ledger.ramp(now),
             quiet_since=reactor.quiet_since(),
             default=self._default_shape,
         )

@@ -16,7 +16,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 
 from dfm.api.batch import BatchDialect
-from dfm.api.errors import InfrastructureError
+from dfm.api.errors import InfrastructureError, RunnerError
 from dfm.core.__about__ import __version__
 from dfm.core.config.settings import PoolSettings
 from dfm.core.pool.addresses import LOOPBACK, listening_addresses, own_addresses
@@ -27,6 +27,7 @@ from dfm.core.pool.jobs import CancelAllWanted
 from dfm.core.pool.journal import Header, JournalFile, Replay
 from dfm.core.pool.ledger import Ledger, LedgerSettings
 from dfm.core.pool.reactor import Reactor, ReactorSettings
+from dfm.core.pool.reap import owned
 from dfm.core.wire.access import Access, new_key, write_access
 from dfm.core.wire.channel import Channel, WorkerServer
 from dfm.core.wire.codec import decode_from_worker
@@ -84,7 +85,16 @@ async def hosted(plan: PoolPlan) -> AsyncIterator[Engine]:
         RunnerError: the port cannot be had.
     """
     header = Header(project=plan.project, epoch=plan.epoch)
-    journal, replay = _opened(plan, header)
+    with owned(plan.state_directory) as is_ours:
+        if not is_ours:
+            raise RunnerError(f"the journal in {plan.state_directory} belongs to a process that lives")
+        journal, replay = _opened(plan, header)
+        async with _hosted(plan, header, journal, replay) as engine:
+            yield engine
+
+
+@contextlib.asynccontextmanager
+async def _hosted(plan: PoolPlan, header: Header, journal: JournalFile, replay: Replay) -> AsyncIterator[Engine]:
     with journal:
         now = time.monotonic()
         prefix = f"dfm-{plan.instance}-"

@@ -4,13 +4,15 @@ import contextlib
 import getpass
 from collections.abc import Callable
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from dfm.core.__about__ import __version__
-from dfm.core.pool.engine import Engine
 from dfm.core.pool.host import PoolPlan, hosted
 from dfm.core.pool.runner import PoolLink
 from dfm.core.wire.messages import FromClient, Open, ToClient
+
+if TYPE_CHECKING:
+    from dfm.core.pool.engine import Engine
 
 
 class HostedLink(PoolLink):

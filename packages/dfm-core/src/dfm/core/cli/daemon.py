@@ -1,0 +1,255 @@
+"""`dfm daemon`: start, stop, look at and tidy up after the process that keeps a project's workers warm."""
+
+import asyncio
+import json
+import os
+import sys
+from collections.abc import Sequence
+
+import click
+
+from dfm.api.errors import DfmError, ExitCode, RunnerError, UsageError
+from dfm.core.cli.options import root_option, settings_options
+from dfm.core.compose import daemon_endpoint, reap_jobs, serve_daemon
+from dfm.core.config.layers import CliOptions
+from dfm.core.daemon.client import ask_daemon, living_daemon
+from dfm.core.daemon.endpoint import Discovery, Endpoint
+from dfm.core.daemon.start import say_failed, say_ready, start_in_background
+from dfm.core.daemon.view import clock
+from dfm.core.wire.messages import Ask
+
+STOP_SECONDS = 30.0
+
+
+@click.group(name="daemon")
+def command() -> None:
+    """Keep workers warm between runs, and share them among several.
+
+    One daemon a project. `dfm run` with a remote runner finds it by itself; `--runner local` gives a pool of worker
+    processes on this machine, which `dfm run --daemon` uses.
+    """
+
+
+@command.command()
+@root_option
+@settings_options
+@click.option("--pool-size", type=click.IntRange(min=1), metavar="N", help="Most workers at once.")
+@click.option("--foreground", is_flag=True, help="Stay in the foreground; Ctrl-C stops it.")
+@click.option("--monitor", "is_monitored", is_flag=True, help="Show the monitor; leaving it leaves the daemon running.")
+@click.option("--ready-fd", type=int, hidden=True)
+def start(
+    *,
+    root: str | None,
+    settings: CliOptions,
+    pool_size: int | None,
+    foreground: bool,
+    is_monitored: bool,
+    ready_fd: int | None,
+) -> int:
+    """Start the daemon of this project."""
+    endpoint = daemon_endpoint(root, os.environ)
+    if foreground and is_monitored:
+        raise UsageError("--foreground and --monitor contradict each other")
+    if foreground:
+        return _serve(endpoint, settings, pool_size, ready_fd)
+    discovery = start_in_background(endpoint, _words(root, settings, pool_size))
+    click.echo(f"daemon of {discovery.project} is ready: pid {discovery.pid}, runner {discovery.runner}", err=True)
+    if is_monitored:
+        _monitor(endpoint)
+    return ExitCode.OK
+
+
+@command.command()
+@root_option
+@click.option("--drain", is_flag=True, help="Let what runs finish first.")
+def stop(*, root: str | None, drain: bool) -> int:
+    """Stop the daemon; its workers go, its jobs are cancelled."""
+    endpoint = daemon_endpoint(root, os.environ)
+    discovery = _living(endpoint)
+    if discovery is None:
+        click.echo(f"no daemon of {endpoint.project} runs", err=True)
+        _tidy(endpoint)
+        return ExitCode.OK
+    if drain:
+        asyncio.run(_drained(endpoint))
+    asyncio.run(ask_daemon(endpoint, Ask(verb="stop")))
+    _wait_gone(endpoint)
+    click.echo(f"daemon of {endpoint.project} has stopped", err=True)
+    return ExitCode.OK
+
+
+@command.command()
+@root_option
+@click.option("--json", "is_json", is_flag=True, help="Print one JSON object.")
+def status(*, root: str | None, is_json: bool) -> int:
+    """Tell whether the daemon runs, and what its workers do."""
+    endpoint = daemon_endpoint(root, os.environ)
+    if _living(endpoint) is None:
+        found = endpoint.read()
+        _tidy(endpoint)
+        if is_json:
+            print(json.dumps({"schema": "dfm-daemon-status/1", "running": False, "project": endpoint.project}))
+        elif found is not None and found.host != os.uname().nodename:
+            print(f"the daemon of {endpoint.project} is on host {found.host}; ask there")
+        else:
+            print(f"no daemon of {endpoint.project} runs")
+        return ExitCode.OK
+    content = asyncio.run(ask_daemon(endpoint, Ask(verb="status")))
+    if is_json:
+        print(json.dumps({**content, "running": True}, indent=1))
+        return ExitCode.OK
+    _print_status(content)
+    return ExitCode.OK
+
+
+@command.command()
+@root_option
+@settings_options
+def reap(*, root: str | None, settings: CliOptions) -> int:
+    """Cancel what daemons and runs that are gone have left on the cluster."""
+    endpoint = daemon_endpoint(root, os.environ)
+    if _living(endpoint) is not None:
+        content = asyncio.run(ask_daemon(endpoint, Ask(verb="reap")))
+        click.echo(f"{content['cancelled']} jobs without a worker are being cancelled", err=True)
+        return ExitCode.OK
+    cancelled, left = reap_jobs(endpoint, settings, os.environ)
+    for name in cancelled:
+        click.echo(f"ended: {name}", err=True)
+    for name in left:
+        click.echo(f"not known to have ended: {name}", err=True)
+    if not cancelled and not left:
+        click.echo("nothing was left", err=True)
+    return ExitCode.INFRASTRUCTURE if left else ExitCode.OK
+
+
+@command.command()
+@root_option
+def resume(*, root: str | None) -> int:
+    """Submit workers again: what had made the pool pause is mended."""
+    asyncio.run(ask_daemon(daemon_endpoint(root, os.environ), Ask(verb="resume")))
+    return ExitCode.OK
+
+
+@command.command()
+@root_option
+@click.option("-n", "--lines", type=click.IntRange(min=1), default=50, show_default=True, help="How many lines.")
+@click.option("--worker", metavar="NAME", help="The log of a worker in place of the daemon's; `all` names them.")
+def logs(*, root: str | None, lines: int, worker: str | None) -> int:
+    """Print the end of the daemon's log, or of a worker's."""
+    endpoint = daemon_endpoint(root, os.environ)
+    directory = os.path.join(endpoint.directory, "workers")
+    if worker == "all":
+        for name in sorted(os.listdir(directory) if os.path.isdir(directory) else ()):
+            if name.endswith(".log"):
+                print(name.removesuffix(".log"))
+        return ExitCode.OK
+    path = endpoint.log_path if worker is None else os.path.join(directory, f"{os.path.basename(worker)}.log")
+    try:
+        with open(path, encoding="utf-8", errors="replace") as file:
+            sys.stdout.writelines(file.readlines()[-lines:])
+    except FileNotFoundError:
+        raise UsageError(f"there is no log {path}", hint="dfm daemon logs --worker all names the workers") from None
+    return ExitCode.OK
+
+
+@command.command()
+@root_option
+def monitor(*, root: str | None) -> int:
+    """Watch the workers as top does; q detaches and harms nothing."""
+    endpoint = daemon_endpoint(root, os.environ)
+    if _living(endpoint) is None:
+        raise RunnerError(f"no daemon of {endpoint.project} runs", hint="dfm daemon start starts one")
+    _monitor(endpoint)
+    return ExitCode.OK
+
+
+def _serve(endpoint: Endpoint, settings: CliOptions, pool_size: int | None, ready_fd: int | None) -> int:
+    def ready(discovery: Discovery) -> None:
+        if ready_fd is not None:
+            say_ready(ready_fd, discovery)
+
+    try:
+        serve_daemon(endpoint, settings, pool_size, os.environ, ready)
+    except DfmError as error:
+        if ready_fd is not None:
+            say_failed(ready_fd, error)
+        raise
+    return ExitCode.OK
+
+
+def _words(root: str | None, settings: CliOptions, pool_size: int | None) -> list[str]:
+    """Return the options of this call, for the daemon to be called with."""
+    words = [] if root is None else ["--root", os.path.abspath(root)]
+    words += [] if settings.is_file_read else ["--no-config"]
+    words += [] if settings.config_file is None else ["--config-file", os.path.abspath(settings.config_file)]
+    words += [] if settings.runner is None else ["--runner", settings.runner]
+    for option in settings.runner_options:
+        words += ["--runner-opt", option]
+    return words if pool_size is None else [*words, "--pool-size", str(pool_size)]
+
+
+def _living(endpoint: Endpoint) -> Discovery | None:
+    return living_daemon(endpoint)
+
+
+def _tidy(endpoint: Endpoint) -> None:
+    """Remove what a daemon that is gone has left; the lock shows that it is gone."""
+    if os.path.isdir(endpoint.directory) and endpoint.read() is not None:
+        with endpoint.locked() as is_ours:
+            found = endpoint.read()
+            if is_ours and found is not None and found.host == os.uname().nodename:
+                endpoint.withdraw()
+
+
+async def _drained(endpoint: Endpoint) -> None:
+    await ask_daemon(endpoint, Ask(verb="drain"))
+    while True:
+        content = await ask_daemon(endpoint, Ask(verb="status"))
+        counts = content["tasks_count"]
+        assert isinstance(counts, dict)
+        if not counts["running"]:
+            return
+        await asyncio.sleep(0.5)
+
+
+def _wait_gone(endpoint: Endpoint) -> None:
+    """Wait until the daemon has let its lock go."""
+    import time
+
+    deadline = time.monotonic() + STOP_SECONDS
+    while time.monotonic() < deadline:
+        with endpoint.locked() as is_ours:
+            if is_ours:
+                return
+        time.sleep(0.05)
+    raise RunnerError(f"the daemon of {endpoint.project} does not stop", hint=f"its log is {endpoint.log_path}")
+
+
+def _print_status(content: dict[str, object]) -> None:
+    workers, tasks = content["workers_count"], content["tasks_count"]
+    assert isinstance(workers, dict)
+    assert isinstance(tasks, dict)
+    up = clock(float(str(content["uptime_seconds"])))
+    print(f"daemon of {content['project']}: pid {content['pid']} on {content['host']}, up {up}")
+    print(f"runner {content['runner']}, epoch {content['epoch']}")
+    print(f"workers: {workers['total']}, {workers['busy']} busy, {workers['idle']} idle, {workers['pending']} pending")
+    print(f"tasks: {tasks['queued']} queued, {tasks['running']} running, {tasks['done']} done")
+    if content["paused"]:
+        print(f"no workers are submitted: {content['paused']}")
+    rows = content["jobs"]
+    assert isinstance(rows, Sequence)
+    for job in rows:
+        reason = f": {job['reason']}" if job["reason"] else ""
+        print(f"  {job['slot']}  job {job['id'] or '-'}  {job['state']}  {job['host'] or '-'}{reason}")
+
+
+def _monitor(endpoint: Endpoint) -> None:
+    try:
+        from dfm.core.daemon.monitor import Monitor
+    except ImportError as error:
+        raise RunnerError("the monitor needs textual", hint="pip install 'dfm-core[monitor]'") from error
+
+    async def ask() -> dict[str, object]:
+        return await ask_daemon(endpoint, Ask(verb="status"))
+
+    Monitor(ask).run()
