@@ -1,4 +1,4 @@
-# ruff: noqa: N802  (tests bear the ids of the requirements)
+# ruff: noqa: ANN401, N802  (options as keywords of any type; tests bear the ids of the requirements)
 """bsub: the whole argument vector, and every answer that sites have been seen to give."""
 
 from dataclasses import replace

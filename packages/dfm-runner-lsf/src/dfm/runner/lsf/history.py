@@ -6,6 +6,7 @@ and indents what goes on; it may hold several jobs where an id was used again.
 
 import re
 from dataclasses import dataclass
+from itertools import pairwise
 
 from dfm.api.batch import Command, CommandOutput, JobKey, JobState, JobStatus
 from dfm.runner.lsf.commands import Commands, Tool
@@ -24,7 +25,7 @@ _EVENT = re.compile(
     r"|(?P<killed>Exited[;.]|Completed\s*<exit>)"
 )
 """`Exited;` alone is a job killed before it ran; `Completed <exit>` repeats an end that was told better."""
-_TERM = re.compile(r"TERM_[A-Z_]+[^.\n]*")
+_TERM = re.compile(r"TERM_[A-Z_]+[^.;\n]*")
 _FIRST_SIGNAL = 128
 
 
@@ -69,8 +70,8 @@ def parse(job: JobKey, output: CommandOutput) -> JobStatus | None:
 
 def _record_of(job: JobKey, text: str) -> str:
     """Return the last record of this job: of its id, and of its name where the record tells one."""
-    starts = [match.start() for match in _RECORD.finditer(text)]
-    records = [text[start:end] for start, end in zip(starts, [*starts[1:], len(text)], strict=True)]
+    bounds = [*(match.start() for match in _RECORD.finditer(text)), len(text)]
+    records = [text[start:end] for start, end in pairwise(bounds)]
     return next((record for record in reversed(records) if _is_of(job, record)), "")
 
 

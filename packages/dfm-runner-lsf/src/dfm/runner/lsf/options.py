@@ -66,7 +66,7 @@ def _extra_fault(words: Sequence[str]) -> str | None:
     for word in words:
         if not word.isprintable():
             return f"{word!r} holds a character that cannot be printed"
-        reason = FORBIDDEN_FLAGS.get(word) or (FORBIDDEN_FLAGS["-I"] if re.match(r"-I[A-Z]*\Z", word) else None)
+        reason = FORBIDDEN_FLAGS.get(word) or (FORBIDDEN_FLAGS["-I"] if re.match(r"-I[A-Za-z]*\Z", word) else None)
         if reason is not None:
             return f"{word} is never passed to bsub: {reason}"
     return None
