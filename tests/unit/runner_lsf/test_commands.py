@@ -110,8 +110,8 @@ def test_C8_each_tool_may_have_a_prefix_of_its_own() -> None:
         ("auto", ("ssh", "login1", "bjobs"), "'dfm-ab-*'"),
         ("auto", ("/usr/bin/ssh", "login1", "bjobs"), "'dfm-ab-*'"),
         ("auto", ("gate", "bjobs"), "dfm-ab-*"),
-        ("yes", ("gate", "bjobs"), "'dfm-ab-*'"),
-        ("no", ("ssh", "login1", "bjobs"), "dfm-ab-*"),
+        ("always", ("gate", "bjobs"), "'dfm-ab-*'"),
+        ("never", ("ssh", "login1", "bjobs"), "dfm-ab-*"),
     ],
 )
 def test_C8_words_are_quoted_once_more_where_a_shell_reads_them(

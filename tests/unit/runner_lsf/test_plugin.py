@@ -3,7 +3,6 @@
 import pytest
 
 from dfm.api.batch import BatchDialect
-from dfm.api.errors import RunnerError
 from dfm.api.runner import API_VERSION, Runner, RunnerContext
 from dfm.runner.lsf.dialect import LsfDialect
 from dfm.runner.lsf.options import LsfOptions
@@ -35,13 +34,6 @@ def test_opening_it_lends_the_pool_to_the_dialect_of_the_site() -> None:
     with pytest.raises(Lent) as lent:
         dfm_runner().open(CONTEXT, options)
     assert lent.value.dialect == LsfDialect(options)
-
-
-def test_options_that_contradict_each_other_are_refused_when_it_is_opened() -> None:
-    with pytest.raises(RunnerError) as caught:
-        dfm_runner().open(CONTEXT, LsfOptions(mem_limit_unit="KB"))
-    assert caught.value.message == "runner.lsf.mem_limit_unit=KB has no effect without set_M"
-    assert caught.value.hint == "set runner.lsf.set_M=true, or leave mem_limit_unit out"
 
 
 def test_a_worker_learns_its_job_from_the_variables_of_lsf() -> None:

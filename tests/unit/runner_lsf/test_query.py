@@ -257,6 +257,10 @@ def test_L9_a_reason_may_hold_the_delimiter() -> None:
     assert found == Listed(jobs=(JobStatus(id="101", name="dfm-ab-p-1-1", state=JobState.PENDING, reason="a^b^c"),))
 
 
+def test_L9_a_bjobs_that_is_not_there_says_what_to_set() -> None:
+    assert read("", "", 127) == QueryFailed(text="bjobs was not found; set runner.lsf.bjobs_cmd")
+
+
 def test_L9_fields_may_all_be_absent() -> None:
     assert read('{"RECORDS":[{"JOBID":"101","STAT":"PEND"},{"STAT":"RUN"},{}]}', "", 0, Form.JSON, FIRST) == Listed(
         jobs=(JobStatus(id="101", state=JobState.PENDING),)

@@ -72,7 +72,7 @@ class Command:
         set_env: variables to set.
         unset_env: names to remove, a trailing `*` removing all that begin so; applied before `set_env`.
         keep_env: names that `unset_env` does not remove.
-        files: absolute paths and texts of files that are written, readable and executable by their owner, before it runs;
+        files: absolute paths and texts of files to be written, executable by their owner, before it runs;
             their directories exist.
         asked: the jobs it asks about or acts on.
         timeout_seconds: after it the process group is killed and the answer counts as none.

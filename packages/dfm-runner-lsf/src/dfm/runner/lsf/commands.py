@@ -123,7 +123,7 @@ class Commands:
         """Whether a shell reads the words after the prefix, as that of the other host does behind ssh."""
         if self.options.remote_shell == "auto":
             return posixpath.basename(prefix[0]) in _REMOTE_SHELLS
-        return self.options.remote_shell == "yes"
+        return self.options.remote_shell == "always"
 
     def _scrubbing(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
         """Return what is kept and what is removed; a project or queue of ours makes that of the environment moot."""

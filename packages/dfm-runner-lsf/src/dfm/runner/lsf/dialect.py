@@ -28,17 +28,10 @@ _JOB_VARIABLES = {"id": "LSB_JOBID", "index": "LSB_JOBINDEX", "restarts": "LSB_R
 
 @dataclass(frozen=True, slots=True)
 class LsfDialect:
-    """The dialect of one site; `form` is how its bjobs is asked.
-
-    Raises:
-        RunnerError: the options contradict each other.
-    """
+    """The dialect of one site; `form` is how its bjobs is asked."""
 
     options: LsfOptions
     form: Form = Form.JSON
-
-    def __post_init__(self) -> None:
-        submit.refuse_options(self.options)
 
     @property
     def name(self) -> str:

@@ -19,8 +19,8 @@ _HOST = re.compile(r"(?:Dispatched\s*to|[Dd]ispatched\b.*?on\s*Host\(s\)) <(?:\d
 _ALIVE = re.compile(r"Dispatched\s*to|[Dd]ispatched \d+|Starting\s*\(Pid|Running;|[Rr]equeued|Unknown;\s*unable")
 _EVENT = re.compile(
     r"(?P<done>Done\s*successfully)"
-    r"|Exited\s*with\s*exit\s*code\s*(?P<status>\d+)"
-    r"|Exited\s*by\s*signal\s*(?P<signal>\d+)"
+    r"|Exited\s*with\s*exit\s*code\s*(?P<status>[0-9]{1,5})"
+    r"|Exited\s*by\s*signal\s*(?P<signal>[0-9]{1,3})"
     r"|(?P<forced>Exited;\s*job\s*has\s*been\s*forced\s*to\s*exit)"
     r"|(?P<killed>Exited[;.]|Completed\s*<exit>)"
 )

@@ -162,9 +162,9 @@ class LsfOptions:
     )
     remote_shell: str = option(
         "auto",
-        choices=("auto", "yes", "no"),
+        choices=("auto", "always", "never"),
         doc="whether a shell reads the words after the prefix once more, so that they are quoted for it; "
-        "`auto` is yes after ssh and rsh",
+        "`auto` is after ssh and rsh",
     )
     bsub_extra: tuple[str, ...] = option(
         (), check=_extra_fault, doc="more words for bsub, after our flags and before the command, such as -env and all"

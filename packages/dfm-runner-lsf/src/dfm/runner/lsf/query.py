@@ -20,14 +20,15 @@ from dataclasses import dataclass, replace
 
 from dfm.api.batch import Command, CommandOutput, JobKey, JobState, JobStatus, Listed, QueryFailed
 from dfm.runner.lsf.commands import Commands, Tool
-from dfm.runner.lsf.failures import is_no_answer, words_of
+from dfm.runner.lsf.failures import NOT_FOUND, is_no_answer, words_of
 from dfm.runner.lsf.states import ending_of, state_of
 
 IDS_PER_COMMAND = 200
 _FIELDS = ("jobid", "jobindex", "stat", "exec_host", "exit_code", "exit_reason", "pend_reason", "job_name")
 _FEW_FIELDS = ("jobid", "stat", "exec_host", "job_name")
-_JOB_ID = re.compile(r"[1-9]\d*(?:\[[1-9]\d*\])?\Z")
-_NUMBER = re.compile(r"[1-9]\d*\Z")
+_JOB_ID = re.compile(r"[1-9][0-9]*(?:\[[1-9][0-9]*\])?\Z")
+_NUMBER = re.compile(r"[1-9][0-9]*\Z")
+_EXIT_CODE = re.compile(r"[0-9]{1,5}\Z")
 _STATE_WORD = re.compile(r"[A-Z_]+\Z")
 _NOT_FOUND = re.compile(r"Job (?:array )?<([^>]*)>(?::)? (?:is not found|No matching job found)")
 _NOTHING = re.compile(r"No (?:\w+(?:/\w+)? )?(?:matching )?job found")
@@ -125,6 +126,8 @@ def _words(form: Form) -> tuple[str, ...]:
 def _no_rows(output: CommandOutput, said: str) -> QueryFailed | Refused:
     if is_no_answer(said):
         return QueryFailed(text=said)
+    if output.status == NOT_FOUND:
+        return QueryFailed(text=said or "bjobs was not found; set runner.lsf.bjobs_cmd")
     if _REFUSED.search(said) or _WIDE_HEADER.search(output.stdout):
         return Refused(text=said)
     return QueryFailed(text=said or f"bjobs gave an empty answer (exit status {output.status})")
@@ -150,13 +153,13 @@ def _json_rows(stdout: str) -> list[Mapping[str, str]] | None:
         return [] if not _WIDE_HEADER.search(stdout) else None
     try:
         document = json.loads(stdout[start : end + 1], strict=False)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     records = document.get("RECORDS") if isinstance(document, dict) else None
     if not isinstance(records, list):
         return None
     return [
-        {str(key).lower(): str(value) for key, value in record.items()}
+        {key.lower(): str(value) for key, value in record.items() if value is not None}
         for record in records
         if isinstance(record, dict)
     ]
@@ -246,7 +249,7 @@ def _cell(row: Mapping[str, str], name: str) -> str:
 
 
 def _exit_status(text: str) -> int | None:
-    return int(text) if text.isascii() and text.isdigit() else None
+    return int(text) if _EXIT_CODE.match(text) else None
 
 
 def _host(text: str) -> str:

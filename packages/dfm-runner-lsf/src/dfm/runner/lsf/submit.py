@@ -14,7 +14,6 @@ import shlex
 from collections.abc import Iterator
 
 from dfm.api.batch import Command, CommandOutput, JobKey, SubmitAnswer, Submitted, WorkerJob
-from dfm.api.errors import RunnerError
 from dfm.runner.lsf.commands import Commands, Tool
 from dfm.runner.lsf.failures import failed_submit
 from dfm.runner.lsf.grammar import (
@@ -31,7 +30,7 @@ from dfm.runner.lsf.options import LsfOptions
 
 MAX_COMMAND = 4094
 """Longest command that bsub takes, in bytes."""
-_SUBMITTED = re.compile(r"Job <(\d+)> is submitted to .*queue")
+_SUBMITTED = re.compile(r"Job <([1-9][0-9]*)> is submitted to .*queue")
 _PLAIN_WORD = re.compile(r"[A-Za-z0-9_./:=,@%+-]+\Z")
 _SECONDS_PER_MINUTE = 60
 
@@ -237,16 +236,3 @@ def _beside_log(job: WorkerJob) -> str:
 
 def _several(ids: list[str]) -> str | None:
     return None if len(set(ids)) == 1 else f"bsub named several jobs, {', '.join(ids)}; the last one is taken"
-
-
-def refuse_options(options: LsfOptions) -> None:
-    """Refuse options that contradict each other.
-
-    Raises:
-        RunnerError: naming both.
-    """
-    if options.mem_limit_unit is not None and not options.set_M:
-        raise RunnerError(
-            f"runner.lsf.mem_limit_unit={options.mem_limit_unit} has no effect without set_M",
-            hint="set runner.lsf.set_M=true, or leave mem_limit_unit out",
-        )
