@@ -186,7 +186,7 @@ def test_C9_a_bsub_that_is_not_on_path_is_permanent(
     answer = submit(dialect)
     assert isinstance(answer, SubmitFailed)
     assert answer.kind is FailureKind.PERMANENT
-    assert answer.text.startswith("bsub was not found (exit status 127); put LSF's commands on PATH")
+    assert answer.text.startswith("bsub cannot be started (exit status 127); put LSF's commands on PATH")
 
 
 def test_L4_a_script_goes_to_the_input_of_bsub(fp: FakeProcess) -> None:

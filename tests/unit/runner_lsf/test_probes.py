@@ -98,7 +98,7 @@ def test_a_look_alike_without_lsid_is_only_a_warning() -> None:
          "bjobs does not know the form json; a simpler one will be used"),
         (said(stderr="LSF is down. Please wait ...\n", status=255), ERROR,
          "bjobs gives no answer: LSF is down. Please wait ..."),
-        (said(status=127), ERROR, "bjobs gives no answer: bjobs was not found; set runner.lsf.bjobs_cmd"),
+        (said(status=127), ERROR, "bjobs gives no answer: bjobs cannot be started; set runner.lsf.bjobs_cmd"),
     ],
 )  # fmt: skip
 def test_L8_the_form_of_the_query_is_tried(output: CommandOutput, standing: Standing, text: str) -> None:

@@ -258,7 +258,7 @@ def test_L9_a_reason_may_hold_the_delimiter() -> None:
 
 
 def test_L9_a_bjobs_that_is_not_there_says_what_to_set() -> None:
-    assert read("", "", 127) == QueryFailed(text="bjobs was not found; set runner.lsf.bjobs_cmd")
+    assert read("", "", 127) == QueryFailed(text="bjobs cannot be started; set runner.lsf.bjobs_cmd")
 
 
 def test_L9_fields_may_all_be_absent() -> None:
@@ -415,6 +415,19 @@ def test_L14_ends_are_explained(word: str, code: str, reason: str, cause: EndCau
     assert (found.state, found.cause) == (JobState.ENDED, cause)
     assert found.exit_status == (int(code) if code.isdigit() else None)
     assert found.reason == ("" if reason == "-" else reason)
+
+
+def test_L14_a_job_that_never_had_a_host_was_killed_before_it_ran() -> None:
+    for form, text in (
+        (Form.DELIMITED, "101^0^EXIT^{}^-^-^-^dfm-ab-p-1-1\n"),
+        (Form.COLUMNS, "JOBID STAT EXEC_HOST JOB_NAME\n101 EXIT {} dfm-ab-p-1-1\n"),
+    ):
+        causes = []
+        for host in ("-", "hostA"):
+            found = read(text.format(host), "", 0, form, FIRST)
+            assert isinstance(found, Listed)
+            causes.append(found.jobs[0].cause)
+        assert causes == [EndCause.KILLED_BY_OWNER, EndCause.FAILED]
 
 
 def test_L14_a_job_that_was_requeued_will_run_again() -> None:

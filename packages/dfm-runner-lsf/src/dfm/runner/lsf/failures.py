@@ -100,10 +100,9 @@ def _matches(patterns: Sequence[str], text: str) -> bool:
 
 
 def _missing_tool(status: int, text: str, options: LsfOptions) -> str:
-    what = "was not found" if status == NOT_FOUND else "cannot be executed"
     said = f": {text}" if text else ""
     return (
-        f"{' '.join(options.bsub_cmd)} {what} (exit status {status}){said}; "
+        f"{' '.join(options.bsub_cmd)} cannot be started (exit status {status}){said}; "
         "put LSF's commands on PATH (source profile.lsf) or set runner.lsf.bsub_cmd"
     )
 

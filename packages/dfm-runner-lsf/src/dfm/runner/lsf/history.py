@@ -54,8 +54,8 @@ def parse(job: JobKey, output: CommandOutput) -> JobStatus | None:
         return None
     reasons = _TERM.findall(last_run)
     reason = reasons[-1].strip() if reasons else ""
-    ending = ending_of(told.word, exit_status=told.exit_status, signal=told.signal, reason=reason)
     hosts = _HOST.findall(record)
+    ending = ending_of(told.word, has_run=bool(hosts), exit_status=told.exit_status, signal=told.signal, reason=reason)
     return JobStatus(
         id=str(job.id),
         name=job.name,
@@ -63,7 +63,7 @@ def parse(job: JobKey, output: CommandOutput) -> JobStatus | None:
         cause=ending.cause,
         exit_status=told.exit_status if told.signal is None else _FIRST_SIGNAL + told.signal,
         host=hosts[-1] if hosts else "",
-        reason=reason or _words(told),
+        reason=reason or _words(told, has_run=bool(hosts)),
         is_requeued=ending.is_requeued,
     )
 
@@ -99,7 +99,7 @@ def _end(last_run: str) -> _Told | None:
     return _Told(word="EXIT", exit_status=int(status) if status else None, signal=int(signal) if signal else None)
 
 
-def _words(told: _Told) -> str:
+def _words(told: _Told, *, has_run: bool) -> str:
     match told:
         case _Told(signal=int(signal)):
             return f"exited by signal {signal}"
@@ -108,4 +108,4 @@ def _words(told: _Told) -> str:
         case _Told(exit_status=int(status)):
             return f"exit code {status}"
         case _:
-            return "killed before it ran"
+            return "exited" if has_run else "killed before it ran"

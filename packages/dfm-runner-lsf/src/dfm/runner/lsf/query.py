@@ -127,7 +127,7 @@ def _no_rows(output: CommandOutput, said: str) -> QueryFailed | Refused:
     if is_no_answer(said):
         return QueryFailed(text=said)
     if output.status == NOT_FOUND:
-        return QueryFailed(text=said or "bjobs was not found; set runner.lsf.bjobs_cmd")
+        return QueryFailed(text=f"bjobs cannot be started{said and ': '}{said}; set runner.lsf.bjobs_cmd")
     if _REFUSED.search(said) or _WIDE_HEADER.search(output.stdout):
         return Refused(text=said)
     return QueryFailed(text=said or f"bjobs gave an empty answer (exit status {output.status})")
@@ -224,18 +224,19 @@ def _status(row: Mapping[str, str]) -> JobStatus | None:
     if "error" in row or not _NUMBER.match(number) or not word:
         return None
     index = _cell(row, "jobindex")
+    host = _host(_cell(row, "exec_host"))
     state, warning = state_of(word)
     exit_status, ending = None, None
     if state is JobState.ENDED:
         exit_status = _exit_status(_cell(row, "exit_code"))
-        ending = ending_of(word, exit_status=exit_status, reason=_cell(row, "exit_reason"))
+        ending = ending_of(word, has_run=host != "", exit_status=exit_status, reason=_cell(row, "exit_reason"))
     return JobStatus(
         id=f"{number}[{index}]" if _NUMBER.match(index) else number,
         name=_ARRAY_SUFFIX.sub("", _cell(row, "job_name")),
         state=state,
         cause=ending.cause if ending else None,
         exit_status=exit_status,
-        host=_host(_cell(row, "exec_host")),
+        host=host,
         reason=_cell(row, "exit_reason" if ending else "pend_reason"),
         is_requeued=ending.is_requeued if ending else False,
         warning=warning,

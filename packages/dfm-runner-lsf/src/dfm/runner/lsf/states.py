@@ -79,12 +79,15 @@ def state_of(word: str) -> tuple[JobState, str | None]:
     return JobState.UNKNOWN, f"LSF tells a state that is not known here: {word!r}"
 
 
-def ending_of(word: str, *, exit_status: int | None, signal: int | None = None, reason: str = "") -> Ending:
+def ending_of(
+    word: str, *, has_run: bool, exit_status: int | None, signal: int | None = None, reason: str = ""
+) -> Ending:
     """Return why a job in the ended state `word` ended.
 
     Args:
         word: LSF's state.
-        exit_status: None where LSF tells none: the job was killed before it ran.
+        has_run: whether it had a host; one that had none and exited was killed before it ran.
+        exit_status: None where LSF tells none, as the short tables of bjobs do.
         signal: the signal that ended the job's own process.
         reason: text that may hold `TERM_...`.
     """
@@ -97,6 +100,8 @@ def ending_of(word: str, *, exit_status: int | None, signal: int | None = None, 
         return Ending(cause=CAUSES[keyword], is_requeued=keyword in _REQUEUES)
     if signal is not None:
         return Ending(cause=EndCause.WALLTIME if signal == _SIGUSR2 else EndCause.FAILED)
+    if exit_status is None and not has_run:
+        return Ending(cause=EndCause.KILLED_BY_OWNER)
     return Ending(cause=_cause_of_status(exit_status))
 
 
@@ -106,8 +111,6 @@ def _keyword(reason: str) -> str:
 
 
 def _cause_of_status(exit_status: int | None) -> EndCause:
-    if exit_status is None:
-        return EndCause.KILLED_BY_OWNER
     if exit_status == _RUN_LIMIT_STATUS:
         return EndCause.WALLTIME
     return EndCause.LAUNCH if exit_status in _LAUNCH_STATUSES else EndCause.FAILED
