@@ -86,5 +86,15 @@ def test_L13_a_kill_that_took_too_long_tells_of_those_it_came_to() -> None:
     assert found == CancelAnswer(states={"101": CancelState.STOPPING}, text="bkill gave no answer in time")
 
 
+@pytest.mark.parametrize("line", ["Job <101> is be", "Job <101>: Job has alr", "Job <101> "])
+def test_L13_a_line_that_was_cut_off_tells_nothing(line: str) -> None:
+    assert killed("", line, 255) == CancelAnswer(states={}, text=line.strip())
+
+
+@pytest.mark.parametrize("status", [0, 255])
+def test_L13_silence_is_told_as_such(status: int) -> None:
+    assert killed("", "", status) == CancelAnswer(states={}, text=f"bkill said nothing (exit status {status})")
+
+
 def test_L13_jobs_that_were_not_asked_about_are_left_out() -> None:
     assert killed("Job <777> is being terminated\n").states == {}

@@ -236,6 +236,16 @@ def test_L9_broken_json_is_no_answer(text: str) -> None:
     assert isinstance(read(text), QueryFailed)
 
 
+@pytest.mark.parametrize("form", [Form.COLUMNS, Form.WIDE])
+def test_L9_a_table_that_was_cut_off_is_no_answer(form: Form) -> None:
+    cut = "JOBID   USER    STAT  QUEUE      FROM_HOST   EXEC_HOST   JOB_NAME   SUBMIT_TIME\n101     dv"
+    assert read(cut, "", 0, form, FIRST) == QueryFailed(text=f"the answer of bjobs cannot be read: {cut}")
+
+
+def test_L9_what_a_terminal_would_obey_is_not_shown() -> None:
+    assert read("{\x1b[2J\x00") == QueryFailed(text="the answer of bjobs cannot be read: {?[2J?")
+
+
 def test_L9_words_before_the_document_do_no_harm() -> None:
     text = "Cannot connect to LSF. Please wait ...\n" + record(STAT="RUN", EXEC_HOST="hostA") + "\n"
     assert read(text, "", 0, Form.JSON, FIRST) == Listed(jobs=(RUNNING,))

@@ -13,7 +13,8 @@ from dfm.runner.lsf.failures import words_of
 from dfm.runner.lsf.query import is_id
 
 IDS_PER_COMMAND = 200
-_ANSWER = re.compile(r"Job <(?P<id>[^>]+)>:?\s+(?P<words>.+)")
+_ANSWER = re.compile(r"Job <(?P<id>[^>\n]+)>(?P<colon>:?) (?P<words>[^\n]+)\n")
+"""A whole line: one that was cut off tells nothing."""
 _STOPPING = re.compile(r"is being (?:terminated|signaled|stopped|requeued)|[Oo]peration is in progress")
 _GONE = re.compile(r"already finished|No matching job found|is not found")
 
@@ -28,23 +29,26 @@ def commands_for(jobs: Sequence[JobKey], commands: Commands) -> list[Command]:
 def parse(command: Command, output: CommandOutput) -> CancelAnswer:
     """Return what became of each job that the answer tells of, whatever the exit status: one bad id makes it 255."""
     asked = {job.id for job in command.asked}
-    lines = f"{output.stdout}\n{output.stderr}".splitlines()
-    told: Mapping[str, CancelState] = {
-        match["id"]: _state(match["words"])
-        for line in lines
-        if (match := _ANSWER.search(line)) is not None and match["id"] in asked
+    told = {
+        match["id"]: state
+        for stream in (output.stdout, output.stderr)
+        for match in _ANSWER.finditer(stream)
+        if match["id"] in asked and (state := _state(match)) is not None
     }
     return CancelAnswer(states=told, text=_text(told, output))
 
 
-def _state(words: str) -> CancelState:
-    if _STOPPING.search(words):
+def _state(answer: re.Match[str]) -> CancelState | None:
+    if _STOPPING.search(answer["words"]):
         return CancelState.STOPPING
-    return CancelState.GONE if _GONE.search(words) else CancelState.REFUSED
+    if _GONE.search(answer["words"]):
+        return CancelState.GONE
+    return CancelState.REFUSED if answer["colon"] else None
 
 
 def _text(told: Mapping[str, CancelState], output: CommandOutput) -> str:
     if output.is_timed_out:
         return "bkill gave no answer in time"
-    is_told = told and CancelState.REFUSED not in told.values()
-    return "" if is_told else words_of(output)
+    if told and CancelState.REFUSED not in told.values():
+        return ""
+    return words_of(output) or f"bkill said nothing (exit status {output.status})"

@@ -76,8 +76,9 @@ def failed_submit(output: CommandOutput, options: LsfOptions) -> SubmitFailed:
 
 
 def words_of(output: CommandOutput) -> str:
-    """Return the tool's own words, stderr first, shortened."""
-    text = "\n".join(part for part in (output.stderr.strip(), output.stdout.strip()) if part)
+    """Return the tool's own words, stderr first, shortened, with nothing in them that a terminal would obey."""
+    said = "\n".join(part for part in (output.stderr.strip(), output.stdout.strip()) if part)
+    text = "".join(character if character.isprintable() or character in "\n\t" else "?" for character in said)
     return text if len(text) <= MAX_TEXT else text[:MAX_TEXT] + " ..."
 
 

@@ -99,10 +99,8 @@ def parse(command: Command, output: CommandOutput, form: Form) -> Listed | Query
     if output.is_timed_out:
         return QueryFailed(text=f"bjobs gave no answer in {command.timeout_seconds:g} s")
     rows = _rows(output.stdout, form)
-    if rows is None:
-        return _no_rows(output, said)
-    if not rows and not _is_empty_answer(output):
-        return _no_rows(output, said)
+    if rows is None or (not rows and not _is_empty_answer(output)):
+        return _no_rows(output, said, form)
     statuses = [status for row in rows if (status := _status(row)) is not None]
     if is_no_answer(said) and form is not Form.JSON and not _accounts_for_all(command, statuses, output):
         return QueryFailed(text=said)
@@ -123,14 +121,17 @@ def _words(form: Form) -> tuple[str, ...]:
             return ("-a", "-w")
 
 
-def _no_rows(output: CommandOutput, said: str) -> QueryFailed | Refused:
+def _no_rows(output: CommandOutput, said: str, form: Form) -> QueryFailed | Refused:
     if is_no_answer(said):
         return QueryFailed(text=said)
     if output.status == NOT_FOUND:
         return QueryFailed(text=f"bjobs cannot be started{said and ': '}{said}; set runner.lsf.bjobs_cmd")
-    if _REFUSED.search(said) or _WIDE_HEADER.search(output.stdout):
+    is_table = form in (Form.JSON, Form.DELIMITED) and _WIDE_HEADER.search(output.stdout) is not None
+    if is_table or _REFUSED.search(said):
         return Refused(text=said)
-    return QueryFailed(text=said or f"bjobs gave an empty answer (exit status {output.status})")
+    if said:
+        return QueryFailed(text=f"the answer of bjobs cannot be read: {said}")
+    return QueryFailed(text=f"bjobs gave an empty answer (exit status {output.status})")
 
 
 def _rows(stdout: str, form: Form) -> list[Mapping[str, str]] | None:
