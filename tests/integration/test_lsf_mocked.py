@@ -379,3 +379,14 @@ def test_C11_an_excluded_host_is_in_the_next_submission(fp: FakeProcess, dialect
     words = [word.replace("rusage", "select[hname!='bad1'] rusage") for word in BSUB]
     fp.register(words, stdout="Job <108> is submitted to default queue <normal>.\n")
     assert submit(dialect, replace(JOB, excluded_hosts=("bad1",))) == Submitted(id="108")
+
+
+@pytest.mark.parametrize(
+    "word", ["a b", "it's", '"', "$HOME", "`id`", "a;b", "*", "(x)", "\\", "", "#", "~", "é", "a\"b $c 'd'"]
+)
+def test_L4_the_shell_of_the_node_gives_the_worker_its_words(dialect: LsfDialect, word: str) -> None:
+    """A command of other than plain words is one word to bsub, which hands it to a shell as it is."""
+    argv = dialect.submit(replace(JOB, argv=("printf", "%s|", word, "end"))).argv
+    line = argv[-1]
+    said = subprocess.run(["/bin/sh", "-c", line], capture_output=True, text=True, check=True, timeout=60)
+    assert said.stdout == f"{word}|end|"

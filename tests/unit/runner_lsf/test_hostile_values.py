@@ -39,6 +39,22 @@ def read_flags(words: tuple[str, ...]) -> tuple[list[tuple[str, str]], tuple[str
     return found, words[position:]
 
 
+def passed_on(command: tuple[str, ...]) -> str:
+    """Return the line that bsub makes of a command: the first word as it is, the others quoted, but not enough.
+
+    A word with a blank gets quotes around it, single ones if it holds `"` or `$`; any other gets a backslash before
+    quotes, backslashes and parentheses. What else a shell would obey stays.
+    """
+    line = command[0]
+    for word in command[1:]:
+        if " " in word:
+            quote = "'" if '"' in word or "$" in word else '"'
+            line += f" {quote}{word}{quote}"
+        else:
+            line += " " + re.sub(r"""(["'\\\\()])""", r"\\\1", word)
+    return line
+
+
 def submitted(job: WorkerJob, options: LsfOptions) -> tuple[str, ...] | None:
     """Return what stands after bsub, None where the job is refused."""
     try:
@@ -86,7 +102,7 @@ def test_no_value_of_a_job_becomes_anything_else(change: dict[str, Any]) -> None
     given = dict(found)
     assert (given["-J"], given["-n"], given["-cwd"]) == (job.name, str(job.cores), job.directory)
     assert given.get("-q") == job.queue
-    assert shlex.split(" ".join(command)) == list(job.argv)
+    assert shlex.split(passed_on(command)) == list(job.argv)
     names = sections(given.get("-R", ""))
     assert names == [name for name in ("select", "rusage", "span") if name in names]
     assert ("select" in names) == bool(job.resource_select or job.excluded_hosts)
@@ -133,7 +149,7 @@ def test_no_option_that_passed_its_check_becomes_anything_else(given_options: di
     requirements = [value for flag, value in found if flag == "-R"]
     assert requirements[len(ours) :] == list(options.get("resource_requirements", ()))
     assert [sections(value) for value in requirements[: len(ours)]] == [ours][: len(ours)]
-    assert shlex.split(" ".join(command)) == [options.get("worker_dfm_path", "/opt/dfm"), "worker"]
+    assert shlex.split(passed_on(command)) == [options.get("worker_dfm_path", "/opt/dfm"), "worker"]
 
 
 @settings(max_examples=200, deadline=None)

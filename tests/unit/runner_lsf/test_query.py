@@ -280,6 +280,25 @@ def test_L9_fields_may_all_be_absent() -> None:
 # C4, C16, C19
 
 
+def test_C3_a_job_that_was_requeued_under_its_id_is_pending_again() -> None:
+    again = JobStatus(id="101", name=FIRST.name, state=JobState.PENDING)
+    assert read(record(STAT="PEND"), "", 0, Form.JSON, FIRST) == Listed(jobs=(again,))
+
+
+def test_C6_any_number_of_jobs_is_one_question_of_constant_size() -> None:
+    jobs = [JobKey(name=f"dfm-ab-p-{number}-1", id=str(number)) for number in range(1, 1001)]
+    one, many = LsfDialect(LsfOptions()).query(PREFIX, jobs[:1]), LsfDialect(LsfOptions()).query(PREFIX, jobs)
+    assert [command.argv for command in many] == [command.argv for command in one]
+    assert len(many) == 1
+
+
+def test_L10_a_job_that_is_not_visible_yet_is_missing_and_nothing_more() -> None:
+    dialect = LsfDialect(LsfOptions())
+    (command,) = dialect.query(PREFIX, [FIRST])
+    output = CommandOutput(status=255, stdout="", stderr="Job <dfm-ab-*> is not found\n")
+    assert dialect.parse_query(command, output) == Listed(jobs=(), missing=(FIRST,))
+
+
 def test_C4_absence_is_missing_and_no_end() -> None:
     found = read(record(STAT="RUN", EXEC_HOST="hostA"))
     assert found == Listed(jobs=(RUNNING,), missing=(SECOND,))

@@ -467,6 +467,7 @@ def test_C9_a_long_answer_is_shortened() -> None:
         ({"excluded_hosts": ("a' || 'b",)}, "host to exclude: \"a' || 'b\" is no name of a host"),
         ({"directory": "relative"}, "directory of the worker job: 'relative' is not absolute"),
         ({"directory": "/a\nb"}, "directory of the worker job: '/a\\nb' holds a character that cannot be printed"),
+        ({"directory": "/a/%U"}, "path of the worker job: LSF would replace what follows % in -cwd '/a/%U'"),
         ({"cores": 0}, "size of the worker job dfm-ab12cd34-default-1-1: 0 cores"),
         ({"memory_bytes": 0}, "size of the worker job dfm-ab12cd34-default-1-1: 0 bytes of memory"),
         ({"wall_seconds": -1}, "size of the worker job dfm-ab12cd34-default-1-1: a limit of -1 seconds"),
@@ -486,6 +487,23 @@ def test_a_value_that_lsf_would_misread_is_refused_and_nothing_is_submitted(
     assert refusal.value.hint
     with pytest.raises(RunnerError):
         dialect.submit(job)
+
+
+def test_a_percent_is_fine_where_lsf_does_not_see_it() -> None:
+    job = replace(JOB, directory="/a/100%", log="/b/50%/w.log")
+    LsfDialect(LsfOptions(omit_flags=("-cwd",))).validate(job)
+    with pytest.raises(RunnerError, match=r"% in -o '/b/50%/w\.log'"):
+        LsfDialect(LsfOptions(omit_flags=("-cwd",), output="file")).validate(job)
+
+
+def test_C14_the_limit_of_the_worker_is_the_limit_of_the_job() -> None:
+    assert flags(replace(JOB, wall_seconds=4 * 3600.0)) == (*ALWAYS, "-W", "240")
+
+
+def test_C18_a_script_ends_as_lsf_does_where_the_directory_is_missing() -> None:
+    command = LsfDialect(LsfOptions(submit_form="stdin", omit_flags=("-cwd",))).submit(replace(JOB, directory="/a b"))
+    assert command.stdin is not None
+    assert command.stdin.splitlines()[1] == "cd '/a b' || exit 2"
 
 
 def test_a_long_command_is_fine_where_it_is_a_script() -> None:

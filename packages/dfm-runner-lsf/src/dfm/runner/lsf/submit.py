@@ -131,8 +131,22 @@ def _checks(job: WorkerJob, options: LsfOptions) -> Iterator[tuple[str | None, s
         yield host_fault(host), "host to exclude", "write its name as bhosts shows it"
     yield path_fault(job.directory), "directory of the worker job", "use a plain absolute path"
     yield path_fault(job.log), "log of the worker", "use a plain absolute path"
+    yield _pattern_fault(job, options), "path of the worker job", "use a path without %"
     yield _amount_fault(job), f"size of the worker job {job.name}", "ask for at least one core, one byte and one second"
     yield _command_fault(job, options), "command of the worker", "shorten runner.pool.worker_command"
+
+
+def _pattern_fault(job: WorkerJob, options: LsfOptions) -> str | None:
+    """LSF replaces `%J`, `%U` and the like in -cwd and -o, and makes directories of what comes out."""
+    paths = {"-cwd": job.directory, "-o": job.log if options.output == "file" else ""}
+    return next(
+        (
+            f"LSF would replace what follows % in {flag} {path!r}"
+            for flag, path in paths.items()
+            if "%" in path and flag not in options.omit_flags
+        ),
+        None,
+    )
 
 
 def _amount_fault(job: WorkerJob) -> str | None:
