@@ -1,12 +1,27 @@
-"""What the lsf runner says of itself, and what it says it cannot do yet."""
+"""What the lsf runner says of itself, and what it opens."""
 
 import pytest
 
 from dfm.api.batch import BatchDialect
-from dfm.api.errors import RunnerError
 from dfm.api.runner import API_VERSION, Runner, RunnerContext
+from dfm.runner.lsf.dialect import LsfDialect
 from dfm.runner.lsf.options import LsfOptions
 from dfm.runner.lsf.plugin import dfm_runner
+
+
+class Lent(Exception):  # noqa: N818  (what a pool was asked for, not an error)
+    """The pool that was lent."""
+
+    def __init__(self, dialect: BatchDialect) -> None:
+        super().__init__()
+        self.dialect = dialect
+
+
+def lend(dialect: BatchDialect) -> Runner:
+    raise Lent(dialect)
+
+
+CONTEXT = RunnerContext(root_rundir="/r", run_id="1", jobs=None, notice=print, pool=lend)
 
 
 def test_it_announces_its_name_and_options() -> None:
@@ -14,13 +29,19 @@ def test_it_announces_its_name_and_options() -> None:
     assert (plugin.name, plugin.options, plugin.api_version) == ("lsf", LsfOptions, API_VERSION)
 
 
-def no_pool(dialect: BatchDialect) -> Runner:
-    raise AssertionError(f"{dialect.name} asked for a pool")
+def test_opening_it_lends_the_pool_to_the_dialect_of_the_site() -> None:
+    options = LsfOptions(queue="regr")
+    with pytest.raises(Lent) as lent:
+        dfm_runner().open(CONTEXT, options)
+    assert lent.value.dialect == LsfDialect(options)
 
 
-def test_opening_it_says_what_is_missing_and_what_to_do() -> None:
-    context = RunnerContext(root_rundir="/r", run_id="1", jobs=None, notice=print, pool=no_pool)
-    with pytest.raises(RunnerError) as caught:
-        dfm_runner().open(context, LsfOptions(queue="regr"))
-    assert "cannot submit jobs" in caught.value.message
-    assert caught.value.hint == "run on this machine with --runner local"
+def test_a_worker_learns_its_job_from_the_variables_of_lsf() -> None:
+    dialect = LsfDialect(LsfOptions())
+    assert dialect.name == "lsf"
+    assert dialect.job_variables == {
+        "id": "LSB_JOBID",
+        "index": "LSB_JOBINDEX",
+        "restarts": "LSB_RESTART",
+        "host": "LSB_HOSTS",
+    }

@@ -72,6 +72,8 @@ class Command:
         set_env: variables to set.
         unset_env: names to remove, a trailing `*` removing all that begin so; applied before `set_env`.
         keep_env: names that `unset_env` does not remove.
+        files: absolute paths and texts of files to be written, executable by their owner, before it runs;
+            their directories exist.
         asked: the jobs it asks about or acts on.
         timeout_seconds: after it the process group is killed and the answer counts as none.
     """
@@ -81,6 +83,7 @@ class Command:
     set_env: Mapping[str, str] = field(default_factory=dict)
     unset_env: tuple[str, ...] = ()
     keep_env: tuple[str, ...] = ()
+    files: Mapping[str, str] = field(default_factory=dict)
     asked: tuple[JobKey, ...] = ()
     timeout_seconds: float = 60.0
 

@@ -1,1 +1,1 @@
-"""The LSF runner: announced here, and honest about what this version cannot do."""
+"""The LSF runner: what bsub, bjobs, bkill and bhist are asked, and what they answer. Pure; the core owns the pool."""

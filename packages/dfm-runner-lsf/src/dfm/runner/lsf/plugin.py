@@ -1,9 +1,8 @@
-"""The LSF runner as a plugin. This version announces itself and its options; it cannot submit jobs yet."""
+"""The LSF runner as a plugin: the core's pool of workers, spoken to LSF in the dialect of the site."""
 
-from dfm.api.errors import RunnerError
 from dfm.api.hookspecs import hookimpl
 from dfm.api.runner import Runner, RunnerContext, RunnerPlugin
-from dfm.runner.lsf.__about__ import __version__
+from dfm.runner.lsf.dialect import LsfDialect
 from dfm.runner.lsf.options import LsfOptions
 
 
@@ -12,14 +11,11 @@ def dfm_runner() -> RunnerPlugin:
     """Announce the LSF runner."""
     return RunnerPlugin(
         name="lsf",
-        summary="LSF clusters (this version announces itself and cannot submit jobs yet)",
+        summary="clusters managed by LSF: tasks run on warm workers that bsub starts",
         options=LsfOptions,
         open=_open,
     )
 
 
-def _open(context: RunnerContext, options: LsfOptions) -> Runner:  # noqa: ARG001  (the contract's signature)
-    raise RunnerError(
-        f"dfm-runner-lsf {__version__} cannot submit jobs to LSF yet: its worker pool is not part of this version",
-        hint="run on this machine with --runner local",
-    )
+def _open(context: RunnerContext, options: LsfOptions) -> Runner:
+    return context.pool(LsfDialect(options))

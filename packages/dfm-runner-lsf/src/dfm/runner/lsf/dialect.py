@@ -1,0 +1,95 @@
+"""How LSF is spoken to: the four questions of a batch system, for one site. Immutable; nothing here starts anything."""
+
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from dfm.api.batch import (
+    CancelAnswer,
+    Command,
+    CommandOutput,
+    FormatRefused,
+    JobKey,
+    JobStatus,
+    Probe,
+    QueryAnswer,
+    QueryFailed,
+    SubmitAnswer,
+    WorkerJob,
+)
+from dfm.runner.lsf import cancel, history, probes, query, submit
+from dfm.runner.lsf.commands import Commands
+from dfm.runner.lsf.options import LsfOptions
+from dfm.runner.lsf.query import Form, Refused
+
+_JOB_VARIABLES = {"id": "LSB_JOBID", "index": "LSB_JOBINDEX", "restarts": "LSB_RESTART", "host": "LSB_HOSTS"}
+"""LSB_JOBINDEX is 0 outside an array, LSB_RESTART is Y after a requeue, LSB_HOSTS has a word for each slot."""
+
+
+@dataclass(frozen=True, slots=True)
+class LsfDialect:
+    """The dialect of one site; `form` is how its bjobs is asked."""
+
+    options: LsfOptions
+    form: Form = Form.JSON
+
+    @property
+    def name(self) -> str:
+        return "lsf"
+
+    @property
+    def job_variables(self) -> Mapping[str, str]:
+        return _JOB_VARIABLES
+
+    def validate(self, job: WorkerJob) -> None:
+        submit.validate(job, self.options)
+
+    def submit(self, job: WorkerJob) -> Command:
+        return submit.submission(job, self._commands)
+
+    def parse_submit(self, job: WorkerJob, output: CommandOutput) -> SubmitAnswer:  # noqa: ARG002  (the contract's)
+        return submit.parse(output, self.options)
+
+    def query(self, prefix: str, jobs: Sequence[JobKey]) -> Sequence[Command]:
+        return query.questions(prefix, jobs, self.form, self._commands)
+
+    def parse_query(self, command: Command, output: CommandOutput) -> QueryAnswer:
+        answer = query.parse(command, output, self.form)
+        if not isinstance(answer, Refused):
+            return answer
+        simpler = self.form.simpler()
+        if simpler is None:
+            return QueryFailed(text=f"bjobs refuses even its plainest form: {answer.text}")
+        return FormatRefused(text=answer.text, next=replace(self, form=simpler))
+
+    def find(self, name: str) -> Command:
+        return query.question_by_name(JobKey(name=name), self.form, self._commands)
+
+    def history(self, job: JobKey) -> Command | None:
+        if self.options.history == "never" or not query.is_id(job.id):
+            return None
+        return history.question(job, self._commands)
+
+    def parse_history(self, job: JobKey, output: CommandOutput) -> JobStatus | None:
+        return history.parse(job, output)
+
+    def cancel(self, jobs: Sequence[JobKey]) -> Sequence[Command]:
+        return cancel.commands_for(jobs, self._commands)
+
+    def parse_cancel(self, command: Command, output: CommandOutput) -> CancelAnswer:
+        return cancel.parse(command, output)
+
+    def probes(self) -> Sequence[Probe]:
+        return probes.probes(self._commands, self.form)
+
+    def shown(self, job: WorkerJob) -> str:
+        command = self.submit(job)
+        line = shlex.join(command.argv)
+        if command.stdin is not None:
+            return f"{line} <<'END'\n{command.stdin}END"
+        files = "".join(f"cat > {shlex.quote(path)} <<'END'\n{text}END\n" for path, text in command.files.items())
+        return files + line
+
+    @property
+    def _commands(self) -> Commands:
+        return Commands(self.options)
