@@ -7,5 +7,6 @@ only.
 """
 
 from dfm.testing.slurm_cluster.cluster import ClusterJob, SlurmCluster, missing_programs
+from dfm.testing.slurm_cluster.layout import Shape
 
-__all__ = ["ClusterJob", "SlurmCluster", "missing_programs"]
+__all__ = ["ClusterJob", "Shape", "SlurmCluster", "missing_programs"]

@@ -52,8 +52,8 @@ class SlurmCluster:
     """A SLURM cluster of this machine. Use it as a context manager, or `start` and `stop` it.
 
     Partitions: `normal` (the default, a day), `regr_high` (30 minutes), `preemptible` (its jobs are requeued for jobs
-    of `urgent`), `urgent`. Nodes `n1` to `n4` of 8 cores and 16000 MiB, whatever the machine has; the last has the
-    feature `bigmem`, all have `rhel8`. Licences `vcs:2`. No accounting.
+    of `urgent`), `urgent`, `charged` (which allows an account that nobody has). Nodes `n1` to `n4` of 8 cores and 16000
+    MiB, whatever the machine has; the last has the feature `bigmem`, all have `rhel8`. Licences `vcs:2`. No accounting.
 
     Args:
         directory: for configuration, state and logs; made where it is missing, and kept for a person to read.
@@ -192,6 +192,14 @@ class SlurmCluster:
         self._start_controller(clear_state=False)
         self.wait_until(self._answers, "slurmctld does not answer")
 
+    def freeze_controller(self) -> None:
+        """Let slurmctld hear and not answer: what is asked of it may or may not happen later."""
+        self._signal_controller(signal.SIGSTOP)
+
+    def thaw_controller(self) -> None:
+        """Let a frozen slurmctld go on."""
+        self._signal_controller(signal.SIGCONT)
+
     def kill_node(self, name: str) -> None:
         """Kill the slurmd of a node; the node's jobs run on, and SLURM misses it after `node_timeout_seconds`."""
         self._daemon(name).stop(signal.SIGKILL)
@@ -283,6 +291,11 @@ class SlurmCluster:
     def _start_controller(self, *, clear_state: bool) -> None:
         argv = [_program("slurmctld"), "-D", "-f", self.layout.slurm_conf]
         self._daemon("slurmctld").start([*argv, "-c"] if clear_state else argv, self._daemon_environ())
+
+    def _signal_controller(self, number: signal.Signals) -> None:
+        pid = self._daemon("slurmctld").pid
+        assert pid is not None, "slurmctld does not run"
+        os.kill(pid, number)
 
     def _daemon(self, name: str) -> Daemon:
         if name not in self._daemons:

@@ -60,6 +60,7 @@ class Shape:
         kill_wait_seconds: between SIGTERM and SIGKILL.
         min_job_age_seconds: how long the controller remembers a job that has ended.
         node_timeout_seconds: silence after which a node is given up.
+        enforces_limits: requests beyond a partition's limits are rejected; otherwise they wait for ever.
     """
 
     nodes: int = 4
@@ -68,6 +69,7 @@ class Shape:
     kill_wait_seconds: int = 5
     min_job_age_seconds: int = 30
     node_timeout_seconds: int = 30
+    enforces_limits: bool = False
 
     @property
     def node_names(self) -> tuple[str, ...]:
@@ -108,6 +110,7 @@ SlurmdLogFile={layout.logs}/slurmd-%n.log
 ProctrackType=proctrack/linuxproc
 TaskPlugin=task/none
 MpiDefault=none
+EnforcePartLimits={"ALL" if shape.enforces_limits else "NO"}
 SelectType=select/cons_tres
 SelectTypeParameters=CR_Core_Memory
 SlurmdParameters=config_overrides
@@ -129,6 +132,7 @@ PartitionName=normal Nodes={every_node} Default=YES MaxTime=1-00:00:00 State=UP 
 PartitionName=regr_high Nodes={every_node} MaxTime=00:30:00 State=UP PriorityTier=5 PreemptMode=OFF
 PartitionName=preemptible Nodes={every_node} MaxTime=1-00:00:00 State=UP PriorityTier=1 PreemptMode=REQUEUE
 PartitionName=urgent Nodes={every_node} MaxTime=1-00:00:00 State=UP PriorityTier=10 PreemptMode=OFF
+PartitionName=charged Nodes={every_node} MaxTime=1-00:00:00 State=UP PriorityTier=5 PreemptMode=OFF AllowAccounts=chips
 """
 
 
