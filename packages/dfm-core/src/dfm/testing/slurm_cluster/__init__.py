@@ -7,6 +7,7 @@ only.
 """
 
 from dfm.testing.slurm_cluster.cluster import ClusterJob, SlurmCluster, missing_programs
+from dfm.testing.slurm_cluster.commands import run_command
 from dfm.testing.slurm_cluster.layout import Shape
 
-__all__ = ["ClusterJob", "Shape", "SlurmCluster", "missing_programs"]
+__all__ = ["ClusterJob", "Shape", "SlurmCluster", "missing_programs", "run_command"]
