@@ -267,12 +267,20 @@ def test_a_held_worker_is_told_from_one_that_waits(site: Site) -> None:
 
 def test_S9_a_requeued_worker_has_not_ended(site: Site) -> None:
     dialect = SlurmDialect(SlurmOptions(requeue=True))
-    key = site.started(site.job(), dialect)
+    variables = " ".join(f"${{{dialect.job_variables[name]}:-none}}" for name in ("id", "restarts", "host"))
+    job = site.job(("/bin/sh", "-c", f"echo {variables}; exec sleep 600"))
+    key = site.started(job, dialect)
     site.wait(key, dialect, is_running)
     assert key.id is not None
     site.cluster.requeue(key.id)
     requeued = site.wait(key, dialect, lambda status: status.state is JobState.PENDING)
     assert requeued.is_requeued
+    site.cluster.start_now(key.id)
+    site.wait(key, dialect, is_running)
+    both_lives = f"{key.id} none n1\n{key.id} 1 n1\n"
+    site.cluster.wait_until(lambda: Path(job.log).read_text().endswith(both_lives[-8:]), "it did not start again")
+    text = Path(job.log).read_text()
+    assert "".join(line for line in text.splitlines(keepends=True) if line.startswith(key.id)) == both_lives
 
 
 def test_S3_a_preempted_worker_is_not_started_again_unasked(site: Site) -> None:
@@ -319,6 +327,24 @@ def test_S4_what_is_inherited_from_inside_another_job_changes_nothing(cluster: S
     cluster.wait_until(lambda: Path(job.log).read_text() == "1 10\n", "the job sees something else")
     site.cancel(key, PLAIN)
     site.wait(key, PLAIN, is_ended)
+
+
+def test_C8_commands_may_pass_the_shell_of_another_host(site: Site) -> None:
+    ssh = site.directory / "ssh"
+    ssh.write_text('#!/bin/sh\nshift\nexec /bin/sh -c "$*"\n')
+    ssh.chmod(0o755)
+    far = {
+        name: (str(ssh), "login1", name.removesuffix("_cmd")) for name in ("sbatch_cmd", "squeue_cmd", "scancel_cmd")
+    }
+    dialect = SlurmDialect(SlurmOptions(**far))  # type: ignore[arg-type]  # each of these is a command
+    directory = site.directory / "it's; a $HOME"
+    directory.mkdir()
+    job = site.job(("/bin/sh", "-c", "pwd; exec sleep 600"), directory=str(directory))
+    key = site.started(job, dialect)
+    site.wait(key, dialect, is_running)
+    site.cluster.wait_until(lambda: Path(job.log).read_text() == f"{directory}\n", "it runs elsewhere")
+    site.cancel(key, dialect)
+    assert site.wait(key, dialect, is_ended).cause is EndCause.KILLED_BY_OWNER
 
 
 def test_a_time_limit_is_warned_of_and_is_the_cause_of_the_end(site: Site) -> None:

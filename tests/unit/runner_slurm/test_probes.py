@@ -14,7 +14,7 @@ def probe(name: str, options: SlurmOptions | None = None) -> Probe:
 
 
 def test_C21_what_is_asked() -> None:
-    options = SlurmOptions(partition="regr,long", accounting=True, cluster="east")
+    options = SlurmOptions(partition="regr,long", accounting=True)
     asked = {found.name: found.command.argv for found in SlurmDialect(options).probes()}
     assert list(asked) == [
         "sbatch",
@@ -32,6 +32,16 @@ def test_C21_what_is_asked() -> None:
     assert asked["submission"][:3] == ("sbatch", "--test-only", "--parsable")
     assert asked["partition regr"] == ("scontrol", "-o", "show", "partition", "regr")
     assert asked["accounting"] == ("sacct", "-n", "-X", "-P", "--starttime=now-1hours", "--format=JobID")
+
+
+def test_S1_another_clusters_settings_are_asked_of_it() -> None:
+    options = SlurmOptions(partition="regr", accounting=True, cluster="east")
+    asked = {found.name: found.command.argv for found in SlurmDialect(options).probes()}
+    assert asked["configuration"] == ("scontrol", "--clusters=east", "show", "config")
+    assert asked["partition regr"] == ("scontrol", "--clusters=east", "-o", "show", "partition", "regr")
+    assert asked["accounting"][:2] == ("sacct", "--clusters=east")
+    assert asked["squeue"][:2] == ("squeue", "--clusters=east")
+    assert "--clusters=east" in asked["submission"]
 
 
 def test_a_healthy_cluster(recorded: Recorded) -> None:

@@ -3,7 +3,7 @@
 import pytest
 
 from dfm.api.batch import EndCause, JobState, JobStatus
-from dfm.runner.slurm.states import Facts, status
+from dfm.runner.slurm.states import Facts, exit_of, status
 
 
 def told(state: str, reason: str = "", **more: object) -> JobStatus:
@@ -148,3 +148,19 @@ def test_a_worker_that_is_not_found_on_the_node_is_a_launch_failure() -> None:
     found = told("FAILED", "NonZeroExitCode", exit_code=127, signal=0)
     assert (found.cause, found.exit_status) == (EndCause.LAUNCH, 127)
     assert found.reason == "FAILED (NonZeroExitCode): its command was not found on n1, or cannot be run there"
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("768", (3, 0)),
+        ("9", (0, 9)),
+        ("4021", (15, 53)),
+        ("3:0", (3, 0)),
+        ("0:53", (0, 53)),
+        ("", (None, None)),
+        ("N/A", (None, None)),
+    ],
+)
+def test_exit_codes_are_read_in_both_forms(text: str, told: tuple[int | None, int | None]) -> None:
+    assert exit_of(text) == told

@@ -364,3 +364,24 @@ def test_sbatch_that_is_not_installed_is_told_with_what_to_do(job: WorkerJob) ->
         kind=FailureKind.PERMANENT,
         text="sbatch was not found; load SLURM's module, or set sbatch_cmd of runner slurm.",
     )
+
+
+def test_a_host_that_knows_no_cluster_is_told_in_slurms_words(job: WorkerJob) -> None:
+    words = (
+        "sbatch: error: resolve_ctls_from_dns_srv: res_nsearch error: Unknown host\n"
+        "sbatch: error: fetch_config: DNS SRV lookup failed\n"
+        "sbatch: error: _establish_config_source: failed to fetch config\n"
+        "sbatch: fatal: Could not establish a configuration source\n"
+    )
+    answer = PLAIN.parse_submit(job, CommandOutput(status=1, stdout="", stderr=words))
+    assert answer == SubmitFailed(kind=FailureKind.TRANSIENT, text=words.strip())
+
+
+def test_S9_a_worker_is_told_which_life_of_its_job_it_lives() -> None:
+    assert PLAIN.name == "slurm"
+    assert PLAIN.job_variables == {
+        "id": "SLURM_JOB_ID",
+        "index": "SLURM_ARRAY_TASK_ID",
+        "restarts": "SLURM_RESTART_COUNT",
+        "host": "SLURMD_NODENAME",
+    }

@@ -225,6 +225,10 @@ class SlurmCluster:
         """Put a running job back into its queue, under the same id."""
         self._done("scontrol", "requeue", identifier)
 
+    def start_now(self, identifier: str) -> None:
+        """Let a requeued job start without the two minutes that SLURM would wait."""
+        self._done("scontrol", "update", f"JobId={identifier}", "StartTime=now")
+
     def suspend(self, identifier: str) -> None:
         """Stop a job's processes for a while."""
         self._done("scontrol", "suspend", identifier)

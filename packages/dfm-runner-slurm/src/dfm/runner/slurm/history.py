@@ -7,17 +7,15 @@ Source: sacct(1), scontrol(1), and the answers of SLURM 22.05.8.
 """
 
 import dataclasses
-import re
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
 from dfm.api.batch import Command, CommandOutput, JobKey, JobStatus
 from dfm.runner.slurm.command import command
 from dfm.runner.slurm.options import SlurmOptions
-from dfm.runner.slurm.states import Facts, status
+from dfm.runner.slurm.states import Facts, exit_of, status
 
 _SACCT_FIELDS = "JobID,JobName,State,ExitCode,NodeList,Reason,UID"
-_CODE = re.compile(r"(\d+):(\d+)\Z")
 _NOTHING = ("", "None", "(null)", "None assigned", "N/A", "Unknown")
 
 
@@ -50,7 +48,7 @@ def _scontrol_rows(stdout: str) -> Iterator[Facts]:
     for line in stdout.splitlines():
         if not line.startswith("JobId="):
             continue
-        exit_code, signal = _code(_field(line, "ExitCode"))
+        exit_code, signal = exit_of(_field(line, "ExitCode"))
         yield Facts(
             id=_field(line, "JobId"),
             name=_field(line, "JobName"),
@@ -69,7 +67,7 @@ def _sacct_rows(stdout: str) -> Iterator[Facts]:
         if len(words) != len(_SACCT_FIELDS.split(",")):
             continue
         identifier, name, state, code, nodes, reason, owner = words
-        exit_code, signal = _code(code)
+        exit_code, signal = exit_of(code)
         yield Facts(
             id=identifier,
             name=name,
@@ -85,11 +83,6 @@ def _sacct_rows(stdout: str) -> Iterator[Facts]:
 def _field(line: str, name: str, until: str = " ") -> str:
     _, found, rest = f" {line}".partition(f" {name}=")
     return rest.partition(until)[0] if found else ""
-
-
-def _code(text: str) -> tuple[int | None, int | None]:
-    match = _CODE.match(text)
-    return (int(match[1]), int(match[2])) if match else (None, None)
 
 
 def _known(text: str) -> str:

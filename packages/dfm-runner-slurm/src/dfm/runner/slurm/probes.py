@@ -25,18 +25,20 @@ Judge = Callable[[CommandOutput], Sequence[Finding]]
 def probes(options: SlurmOptions) -> list[Probe]:
     """Return the checks, those first without which the others mean nothing."""
     listing = query(options, Form.FULL, [JobKey(name=_CANARY.name)])[0]
+    on_cluster = [] if options.cluster is None else [f"--clusters={options.cluster}"]
+    config = command(options.scontrol_cmd, [*on_cluster, "show", "config"])
     found = [
         _probe("sbatch", command(options.sbatch_cmd, ["--version"]), lambda output: [_ok(output.stdout.strip())]),
         _probe("controller", command(options.scontrol_cmd, ["ping"]), _judge_ping, may_fail=True),
-        _probe("configuration", command(options.scontrol_cmd, ["show", "config"]), _judge_config(options)),
+        _probe("configuration", config, _judge_config(options)),
         _probe("squeue", listing, _judge_squeue(options), may_fail=True),
         _probe("submission", _test_only(options), _judge_test_only),
     ]
     partitions = options.partition.split(",") if options.partition else []
-    asked = [(name, ["-o", "show", "partition", name]) for name in partitions]
+    asked = [(name, [*on_cluster, "-o", "show", "partition", name]) for name in partitions]
     found += [_probe(f"partition {name}", command(options.scontrol_cmd, ask), _judge_partition) for name, ask in asked]
     if options.accounting:
-        ask = ["-n", "-X", "-P", "--starttime=now-1hours", "--format=JobID"]
+        ask = [*on_cluster, "-n", "-X", "-P", "--starttime=now-1hours", "--format=JobID"]
         found.append(_probe("accounting", command(options.sacct_cmd, ask), lambda _: [_ok("sacct answers")]))
     return found
 

@@ -15,7 +15,7 @@ from itertools import groupby
 from dfm.api.batch import Command, CommandOutput, JobKey, JobState, JobStatus, Listed, QueryFailed
 from dfm.runner.slurm.command import command
 from dfm.runner.slurm.options import SlurmOptions
-from dfm.runner.slurm.states import Facts, status
+from dfm.runner.slurm.states import Facts, exit_of, status
 
 MAX_NAMES = 1000
 """Names in one command: one word of a command line holds at most 128 KiB (execve(2))."""
@@ -126,7 +126,7 @@ def _facts(fields: Sequence[str], cluster: str | None) -> Iterator[Facts]:
     is_full = len(words) == len(_FULL_FIELDS) + 1 and not words[-1]
     if not (is_full or len(words) == _PLAIN_FORMAT.count("|") + 1) or not words[0][:1].isdigit():
         return
-    wait_status = int(words[6]) if is_full and words[6].isdecimal() else None
+    exit_code, signal = exit_of(words[6]) if is_full else (None, None)
     for identifier in expanded(words[0]):
         yield Facts(
             id=identifier,
@@ -135,9 +135,9 @@ def _facts(fields: Sequence[str], cluster: str | None) -> Iterator[Facts]:
             reason=_said(words[3]),
             host=_said(words[4]),
             cluster=cluster,
-            exit_code=None if wait_status is None else wait_status >> 8,
-            signal=None if wait_status is None else wait_status & 0x7F,
-            restarts=int(words[7]) if is_full and words[7].isdecimal() else 0,
+            exit_code=exit_code,
+            signal=signal,
+            restarts=int(words[7]) if is_full and words[7].isascii() and words[7].isdecimal() else 0,
         )
 
 

@@ -45,6 +45,7 @@ _REQUEUED = {
     "SPECIAL_EXIT": JobState.HELD,
     "RESV_DEL_HOLD": JobState.HELD,
 }
+_CODE = re.compile(r"(?P<code>\d+)(?::(?P<signal>\d+))?\Z", re.ASCII)
 _MAY_BE_REQUEUED = ("PREEMPTED", "NODE_FAIL", "BOOT_FAIL")
 _HELD = re.compile(r"JobHeld|JobHoldMaxRequeue|held state|requeued held", re.IGNORECASE)
 _HOPELESS = re.compile(
@@ -78,6 +79,17 @@ class Facts:
     signal: int | None = None
     restarts: int = 0
     owner: str = ""
+
+
+def exit_of(text: str) -> tuple[int | None, int | None]:
+    """Return exit code and signal of `3:0`, or of a wait status such as `768`; None for what is neither."""
+    match = _CODE.match(text)
+    if match is None:
+        return None, None
+    if match["signal"] is not None:
+        return int(match["code"]), int(match["signal"])
+    wait_status = int(match["code"])
+    return wait_status >> 8, wait_status & 0x7F
 
 
 def status(facts: Facts, *, may_requeue: bool) -> JobStatus:
