@@ -20,6 +20,9 @@ def main(words: Sequence[str] | None = None) -> int:
         hint = f"\nhint: {error.hint}" if error.hint else ""
         sys.stderr.write(f"error: {error}{hint}\n")
         return int(error.exit_code)
+    except OSError as error:
+        sys.stderr.write(f"error: {error}\n")
+        return 1
     except KeyboardInterrupt:
         sys.stderr.write("interrupted\n")
         return 130

@@ -253,10 +253,10 @@ class SlurmCluster:
         return self.submit("#!/bin/sh\nexec sleep 3600\n", *options)
 
     def _make_files(self) -> None:
+        os.makedirs(self.directory, exist_ok=True)
         # Every user must be able to pass to munged's socket, or munged refuses to make it.
         run = tempfile.mkdtemp(prefix="dfm-slurm-", dir="/tmp")
         os.chmod(run, 0o711)  # noqa: S103  (see above)
-        os.makedirs(self.directory, exist_ok=True)
         self._layout = Layout(self.directory, run)
         with open(os.path.join(self.directory, "run"), "w", encoding="utf-8") as file:
             file.write(f"{run}\n")
