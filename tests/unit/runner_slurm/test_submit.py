@@ -6,6 +6,8 @@ import shlex
 from collections.abc import Callable
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from dfm.api.batch import CommandOutput, FailureKind, SubmitFailed, Submitted, WorkerJob
 from dfm.api.errors import RunnerError
@@ -385,3 +387,24 @@ def test_S9_a_worker_is_told_which_life_of_its_job_it_lives() -> None:
         "restarts": "SLURM_RESTART_COUNT",
         "host": "SLURMD_NODENAME",
     }
+
+
+ANSWERS = st.lists(
+    st.sampled_from(
+        ["7", "7;east", "Submitted batch job 9", "sbatch: error: no", "Socket timed out", "noise", "", "7 8"]
+    )
+)
+
+
+@given(stdout=ANSWERS, stderr=ANSWERS, status=st.integers(0, 255), is_timed_out=st.booleans())
+def test_C9_a_job_is_believed_in_only_after_an_answer_of_success(
+    stdout: list[str], stderr: list[str], status: int, is_timed_out: bool
+) -> None:
+    output = CommandOutput(status=status, stdout="\n".join(stdout), stderr="\n".join(stderr), is_timed_out=is_timed_out)
+    answer = PLAIN.parse_submit(WorkerJob(name="a", slot="b", argv=("c",), directory="/", log="/d"), output)
+    if isinstance(answer, Submitted):
+        assert (status, is_timed_out) == (0, False)
+        assert answer.id in "\n".join([*stdout, *stderr])
+    else:
+        assert answer.text
+        assert answer.kind is FailureKind.AMBIGUOUS or (status != 0 and not is_timed_out)
