@@ -72,6 +72,12 @@ async def test_a_grandchild_that_keeps_the_pipes_open_does_not_hold_up_the_answe
     assert (output.status, output.is_timed_out) == (0, False)
 
 
+async def test_files_that_a_command_wants_to_find_are_there(runner: CommandRunner, tmp_path: Path) -> None:
+    script = str(tmp_path / "spool" / "job.sh")
+    command = Command(argv=(script,), files={script: "#!/bin/sh\necho ran\n"})
+    assert (await runner.run(command)).stdout == "ran\n"
+
+
 async def test_no_descriptor_is_left(runner: CommandRunner) -> None:
     await runner.run(shell("true"))
     before = len(os.listdir("/proc/self/fd"))

@@ -40,6 +40,7 @@ from dfm.core.pool.jobs import (
     CancelWanted,
     Clock,
     HistoryAnswered,
+    JobView,
     LaunchWanted,
     LedgerAction,
     LedgerEvent,
@@ -142,21 +143,25 @@ class BatchJobs:
     announce: Callable[[PoolEvent], None]
     notice: Callable[[str], None]
     clock: Callable[[], float] = time.monotonic
-    _all_ended: asyncio.Event = field(default_factory=asyncio.Event)
+    _stopping: set[str] = field(default_factory=set)
+    _changed: asyncio.Event = field(default_factory=asyncio.Event)
 
     def feed(self, event: LedgerEvent) -> None:
         """Let the ledger take in an event, and do what it says."""
         self.do(self.ledger.handle(event, self.clock()))
-        if not self.ledger.jobs():
-            self._all_ended.set()
+        self._changed.set()
 
     async def all_ended(self, seconds: float) -> None:
-        """Wait until no job is known to be left, not longer than `seconds`."""
-        self._all_ended.clear()
-        if self.ledger.jobs():
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(seconds):
-                    await self._all_ended.wait()
+        """Wait until no job is left whose end is not certain, not longer than `seconds`."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                while self.left():
+                    self._changed.clear()
+                    await self._changed.wait()
+
+    def left(self) -> list[JobView]:
+        """Return the jobs whose end is not certain: the batch system has not said that it ends them."""
+        return [job for job in self.ledger.jobs() if job.is_connected or job.name not in self._stopping]
 
     def tick(self) -> None:
         """Tell the ledger that time has passed."""
@@ -258,6 +263,8 @@ class BatchJobs:
             answer = self.dialect.parse_cancel(command, await self._run(command))
             states.update(answer.states)
             texts.append(answer.text)
+        ending = (CancelState.STOPPING, CancelState.GONE)
+        self._stopping |= {job.name for job in jobs if job.id is not None and states.get(job.id) in ending}
         self.feed(CancelAnswered(jobs=jobs, states=states, text=" ".join(filter(None, texts))))
 
     async def _run(self, command: Command) -> CommandOutput:

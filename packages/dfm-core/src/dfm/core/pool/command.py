@@ -51,6 +51,7 @@ class CommandRunner:
     async def run(self, command: Command) -> CommandOutput:
         """Run one command to its end, or until its time is up. Cancelling ends it."""
         async with self._free:
+            _write_files(command)
             output = await self._run(command)
         _log.debug("%s -> %d %r %r", command.argv, output.status, output.stdout[-500:], output.stderr[-500:])
         return output
@@ -77,6 +78,16 @@ class CommandRunner:
         finally:
             run.close()
         return run.output(is_timed_out=False)
+
+
+def _write_files(command: Command) -> None:
+    """Write what the command wants to find, for its owner alone, in one step each."""
+    for path, text in command.files.items():
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        temporary = f"{path}.{os.getpid()}"
+        with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o700), "w", encoding="utf-8") as file:
+            file.write(text)
+        os.replace(temporary, path)
 
 
 class _Running:

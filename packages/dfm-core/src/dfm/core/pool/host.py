@@ -137,7 +137,7 @@ async def _hosted(plan: PoolPlan, header: Header, journal: JournalFile, replay: 
             try:
                 yield engine
             finally:
-                await _ended(plan, engine, jobs, ledger)
+                await _ended(plan, engine, jobs)
                 syncing.cancel()
                 engine.stop()
 
@@ -197,14 +197,14 @@ def _introduce(engine: Engine, channel: Channel, slot: str) -> None:
     channel.on_messages = first
 
 
-async def _ended(plan: PoolPlan, engine: Engine, jobs: BatchJobs, ledger: Ledger) -> None:
+async def _ended(plan: PoolPlan, engine: Engine, jobs: BatchJobs) -> None:
     """Have every worker go and every job end, and wait for it, not long."""
     engine.dismiss_workers("the pool closes")
     jobs.feed(CancelAllWanted("the pool closes"))
     with contextlib.suppress(FileNotFoundError):
         os.unlink(plan.access_path)
     await jobs.all_ended(END_SECONDS)
-    left = ledger.jobs()
+    left = jobs.left()
     if not left and plan.is_passing:
         for directory in (plan.state_directory, os.path.dirname(plan.access_path)):
             shutil.rmtree(directory, ignore_errors=True)

@@ -1,6 +1,6 @@
 """What a dry run tells: each task that would run, and why."""
 
-from dfm.api.events import Event, RunFinished, TaskFinished, TaskStarted, Verdict
+from dfm.api.events import Event, RunFinished, RunnerNotice, TaskFinished, TaskStarted, Verdict
 from dfm.core.report.blocks import Paint, failure_lines
 from dfm.core.report.tally import FAILURES
 from dfm.core.report.text import plain
@@ -29,6 +29,8 @@ class DrySink:
                     self._writer.line(line)
             case TaskFinished(verdict=Verdict.UP_TO_DATE) if event.is_visible and self._is_verbose:
                 self._writer.line(f"up to date {event.task}")
+            case RunnerNotice(text=text):
+                self._writer.line(text)
             case RunFinished():
                 would = event.counts.get(Verdict.WOULD_RUN, 0)
                 rest = sum(event.counts.values()) - would
