@@ -17,7 +17,7 @@ from typing import Self
 from dfm.api.batch import BatchDialect
 from dfm.api.errors import DfmError, ExitCode, InfrastructureError, RunnerError, UsageError
 from dfm.api.events import EventSink, RunFinished, RunnerNotice, RunStarted, Verdict
-from dfm.api.runner import Runner, RunnerContext, RunnerPlugin, TaskRequest, TaskResult
+from dfm.api.runner import Answer, Question, Runner, RunnerContext, RunnerPlugin, TaskRequest, TaskResult
 from dfm.core.config.runner import choose_runner
 from dfm.core.crashpoint import crash_point
 from dfm.core.execute.guard import start_guard
@@ -26,7 +26,8 @@ from dfm.core.flow.load import load_flow
 from dfm.core.flow.locate import FLOW_NAMES, find_root
 from dfm.core.flow.model import Flow
 from dfm.core.flow.overrides import Overrides, parse_overrides
-from dfm.core.graph.build import Surroundings, build_graph
+from dfm.core.graph.build import Surroundings, build_growing
+from dfm.core.graph.growth import Growth
 from dfm.core.graph.node import Graph
 from dfm.core.graph.select import override_targets, select
 from dfm.core.plugins.discovery import load_runner
@@ -148,9 +149,16 @@ def graph_of(loaded: LoadedFlow, tasks: Sequence[str], environ: Mapping[str, str
         UsageError: a task or an override means nothing.
         FlowInvalid: values cannot be evaluated.
     """
+    return growing_graph_of(loaded, tasks, environ, rundir)[0]
+
+
+def growing_graph_of(
+    loaded: LoadedFlow, tasks: Sequence[str], environ: Mapping[str, str], rundir: str | None
+) -> tuple[Graph, Growth]:
+    """Build the graph of the named tasks, with what adds to it while it runs; raises as `graph_of` does."""
     targets = [select(loaded.flow, name) for name in tasks]
     overrides = override_targets(loaded.flow, loaded.overrides, targets)
-    return build_graph(
+    return build_growing(
         loaded.flow,
         targets,
         Surroundings(environ=environ, root_rundir=root_rundir(rundir)),
@@ -183,12 +191,12 @@ def run(options: RunOptions, loaded: LoadedFlow, sink: EventSink, environ: Mappi
         DfmError: the run could not begin or could not go on.
     """
     plugin, runner_options = chosen_runner(options, environ)
-    graph = graph_of(loaded, options.tasks, environ, options.rundir)
+    growing = growing_graph_of(loaded, options.tasks, environ, options.rundir)
     directory = root_rundir(options.rundir)
     run_id = uuid.uuid4().hex
     crash_point("run.graph_built")
     if options.is_dry:
-        return _run_graph(options, loaded.flow, graph, plugin, runner_options, sink, environ, run_id)
+        return _run_graph(options, loaded.flow, growing, plugin, runner_options, sink, environ, run_id)
     _make_root_rundir(directory)
     with RunLock(directory) as lock:
         crash_point("run.locked")
@@ -197,7 +205,7 @@ def run(options: RunOptions, loaded: LoadedFlow, sink: EventSink, environ: Mappi
         guard = start_guard(run_id, [lock.fd])
         try:
             crash_point("run.guarded")
-            return _run_graph(options, loaded.flow, graph, plugin, runner_options, sink, environ, run_id)
+            return _run_graph(options, loaded.flow, growing, plugin, runner_options, sink, environ, run_id)
         finally:
             guard.dismiss()
 
@@ -205,7 +213,7 @@ def run(options: RunOptions, loaded: LoadedFlow, sink: EventSink, environ: Mappi
 def _run_graph(
     options: RunOptions,
     flow: Flow,
-    graph: Graph,
+    growing: tuple[Graph, Growth],
     plugin: RunnerPlugin,
     runner_options: object,
     sink: EventSink,
@@ -213,12 +221,15 @@ def _run_graph(
     run_id: str,
 ) -> int:
     directory = root_rundir(options.rundir)
+    graph, growth = growing
+    desk = _Desk()
     context = RunnerContext(
         root_rundir=directory,
         run_id=run_id,
         jobs=options.jobs,
         notice=lambda text: sink.emit(RunnerNotice(text=text)),
         pool=_no_pool,
+        ask=desk.ask,
     )
     settings = Settings(
         run_id=run_id,
@@ -241,7 +252,8 @@ def _run_graph(
     )
     started = time.monotonic()
     runner = _NoRunner() if options.is_dry else plugin.open(context, runner_options)
-    session = _Session(graph, settings, runner, sink, FailurePolicy(options.max_failures))
+    session = _Session(graph, growth, settings, runner, sink, FailurePolicy(options.max_failures))
+    desk.session = session
     exit_code: int = ExitCode.INTERNAL
     try:
         exit_code = asyncio.run(session.run())
@@ -266,6 +278,18 @@ def _no_pool(dialect: BatchDialect) -> Runner:
         f"the worker pool is not part of this version, and runner {dialect.name} needs it",
         hint="run on this machine with --runner local",
     )
+
+
+class _Desk:
+    """Takes questions of running bodies to the session, which begins after the runner is made."""
+
+    def __init__(self) -> None:
+        self.session: _Session | None = None
+
+    async def ask(self, task: str, question: Question) -> Answer:
+        """Return the session's answer."""
+        assert self.session is not None, "a body runs inside a session"
+        return await self.session.answer(task, question)
 
 
 class _NoRunner(Runner):
@@ -297,12 +321,14 @@ class _Session:
     def __init__(
         self,
         graph: Graph,
+        growth: Growth,
         settings: Settings,
         runner: Runner,
         sink: EventSink,
         policy: FailurePolicy,
     ) -> None:
         self._graph = graph
+        self._growth = growth
         self._settings = settings
         self._runner = runner
         self._sink = sink
@@ -324,7 +350,7 @@ class _Session:
                 crash_point("run.runner_open")
                 lifecycle = Lifecycle(self._settings, RecordStore(), self._runner, self._sink)
                 self._scheduler = Scheduler(
-                    self._graph, lifecycle, self._runner.max_in_flight, self._policy, self._sink
+                    self._graph, lifecycle, self._runner.max_in_flight, self._policy, self._sink, self._growth
                 )
                 await self._scheduler.run()
         except asyncio.CancelledError:
@@ -340,6 +366,12 @@ class _Session:
                 loop.remove_signal_handler(number)
         crash_point("run.finished")
         return self._exit_code()
+
+    async def answer(self, task: str, question: Question) -> Answer:
+        """Answer what the body of a running task asks."""
+        if self._scheduler is None:
+            return {"error": "nothing runs"}
+        return await self._scheduler.answer(task, question)
 
     def counts(self) -> dict[Verdict, int]:
         """Return how many visible nodes ended each way."""
@@ -358,10 +390,10 @@ class _Session:
             self._scheduler.cancel_again()
 
     def _exit_code(self) -> ExitCode:
-        counts = self.counts()
-        if counts.get(Verdict.FAILED):
+        failures = self._scheduler.outcome.failures if self._scheduler is not None else {}
+        if failures.get(Verdict.FAILED):
             return ExitCode.TASK_FAILED
-        if counts.get(Verdict.LOST):
+        if failures.get(Verdict.LOST):
             return ExitCode.INFRASTRUCTURE
         return ExitCode.OK
 
@@ -458,4 +490,5 @@ def validate(loaded: LoadedFlow, environ: Mapping[str, str]) -> Graph:
     Raises:
         FlowInvalid: something cannot be evaluated.
     """
-    return graph_of(loaded, list(loaded.flow.root.tasks), environ, None)
+    names = [name for name, task in loaded.flow.root.tasks.items() if not task.is_template]
+    return graph_of(loaded, names, environ, None)

@@ -10,6 +10,7 @@ system (`std.FileSet`, `std.SetEnv`) are asked anew in every run, for what they 
 """
 
 import os
+import shlex
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -17,10 +18,22 @@ from time import monotonic
 
 from dfm.api.events import EventSink, TaskFinished, TaskOutputText, TaskStarted, Verdict
 from dfm.api.items import Item
-from dfm.api.runner import Body, BuiltinBody, Outcome, Runner, TaskRequest, TaskResult
+from dfm.api.runner import (
+    Body,
+    BuiltinBody,
+    Outcome,
+    PythonBody,
+    PythonCall,
+    Resources,
+    Runner,
+    ShellBody,
+    TaskRequest,
+    TaskResult,
+)
 from dfm.api.task import Marker, Severity
 from dfm.core.crashpoint import crash_point
 from dfm.core.flow.diagnostics import Diagnostics, FlowInvalid
+from dfm.core.flow.model import Script
 from dfm.core.flow.values import Deferred, ValueFault, coerce, evaluate, evaluate_text, is_true
 from dfm.core.graph import dataflow
 from dfm.core.graph.names import NodeNames
@@ -32,6 +45,7 @@ from dfm.core.schedule.programs import Programs
 from dfm.core.schedule.request import body_of, facts_of
 from dfm.core.std.run import run_builtin
 
+_FAILURES = (Verdict.FAILED, Verdict.LOST)
 _PROBES = frozenset({"FileSet", "SetEnv"})
 """Built-in tasks whose result depends on the file system alone: they are always asked, and cost no intent."""
 
@@ -46,6 +60,7 @@ class Settings:
         rerun: the command that runs just the named node again.
         is_forced: `--force`: nothing is up to date.
         is_dry: `--dry-run`: nothing runs and nothing is written.
+        resolve_resources: gives what a task asks of its machine the project's settings for what it does not say.
     """
 
     run_id: str
@@ -55,6 +70,7 @@ class Settings:
     rerun: Callable[[str], str]
     is_forced: bool = False
     is_dry: bool = False
+    resolve_resources: Callable[[Resources], Resources] = lambda asked: asked
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +116,26 @@ class Pending:
         return None if record is None else record.memento
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unfolding:
+    """A node whose sub-tasks are made now.
+
+    Attributes:
+        params: all known.
+        items: what the sub-tasks receive.
+        call: of a task of the standard library that runs others, None for a compound task.
+    """
+
+    params: Mapping[str, object]
+    items: Sequence[Item]
+    is_input_changed: bool
+    call: Call | None = None
+
+
+RUN_TASKS = "RunTasks"
+"""The task of the standard library whose work is to run other tasks."""
+
+
 @dataclass(slots=True)
 class Lifecycle:
     """Leads nodes through their lives."""
@@ -109,19 +145,98 @@ class Lifecycle:
     runner: Runner
     sink: EventSink
 
-    def prepare(self, node: Node, handed_on: Sequence[Sequence[Item]], *, is_input_changed: bool) -> Ended | Pending:
-        """Settle the node where that needs no runner; else return what must run."""
+    def prepare(
+        self,
+        node: Node,
+        handed_on: Sequence[Sequence[Item]],
+        *,
+        is_input_changed: bool,
+        failures: Sequence[Item] = (),
+        unmet: Sequence[str] = (),
+    ) -> Ended | Pending | Unfolding:
+        """Settle the node where that needs no runner; else return what must run.
+
+        Args:
+            node: whose turn has come.
+            handed_on: what each of the nodes before it hands on.
+            is_input_changed: whether something of that was made anew.
+            failures: of a compound task that takes them upon itself, those of its sub-tasks, as items.
+            unmet: names of the nodes before it that did not end well.
+        """
         items = dataflow.gather(handed_on)
-        if node.kind is Kind.DISABLED:
-            return Ended(Verdict.DISABLED)
-        if node.kind is not Kind.TASK:
-            return Ended(Verdict.UP_TO_DATE, items, is_input_changed)
-        seen = dataflow.consumed(items, node.consumes)
-        passed_on = dataflow.handed_on(items, seen, node.passthrough)
         try:
-            return self._prepare_task(node, seen, passed_on, is_input_changed=is_input_changed)
+            match node.kind:
+                case Kind.DISABLED:
+                    return Ended(Verdict.DISABLED)
+                case Kind.ENTRY:
+                    return Ended(Verdict.UP_TO_DATE, items, is_input_changed)
+                case Kind.COLLECTOR:
+                    return self.collect(node, node.params, items, failures, unmet, is_input_changed=is_input_changed)
+                case Kind.UNFOLDING:
+                    return self._prepare_unfolding(node, items, is_input_changed=is_input_changed)
+                case Kind.TASK:
+                    seen = dataflow.consumed(items, node.consumes)
+                    passed_on = dataflow.handed_on(items, seen, node.passthrough)
+                    return self._prepare_task(node, seen, passed_on, is_input_changed=is_input_changed)
         except FlowInvalid as error:
             return Ended(Verdict.FAILED, cause=str(error), is_changed=True)
+
+    def collect(
+        self,
+        node: Node,
+        params: Mapping[str, object],
+        items: Sequence[Item],
+        failures: Sequence[Item],
+        unmet: Sequence[str],
+        *,
+        is_input_changed: bool,
+    ) -> Ended | Pending:
+        """Say what becomes of a compound task whose sub-tasks have ended; its `on_error` may have the last word."""
+        handler = node.task.on_error
+        if node.opens is None or (handler is None and not unmet):
+            return Ended(Verdict.UP_TO_DATE, items, is_input_changed)
+        if handler is None or self.settings.is_dry:
+            return (
+                Ended(Verdict.FAILED, cause=_told(failures, unmet), is_changed=True)
+                if unmet
+                else self._would_run(node, ["its `on_error` decides"], items)
+            )
+        received = [*items, *failures]
+        seen = dataflow.consumed(received, node.consumes)
+        call = Call(
+            body=body_of(handler, handler.text.value),
+            params=params,
+            inputs=seen,
+            passed_on=dataflow.handed_on(received, seen, node.passthrough),
+            env=dataflow.environment(self.settings.environ, seen),
+        )
+        facts = facts_of(node, call.body, call.params, call.inputs, call.env)
+        assessment = self.store.assess(facts, rundir=self._rundir(node), artefact=node.name)
+        return Pending(call=call, assessment=assessment, reasons=["its sub-tasks have ended"])
+
+    def names(self, node: Node, params: Mapping[str, object], items: Sequence[Item]) -> NodeNames:
+        """Return what expressions of a node see, all of it known."""
+        return self._late_names(node, node.names, items).with_own(params)
+
+    async def generate(self, node: Node, step: Unfolding, script: Script, text: str) -> tuple[TaskResult, str]:
+        """Run the code that says which sub-tasks a node has; nothing of it is recorded.
+
+        Returns:
+            How it ended, with the items of a Python function; and what a script printed on its standard output.
+        """
+        body = body_of(script, text)
+        printed = os.path.join(self._rundir(node), f".{node.name}.tasks.yaml")
+        if isinstance(body, PythonBody):
+            body = replace(body, call=PythonCall.GENERATE)
+        elif isinstance(body, ShellBody):
+            body = replace(body, text=f"exec >{shlex.quote(printed)}; {text}")
+        seen = dataflow.consumed(step.items, node.consumes)
+        env = dataflow.environment(self.settings.environ, seen)
+        call = Call(body=body, params=step.params, inputs=seen, passed_on=(), env=env)
+        self._started(node, ["it makes its sub-tasks"])
+        self.store.make_directory(self._rundir(node))
+        result = await self.runner.run(self._request(node, call, attempt=1))
+        return result, _text_of(printed) if isinstance(body, ShellBody) else ""
 
     async def execute(self, node: Node, pending: Pending) -> Ended:
         """Run the body and record how it ended.
@@ -149,14 +264,24 @@ class Lifecycle:
             cpu_seconds=0.0 if result is None else result.cpu_seconds,
             max_rss_bytes=0 if result is None else result.max_rss_bytes,
             markers=() if result is None else result.markers,
-            rundir=self._rundir(node) if node.kind is Kind.TASK else "",
+            rundir=self._rundir(node) if node.kind is Kind.TASK or result is not None else "",
             log=ended.log,
-            rerun=self.settings.rerun(node.name) if ended.verdict in (Verdict.FAILED, Verdict.LOST) else None,
+            rerun=self.settings.rerun(node.origin or node.name) if ended.verdict in _FAILURES else None,
         )
+
+    def _prepare_unfolding(self, node: Node, items: Sequence[Item], *, is_input_changed: bool) -> Ended | Unfolding:
+        diagnostics = Diagnostics()
+        if self.settings.is_dry:
+            return self._would_run(node, ["its sub-tasks are only known when it runs"])
+        params = self._late_values(node, items, diagnostics)
+        if node.condition is not None and not self._holds(node, items, diagnostics):
+            return Ended(Verdict.DISABLED)
+        diagnostics.raise_if_errors()
+        return Unfolding(params=params, items=items, is_input_changed=is_input_changed)
 
     def _prepare_task(
         self, node: Node, seen: Sequence[Item], passed_on: Sequence[Item], *, is_input_changed: bool
-    ) -> Ended | Pending:
+    ) -> Ended | Pending | Unfolding:
         diagnostics = Diagnostics()
         if self.settings.is_dry and is_input_changed and self._waits_for_inputs(node):
             return self._would_run(node, ["its parameters wait for inputs that are made anew"])
@@ -177,6 +302,10 @@ class Lifecycle:
             passed_on=passed_on,
             env=dataflow.environment(self.settings.environ, seen),
         )
+        if call.body == BuiltinBody(RUN_TASKS):
+            if self.settings.is_dry:
+                return self._would_run(node, ["its tasks are only known when it runs"])
+            return Unfolding(params=params, items=seen, is_input_changed=is_input_changed, call=call)
         if isinstance(call.body, BuiltinBody) and call.body.name in _PROBES:
             return self._probe(node, call)
         return self._assess(node, call, is_input_changed=is_input_changed)
@@ -310,6 +439,7 @@ class Lifecycle:
             memento=memento,
             env=call.env,
             changed=is_changed,
+            resources=self.settings.resolve_resources(node.resources),
         )
 
     def _started(self, node: Node, reasons: Sequence[str]) -> None:
@@ -381,6 +511,21 @@ class Lifecycle:
 def _signed(node: Node, outputs: Sequence[Item]) -> list[Item]:
     """Return the node's own items with who made them and their place; a relative base directory is refused earlier."""
     return [{**item, "src": node.name, "seq": index} for index, item in enumerate(outputs)]
+
+
+def _text_of(path: str) -> str:
+    try:
+        with open(path, encoding="utf-8", errors="replace") as file:
+            return file.read()
+    except OSError:
+        return ""
+
+
+def _told(failures: Sequence[Item], unmet: Sequence[str]) -> str:
+    """Return which sub-tasks of a compound task did not end well."""
+    names = [str(item["task_name"]) for item in failures] or list(unmet)
+    more = f" and {len(names) - 5} more" if len(names) > 5 else ""
+    return f"{len(names)} of its sub-tasks failed: {', '.join(names[:5])}{more}"
 
 
 def _failed(result: TaskResult, cause: str) -> TaskResult:
