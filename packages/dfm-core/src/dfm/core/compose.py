@@ -33,6 +33,7 @@ from dfm.core.graph.select import override_targets, select
 from dfm.core.plugins.discovery import load_runner
 from dfm.core.plugins.options import decode_options, split_options
 from dfm.core.plugins.packages import installed_packages
+from dfm.core.record.cache import cache_from
 from dfm.core.record.lock import RunLock
 from dfm.core.record.store import RecordStore
 from dfm.core.schedule.lifecycle import Lifecycle, Settings
@@ -77,12 +78,14 @@ class RunOptions:
         jobs: `-j`; None where it was not given.
         max_failures: how many failed tasks end the run; None never does.
         rundir: directory for all run directories; None means `rundir` in the current directory.
+        base_rundir: that of another run whose results are taken as they are.
     """
 
     flow: FlowOptions = field(default_factory=FlowOptions)
     tasks: Sequence[str] = ()
     jobs: int | None = None
     rundir: str | None = None
+    base_rundir: str | None = None
     is_clean: bool = False
     is_forced: bool = False
     is_dry: bool = False
@@ -235,10 +238,12 @@ def _run_graph(
         run_id=run_id,
         root_rundir=directory,
         root_pkgdir=flow.root.srcdir,
-        environ={name: value for name, value in environ.items() if name not in _NOT_FOR_TASKS},
+        environ=_task_environment(options, environ),
         rerun=_rerun_command(options),
         is_forced=options.is_forced,
         is_dry=options.is_dry,
+        cache=cache_from(environ),
+        base_rundir=_base_rundir(options.base_rundir),
     )
     sink.emit(
         RunStarted(
@@ -271,6 +276,22 @@ def _run_graph(
             )
         )
     return exit_code
+
+
+def _base_rundir(given: str | None) -> str | None:
+    if given is None:
+        return None
+    path = os.path.abspath(given)
+    if not os.path.isdir(path):
+        raise UsageError(f"--base-rundir {given!r} is no directory")
+    return path
+
+
+def _task_environment(options: RunOptions, environ: Mapping[str, str]) -> dict[str, str]:
+    """Return the environment that tasks begin with."""
+    result = {name: value for name, value in environ.items() if name not in _NOT_FOR_TASKS}
+    base = _base_rundir(options.base_rundir)
+    return result if base is None else result | {"DFM_BASE_RUNDIR": base}
 
 
 def _no_pool(dialect: BatchDialect) -> Runner:
@@ -412,6 +433,8 @@ def _rerun_command(options: RunOptions) -> "_RerunCommand":
         words += ["--root", options.flow.root]
     if options.rundir is not None:
         words += ["--rundir", options.rundir]
+    if options.base_rundir is not None:
+        words += ["--base-rundir", options.base_rundir]
     if options.flow.config is not None:
         words += ["-c", options.flow.config]
     for definition in options.flow.definitions:

@@ -9,6 +9,7 @@ Steps 1 to 3 start nothing and write nothing. Built-in tasks run here, in this p
 system (`std.FileSet`, `std.SetEnv`) are asked anew in every run, for what they say is an input of the others.
 """
 
+import contextlib
 import os
 import shlex
 from collections.abc import Callable, Mapping, Sequence
@@ -16,7 +17,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from time import monotonic
 
-from dfm.api.events import EventSink, TaskFinished, TaskOutputText, TaskStarted, Verdict
+from dfm.api.events import EventSink, RunnerNotice, TaskFinished, TaskOutputText, TaskStarted, Verdict
 from dfm.api.items import Item
 from dfm.api.runner import (
     Body,
@@ -38,6 +39,8 @@ from dfm.core.flow.values import Deferred, ValueFault, coerce, evaluate, evaluat
 from dfm.core.graph import dataflow
 from dfm.core.graph.names import NodeNames
 from dfm.core.graph.node import Kind, Node
+from dfm.core.record.cache import ActionCache, NotCacheableError
+from dfm.core.record.fingerprint import TaskFacts
 from dfm.core.record.store import Begun, ExecRecord, MissingOutputsError, RecordStore
 from dfm.core.record.uptodate import Assessment
 from dfm.core.schedule.policy import MAX_ATTEMPTS
@@ -60,6 +63,8 @@ class Settings:
         rerun: the command that runs just the named node again.
         is_forced: `--force`: nothing is up to date.
         is_dry: `--dry-run`: nothing runs and nothing is written.
+        cache: keeps results of tasks that want it.
+        base_rundir: absolute, a root run directory of another run whose results are taken as they are.
         resolve_resources: gives what a task asks of its machine the project's settings for what it does not say.
     """
 
@@ -71,6 +76,8 @@ class Settings:
     is_forced: bool = False
     is_dry: bool = False
     resolve_resources: Callable[[Resources], Resources] = lambda asked: asked
+    cache: ActionCache | None = None
+    base_rundir: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,11 +110,18 @@ class Call:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pending:
-    """A node whose body must run, and why."""
+    """A node whose body must run, and why; without a reason, its function of `uptodate` is asked first.
+
+    Attributes:
+        cached_as: the key of its result in the cache, None where it is not cached.
+    """
 
     call: Call
     assessment: Assessment[ExecRecord]
     reasons: Sequence[str]
+    facts: TaskFacts | None = None
+    cached_as: str | None = None
+    may_restore: bool = True
 
     @property
     def memento(self) -> object:
@@ -244,12 +258,23 @@ class Lifecycle:
         Raises:
             InfrastructureError: a record or a directory cannot be written.
         """
+        if not pending.reasons:
+            answer = await self._ask_uptodate(node, pending)
+            if isinstance(answer, Ended):
+                return answer
+            pending = replace(pending, reasons=[answer])
+        restored = self._restored(node, pending)
+        if restored is not None:
+            return restored
         attempt = 0
         while True:
             attempt += 1
             ended = await self._attempt(node, pending, attempt)
             if ended.verdict is not Verdict.LOST or attempt == MAX_ATTEMPTS:
-                return ended
+                break
+        if ended.verdict is Verdict.SUCCEEDED and ended.result is not None:
+            self._keep(node, pending, ended.result)
+        return ended
 
     def event(self, node: Node, ended: Ended) -> TaskFinished:
         """Return what a report is told of a node's end."""
@@ -320,15 +345,97 @@ class Lifecycle:
             reasons.insert(0, "it always runs (`uptodate: false`)")
         if self.settings.is_dry and not reasons and is_input_changed:
             reasons.append("its inputs are made anew; it runs if they come out different")
-        if not reasons:
-            assert assessment.record is not None
-            since = assessment.record.started_at or "its last run"
-            cause = f"nothing that it depends on changed since {since}"
-            return Ended(Verdict.UP_TO_DATE, [*call.passed_on, *assessment.record.outputs], cause=cause)
+        if not reasons and node.task.uptodate is None:
+            return _stands(call, assessment)
+        if reasons and (found := self._in_base(node, call)) is not None:
+            return found
         if self.settings.is_dry:
-            return self._would_run(node, reasons, call.passed_on, assessment)
-        pending = Pending(call=call, assessment=assessment, reasons=reasons)
+            return self._would_run(node, reasons or ["its `uptodate` function decides"], call.passed_on, assessment)
+        pending = Pending(
+            call=call,
+            assessment=assessment,
+            reasons=reasons,
+            facts=facts,
+            cached_as=self._cache_key(node, call, facts, assessment),
+            may_restore=not self.settings.is_forced and not node.task.always_runs,
+        )
         return self._run_builtin(node, pending) if isinstance(call.body, BuiltinBody) else pending
+
+    def _in_base(self, node: Node, call: Call) -> Ended | None:
+        """Return the node's end where the base run directory has its result; that one is trusted, not compared."""
+        base = self.settings.base_rundir
+        if base is None or self.settings.is_forced:
+            return None
+        outputs = self.store.finished_elsewhere(base, node.rundir, node.name)
+        if outputs is None:
+            return None
+        return Ended(Verdict.UP_TO_DATE, [*call.passed_on, *outputs], cause=f"its result in {base} is taken")
+
+    def _cache_key(self, node: Node, call: Call, facts: TaskFacts, assessment: Assessment[ExecRecord]) -> str | None:
+        rule = node.task.cache
+        if rule is None or not rule.is_enabled or self.settings.cache is None or node.task.inherits_rundir:
+            return None
+        diagnostics = Diagnostics()
+        names = self.names(node, call.params, call.inputs)
+        added = []
+        for value in rule.hash:
+            with contextlib.suppress(ValueFault):
+                added.append(evaluate(value, names, diagnostics))
+        diagnostics.raise_if_errors()
+        roots = (self._rundir(node), self.settings.root_rundir, self.settings.root_pkgdir, node.task.srcdir)
+        return self.store.portable_key(facts, assessment.fingerprint, roots, added)
+
+    def _restored(self, node: Node, pending: Pending) -> Ended | None:
+        """Return the node's end where the cache has its result."""
+        cache, key = self.settings.cache, pending.cached_as
+        if cache is None or key is None or not pending.may_restore:
+            return None
+        rundir = self._rundir(node)
+        self.store.make_directory(rundir)
+        begun = self._intend(node, pending, attempt=1)
+        result = cache.restore(key, rundir, self._notice)
+        if result is None:
+            return None
+        ended = self._commit(node, pending, begun, result, log=None)
+        if ended.verdict is not Verdict.SUCCEEDED:
+            return None
+        return Ended(Verdict.UP_TO_DATE, ended.outputs, cause="its result was in the cache", result=result)
+
+    def _keep(self, node: Node, pending: Pending, result: TaskResult) -> None:
+        """Put a result into the cache; that this is not possible harms nobody but the next run."""
+        cache, key = self.settings.cache, pending.cached_as
+        if cache is None or key is None or pending.facts is None:
+            return
+        moved = self.store.moved_inputs(pending.facts, pending.assessment.fingerprint)
+        if moved:
+            self._notice(f"{node.name} is not cached: while it ran, {moved[0].text}")
+            return
+        rule = node.task.cache
+        try:
+            cache.store(key, self._rundir(node), node.name, result, rule.compression if rule else "no")
+        except NotCacheableError as error:
+            self._notice(f"{node.name} is not cached: {error}")
+        except OSError as error:
+            self._notice(f"{node.name} is not cached: {error.filename}: {error.strerror}")
+
+    def _notice(self, text: str) -> None:
+        self.sink.emit(RunnerNotice(text=text))
+
+    async def _ask_uptodate(self, node: Node, pending: Pending) -> Ended | str:
+        """Return the end of a node whose last result stands, else why it runs."""
+        script = node.task.uptodate
+        assert script is not None, "a node without a reason to run has a function that may know one"
+        body = body_of(script, script.text.value)
+        assert isinstance(body, PythonBody)
+        call = replace(pending.call, body=replace(body, call=PythonCall.UPTODATE))
+        request = self._request(node, call, attempt=1, memento=pending.memento, is_changed=False)
+        result = await self.runner.run(replace(request, artefact=f"{node.name}.uptodate"))
+        if result.outcome is not Outcome.SUCCEEDED:
+            cause = f"its `uptodate` function {script.text.value} failed: {result.cause}"
+            return Ended(Verdict.FAILED, cause=cause, is_changed=True, result=result)
+        if result.memento is True:
+            return _stands(pending.call, pending.assessment)
+        return "its `uptodate` function says so"
 
     def _would_run(
         self,
@@ -373,12 +480,14 @@ class Lifecycle:
     def _begin(self, node: Node, pending: Pending, attempt: int) -> Begun:
         """Tell the start, make the run directory, and write the intent: nothing of the body happens before."""
         self._started(node, pending.reasons)
-        rundir = self._rundir(node)
-        self.store.make_directory(rundir)
+        self.store.make_directory(self._rundir(node))
         crash_point("task.rundir.made")
+        return self._intend(node, pending, attempt)
+
+    def _intend(self, node: Node, pending: Pending, attempt: int) -> Begun:
         return self.store.begin(
             pending.assessment,
-            rundir=rundir,
+            rundir=self._rundir(node),
             artefact=node.name,
             task=node.name,
             run_id=self.settings.run_id,
@@ -506,6 +615,13 @@ class Lifecycle:
     def _memento(self, node: Node) -> object:
         record = self.store.load(self._rundir(node), node.name)
         return None if record is None else record.memento
+
+
+def _stands(call: Call, assessment: Assessment[ExecRecord]) -> Ended:
+    assert assessment.record is not None, "what stands has been recorded"
+    since = assessment.record.started_at or "its last run"
+    cause = f"nothing that it depends on changed since {since}"
+    return Ended(Verdict.UP_TO_DATE, [*call.passed_on, *assessment.record.outputs], cause=cause)
 
 
 def _signed(node: Node, outputs: Sequence[Item]) -> list[Item]:
