@@ -19,9 +19,13 @@ from dfm.api.task import (
     MarkerLocation,
     Params,
     Severity,
+    SubgraphError,
+    SubtaskResult,
     TaskContext,
+    TaskHandle,
     TaskInput,
     TaskOutput,
+    UpToDateContext,
 )
 
 __all__ = [
@@ -40,9 +44,13 @@ __all__ = [
     "RunnerError",
     "Severity",
     "SourceLocation",
+    "SubgraphError",
+    "SubtaskResult",
     "TaskContext",
+    "TaskHandle",
     "TaskInput",
     "TaskOutput",
+    "UpToDateContext",
     "UsageError",
     "item_from_mapping",
 ]

@@ -6,7 +6,7 @@ a body that ends badly is a FAILED result; a runner that cannot tell how a body 
 """
 
 import enum
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Protocol, Self
@@ -36,6 +36,19 @@ class PythonSource(enum.StrEnum):
     MODULE = "module"
 
 
+class PythonCall(enum.StrEnum):
+    """What the function of a PythonBody is, and so what it is called with and what comes of it.
+
+    TASK: `(ctxt, input)`, its result is the task's. GENERATE: `(ctxt, input)`, adds tasks to its context; the result's
+    outputs are items of type `std.TaskRunSpec`. UPTODATE: `(ctxt)`, answers whether the task's last result still
+    stands; the result's memento is that answer, True or False.
+    """
+
+    TASK = "task"
+    GENERATE = "generate"
+    UPTODATE = "uptodate"
+
+
 @dataclass(frozen=True, slots=True)
 class PythonBody:
     """A Python task, run in a process of its own.
@@ -45,12 +58,14 @@ class PythonBody:
         text: INLINE, the source itself; FILE, the absolute path of the file; MODULE, the module's dotted name.
         function: the function to call; empty for INLINE.
         location: where the text stands in the flow file, `file:line`, for tracebacks.
+        call: what the function is.
     """
 
     source: PythonSource
     text: str
     function: str = ""
     location: str = ""
+    call: PythonCall = PythonCall.TASK
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,6 +201,28 @@ class Runner(Protocol):
         """Run one task to its end. Waiting for a free slot has no time-out."""
 
 
+Question = Mapping[str, Any]
+"""What the body of a running task asks of the run, JSON-like; whoever carries it does not look into it.
+
+Today there is one: `{"ask": "run_tasks", "tasks": [{"type", "name", "params", "needs"}...], "max_failures": int or
+null}`.
+Its answer is `{"results": [{"name", "verdict", "status", "output"}...]}`, or `{"error": text}`.
+"""
+Answer = Mapping[str, Any]
+Ask = Callable[[str, Question], Awaitable[Answer]]
+"""Takes the name of the running task and its question to the run, and waits for the answer, for as long as it takes.
+
+A body on this host asks through a socket, as lines of JSON: `{"id": n, "question": ...}` is answered by `{"id": n,
+"answer": ...}`. A runner for other hosts carries both between its worker and `RunnerContext.ask`. A task that waits for
+an answer does nothing else: its slot, token or lease should serve others meanwhile, or one worker alone cannot answer.
+"""
+
+
+async def nobody_asks(task: str, question: Question) -> Answer:
+    """Answer that nobody is there to answer."""
+    return {"error": f"{task} cannot ask for {question.get('ask', 'anything')}: nobody answers here"}
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaskCommand:
     """A command that runs one request, on any host that shares the file system and has the same Python and DFM.
@@ -220,6 +257,7 @@ class RunnerContext:
         pool: lends the pool of warm workers to a batch system: the runner that comes back submits worker jobs in the
             given dialect and runs tasks on them. It does no I/O before it is entered.
         task_command: lends the engine for one task: writes the request down and returns the command that runs it.
+        ask: takes a question of a running body to the run.
     """
 
     root_rundir: str
@@ -228,6 +266,7 @@ class RunnerContext:
     notice: Callable[[str], None]
     pool: "Callable[[BatchDialect], Runner]"
     task_command: Callable[[TaskRequest], TaskCommand] = _no_task_command
+    ask: Ask = nobody_asks
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -112,6 +112,83 @@ class TaskOutput:
     changed: bool = True
 
 
+@dataclass(frozen=True, slots=True)
+class TaskHandle:
+    """A task that code has described, made by `ctxt.mkTaskNode`; it runs once it is added, or given to `run_subgraph`.
+
+    Attributes:
+        type: the task of the flow that it is made of.
+        name: unique among those that are made together.
+        params: values of its parameters.
+        needs: names of tasks that must end before.
+    """
+
+    type: str
+    name: str
+    params: Mapping[str, Any] = field(default_factory=dict)
+    needs: tuple[str, ...] = ()
+
+
+class SubgraphError(Exception):
+    """Tasks that a Python task asked for did not end well, or could not be made.
+
+    Args:
+        message: what went wrong, for a person.
+        results: how each task ended, in the order in which they were asked for; empty where none could be made.
+    """
+
+    def __init__(self, message: str, results: "Sequence[SubtaskResult]" = ()) -> None:
+        super().__init__(message)
+        self.results = results
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SubtaskResult:
+    """How a task ended that a Python task asked for.
+
+    Attributes:
+        verdict: as in reports: "succeeded", "up-to-date", "failed", "blocked" and so on.
+        status: 0 where it ended well.
+        output: the items it hands on.
+    """
+
+    name: str
+    verdict: str
+    status: int
+    output: Sequence[DataItem]
+
+
+class UpToDateContext(Protocol):
+    """What a function of `uptodate` looks at, called as `function(ctxt)`, plain or async.
+
+    It is called when nothing else speaks against the task's last result; its answer decides.
+    """
+
+    @property
+    def name(self) -> str:
+        """The node's name."""
+
+    @property
+    def rundir(self) -> str:
+        """Absolute directory the task works in, with what its last run left there."""
+
+    @property
+    def srcdir(self) -> str:
+        """Absolute directory of the flow file that declares the task."""
+
+    @property
+    def params(self) -> Params:
+        """The task's parameters, evaluated."""
+
+    @property
+    def inputs(self) -> Sequence[DataItem]:
+        """The items the task consumes."""
+
+    @property
+    def memento(self) -> Any:  # noqa: ANN401  (JSON)
+        """What the last finished run returned as its memento."""
+
+
 class TaskContext(Protocol):
     """What a Python task acts through."""
 
@@ -147,8 +224,14 @@ class TaskContext(Protocol):
     def add_marker(self, marker: Marker) -> None:
         """Add a marker made elsewhere."""
 
+    def marker(self, msg: str, severity: Severity = Severity.INFO, loc: MarkerLocation | None = None) -> None:
+        """Add a marker."""
+
     def make_item(self, type: str, **fields: Any) -> DataItem:  # noqa: A002, ANN401  (the format's own word; JSON)
         """Return a new item of `type`."""
+
+    def mkDataItem(self, type: str, **fields: Any) -> DataItem:  # noqa: A002, ANN401, N802  (the format's own words; JSON)
+        """Do as `make_item` does."""
 
     def create(self, path: str, content: str) -> str:
         """Write a text file, relative to the run directory, and return its absolute path."""
@@ -181,3 +264,72 @@ class TaskContext(Protocol):
         env: Mapping[str, str] | None = None,
     ) -> int:
         """Do as `exec` does, for a task that is not async."""
+
+    async def exec_parallel(
+        self,
+        cmds: Sequence[Sequence[str]],
+        *,
+        jobs: int | None = None,
+        logfiles: Sequence[str | None] | None = None,
+        cwd: str | None = None,
+        env: Mapping[str, str] | None = None,
+    ) -> list[int]:
+        """Run several commands at once and return their exit statuses, in their order.
+
+        Args:
+            cmds: as for `exec`.
+            jobs: how many at once; None means one for each CPU.
+            logfiles: one for each command; None lets all output flow into the task's log.
+            cwd: working directory; None means the run directory.
+            env: complete environment; None means `ctxt.env`.
+        """
+
+    def mkName(self, name: str) -> str:  # noqa: N802  (the format's own word)
+        """Return a name for a task inside this one: this task's name, a dot, and `name`."""
+
+    def mkTaskNode(  # noqa: N802  (the format's own word)
+        self,
+        type: str,  # noqa: A002  (the format's own word)
+        name: str | None = None,
+        *,
+        srcdir: str | None = None,
+        needs: "TaskHandle | str | Sequence[TaskHandle | str] | None" = None,
+        **params: Any,  # noqa: ANN401  (JSON)
+    ) -> TaskHandle:
+        """Describe a task made of the task `type` of the flow; nothing runs yet.
+
+        Args:
+            type: as it is named in the package of this task, else its full name.
+            name: None makes one up.
+            srcdir: accepted for older code; relative paths start where `type` is declared.
+            needs: tasks that must end before: others of this call, or tasks of the run by name.
+            params: values of its parameters.
+        """
+
+    def addTask(self, task: TaskHandle) -> TaskHandle:  # noqa: N802  (the format's own word)
+        """Add a task to what a generator makes, and return it."""
+
+    def getInputs(self) -> list[TaskHandle]:  # noqa: N802  (the format's own word)
+        """Return what a generator's task receives, to be named in `needs`; tasks without needs receive it anyway."""
+
+    async def run_subgraph(
+        self,
+        tasks: "TaskHandle | Sequence[TaskHandle]",
+        name: str | None = None,
+        *,
+        timeout: float | None = None,  # noqa: ASYNC109  (part of what the format promises)
+        max_failures: int | None = None,
+    ) -> "SubtaskResult | list[SubtaskResult]":
+        """Run tasks now, as part of this run, and wait for them; one task gives one result, a list a list.
+
+        Args:
+            tasks: made by `mkTaskNode`.
+            name: accepted for older code.
+            timeout: seconds to wait; the tasks themselves go on after it.
+            max_failures: how many may fail before no more of them start; None counts failures in the run, which may
+                end it, 0 and less starts all of them. With 1 and more their failures are this task's to deal with.
+
+        Raises:
+            SubgraphError: a task did not end well, and `max_failures` is not 1 or more; or one cannot be made.
+            TimeoutError: the time is over.
+        """

@@ -18,7 +18,18 @@ from typing import Self
 from dfm.api.batch import BatchDialect, Finding, Standing
 from dfm.api.errors import DfmError, ExitCode, FlowError, InfrastructureError, RunnerError, UsageError
 from dfm.api.events import EventSink, RunFinished, RunnerNotice, RunStarted, Verdict
-from dfm.api.runner import Outcome, Runner, RunnerContext, RunnerPlugin, ShellBody, TaskRequest, TaskResult
+from dfm.api.runner import (
+    Answer,
+    Ask,
+    Outcome,
+    Question,
+    Runner,
+    RunnerContext,
+    RunnerPlugin,
+    ShellBody,
+    TaskRequest,
+    TaskResult,
+)
 from dfm.core.config.layers import CliOptions
 from dfm.core.config.load import Settings as RunnerSettings
 from dfm.core.config.load import load_settings
@@ -32,7 +43,8 @@ from dfm.core.flow.load import load_flow
 from dfm.core.flow.locate import FLOW_NAMES, find_root
 from dfm.core.flow.model import Flow
 from dfm.core.flow.overrides import Overrides, parse_overrides
-from dfm.core.graph.build import Surroundings, build_graph
+from dfm.core.graph.build import Surroundings, build_growing
+from dfm.core.graph.growth import Growth
 from dfm.core.graph.node import Graph
 from dfm.core.graph.select import override_targets, select
 from dfm.core.plugins.dialect import dialect_of
@@ -41,6 +53,7 @@ from dfm.core.plugins.packages import installed_packages
 from dfm.core.pool.reap import reap
 from dfm.core.pool.runner import PooledRunner
 from dfm.core.pooled import DaemonUse, RunFacts, daemon_plan, local_dialect, pooled_runner, shown_submission
+from dfm.core.record.cache import cache_from
 from dfm.core.record.lock import RunLock
 from dfm.core.record.store import RecordStore
 from dfm.core.schedule.lifecycle import Lifecycle, Settings
@@ -89,12 +102,14 @@ class RunOptions:
         max_failures: how many failed tasks end the run; None never does.
         rundir: directory for all run directories; None means `rundir` in the current directory.
         daemon: whether a daemon's workers are used.
+        base_rundir: that of another run whose results are taken as they are.
     """
 
     flow: FlowOptions = field(default_factory=FlowOptions)
     tasks: Sequence[str] = ()
     jobs: int | None = None
     rundir: str | None = None
+    base_rundir: str | None = None
     is_clean: bool = False
     is_forced: bool = False
     is_dry: bool = False
@@ -161,9 +176,16 @@ def graph_of(loaded: LoadedFlow, tasks: Sequence[str], environ: Mapping[str, str
         UsageError: a task or an override means nothing.
         FlowInvalid: values cannot be evaluated.
     """
+    return growing_graph_of(loaded, tasks, environ, rundir)[0]
+
+
+def growing_graph_of(
+    loaded: LoadedFlow, tasks: Sequence[str], environ: Mapping[str, str], rundir: str | None
+) -> tuple[Graph, Growth]:
+    """Build the graph of the named tasks, with what adds to it while it runs; raises as `graph_of` does."""
     targets = [select(loaded.flow, name) for name in tasks]
     overrides = override_targets(loaded.flow, loaded.overrides, targets)
-    return build_graph(
+    return build_growing(
         loaded.flow,
         targets,
         Surroundings(environ=environ, root_rundir=root_rundir(rundir)),
@@ -211,21 +233,23 @@ def run(options: RunOptions, loaded: LoadedFlow, sink: EventSink, environ: Mappi
     """
     settings = load_settings(environ, loaded.flow.root.srcdir, options.settings)
     plugin, runner_options = chosen_runner(settings)
-    graph = graph_of(loaded, options.tasks, environ, options.rundir)
+    growing = growing_graph_of(loaded, options.tasks, environ, options.rundir)
     directory = root_rundir(options.rundir)
     run_id = uuid.uuid4().hex
     crash_point("run.graph_built")
+    desk = _Desk()
     facts = RunFacts(
         run_id=run_id,
         project=loaded.flow.root.srcdir,
         root_rundir=directory,
-        environ={name: value for name, value in environ.items() if name not in _NOT_FOR_TASKS},
+        environ=_task_environment(options, environ),
         notice=lambda text: sink.emit(RunnerNotice(text=text)),
+        ask=desk.ask,
         use=options.daemon,
     )
     if options.is_dry:
         _show_submission(plugin, runner_options, settings, facts)
-        return _run_graph(options, loaded.flow, graph, _NoRunner(), plugin.name, facts, sink)
+        return _run_graph(options, loaded.flow, growing, _NoRunner(), plugin.name, settings, facts, desk, sink)
     _make_root_rundir(directory)
     with RunLock(directory) as lock:
         crash_point("run.locked")
@@ -235,7 +259,7 @@ def run(options: RunOptions, loaded: LoadedFlow, sink: EventSink, environ: Mappi
         try:
             crash_point("run.guarded")
             runner = open_runner(plugin, runner_options, settings, facts, options.jobs)
-            return _run_graph(options, loaded.flow, graph, runner, plugin.name, facts, sink)
+            return _run_graph(options, loaded.flow, growing, runner, plugin.name, settings, facts, desk, sink)
         finally:
             guard.dismiss()
 
@@ -256,6 +280,7 @@ def open_runner(
         jobs=jobs,
         notice=facts.notice,
         pool=lambda dialect: pooled_runner(dialect, settings, facts),
+        ask=facts.ask,
     )
     return plugin.open(context, runner_options)
 
@@ -267,9 +292,18 @@ def _show_submission(plugin: RunnerPlugin, runner_options: object, settings: Run
 
 
 def _run_graph(
-    options: RunOptions, flow: Flow, graph: Graph, runner: Runner, runner_name: str, facts: RunFacts, sink: EventSink
+    options: RunOptions,
+    flow: Flow,
+    growing: tuple[Graph, Growth],
+    runner: Runner,
+    runner_name: str,
+    runner_settings: RunnerSettings,
+    facts: RunFacts,
+    desk: "_Desk",
+    sink: EventSink,
 ) -> int:
     run_id, directory = facts.run_id, facts.root_rundir
+    graph, growth = growing
     settings = Settings(
         run_id=run_id,
         root_rundir=directory,
@@ -278,6 +312,9 @@ def _run_graph(
         rerun=_rerun_command(options),
         is_forced=options.is_forced,
         is_dry=options.is_dry,
+        cache=cache_from(os.environ),
+        resolve_resources=runner_settings.resolve_resources,
+        base_rundir=_base_rundir(options.base_rundir),
     )
     sink.emit(
         RunStarted(
@@ -290,7 +327,8 @@ def _run_graph(
         )
     )
     started = time.monotonic()
-    session = _Session(graph, settings, runner, sink, FailurePolicy(options.max_failures))
+    session = _Session(graph, growth, settings, runner, sink, FailurePolicy(options.max_failures))
+    desk.session = session
     exit_code: int = ExitCode.INTERNAL
     try:
         exit_code = asyncio.run(session.run())
@@ -317,10 +355,17 @@ def lend(
     jobs: int | None,
     notice: Callable[[str], None],
     pool: Callable[[BatchDialect], Runner],
+    ask: Ask,
 ) -> RunnerContext:
     """Return what the core lends to a runner; the directory exists."""
     return RunnerContext(
-        root_rundir=root_rundir, run_id=run_id, jobs=jobs, notice=notice, pool=pool, task_command=task_command
+        root_rundir=root_rundir,
+        run_id=run_id,
+        jobs=jobs,
+        notice=notice,
+        pool=pool,
+        task_command=task_command,
+        ask=ask,
     )
 
 
@@ -406,6 +451,34 @@ def _canary_findings(path: str, started_at: int) -> list[Finding]:
     return [Finding(standing=Standing.WARNING, text=f"the clock of its host differs by {skew:.0f} s", hint=hint)]
 
 
+def _base_rundir(given: str | None) -> str | None:
+    if given is None:
+        return None
+    path = os.path.abspath(given)
+    if not os.path.isdir(path):
+        raise UsageError(f"--base-rundir {given!r} is no directory")
+    return path
+
+
+def _task_environment(options: RunOptions, environ: Mapping[str, str]) -> dict[str, str]:
+    """Return the environment that tasks begin with."""
+    result = {name: value for name, value in environ.items() if name not in _NOT_FOR_TASKS}
+    base = _base_rundir(options.base_rundir)
+    return result if base is None else result | {"DFM_BASE_RUNDIR": base}
+
+
+class _Desk:
+    """Takes questions of running bodies to the session, which begins after the runner is made."""
+
+    def __init__(self) -> None:
+        self.session: _Session | None = None
+
+    async def ask(self, task: str, question: Question) -> Answer:
+        """Return the session's answer."""
+        assert self.session is not None, "a body runs inside a session"
+        return await self.session.answer(task, question)
+
+
 class _NoRunner(Runner):
     """The runner of a dry run: it opens nothing and is never asked."""
 
@@ -435,12 +508,14 @@ class _Session:
     def __init__(
         self,
         graph: Graph,
+        growth: Growth,
         settings: Settings,
         runner: Runner,
         sink: EventSink,
         policy: FailurePolicy,
     ) -> None:
         self._graph = graph
+        self._growth = growth
         self._settings = settings
         self._runner = runner
         self._sink = sink
@@ -462,7 +537,7 @@ class _Session:
                 crash_point("run.runner_open")
                 lifecycle = Lifecycle(self._settings, RecordStore(), self._runner, self._sink)
                 self._scheduler = Scheduler(
-                    self._graph, lifecycle, self._runner.max_in_flight, self._policy, self._sink
+                    self._graph, lifecycle, self._runner.max_in_flight, self._policy, self._sink, self._growth
                 )
                 await self._scheduler.run()
         except asyncio.CancelledError:
@@ -478,6 +553,12 @@ class _Session:
                 loop.remove_signal_handler(number)
         crash_point("run.finished")
         return self._exit_code()
+
+    async def answer(self, task: str, question: Question) -> Answer:
+        """Answer what the body of a running task asks."""
+        if self._scheduler is None:
+            return {"error": "nothing runs"}
+        return await self._scheduler.answer(task, question)
 
     def counts(self) -> dict[Verdict, int]:
         """Return how many visible nodes ended each way."""
@@ -496,10 +577,10 @@ class _Session:
             self._scheduler.cancel_again()
 
     def _exit_code(self) -> ExitCode:
-        counts = self.counts()
-        if counts.get(Verdict.FAILED):
+        failures = self._scheduler.outcome.failures if self._scheduler is not None else {}
+        if failures.get(Verdict.FAILED):
             return ExitCode.TASK_FAILED
-        if counts.get(Verdict.LOST):
+        if failures.get(Verdict.LOST):
             return ExitCode.INFRASTRUCTURE
         return ExitCode.OK
 
@@ -518,6 +599,8 @@ def _rerun_command(options: RunOptions) -> "_RerunCommand":
         words += ["--root", options.flow.root]
     if options.rundir is not None:
         words += ["--rundir", options.rundir]
+    if options.base_rundir is not None:
+        words += ["--base-rundir", options.base_rundir]
     if options.flow.config is not None:
         words += ["-c", options.flow.config]
     for definition in options.flow.definitions:
@@ -604,7 +687,8 @@ def validate(loaded: LoadedFlow, environ: Mapping[str, str]) -> Graph:
     Raises:
         FlowInvalid: something cannot be evaluated.
     """
-    return graph_of(loaded, list(loaded.flow.root.tasks), environ, None)
+    names = [name for name, task in loaded.flow.root.tasks.items() if not task.is_template]
+    return graph_of(loaded, names, environ, None)
 
 
 def daemon_endpoint(root: str | None, environ: Mapping[str, str]) -> Endpoint:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from dfm.api.batch import BatchDialect
 from dfm.api.errors import RunnerError
+from dfm.api.runner import Ask, nobody_asks
 from dfm.core.config.load import Settings
 from dfm.core.daemon.client import DaemonLink, living_daemon
 from dfm.core.daemon.endpoint import Endpoint, access_directory, state_directory
@@ -43,6 +44,7 @@ class RunFacts:
     Attributes:
         project: directory of the root flow file.
         environ: of the run's tasks, before what may not travel is left out.
+        ask: takes questions of running bodies to the run.
     """
 
     run_id: str
@@ -50,6 +52,7 @@ class RunFacts:
     root_rundir: str
     environ: Mapping[str, str]
     notice: Callable[[str], None]
+    ask: Ask = nobody_asks
     use: DaemonUse = DaemonUse.AUTO
 
 

@@ -12,6 +12,7 @@ _COMMANDS = {
     "show": "show the tasks and packages of a flow",
     "validate": "check a flow without running it",
     "graph": "print the graph of tasks as dot, mermaid or json",
+    "cache": "make a directory that keeps results of tasks",
     "runners": "list the installed runners",
     "config": "show, explain and check settings",
     "doctor": "check the installation, and tell what mends it",

@@ -31,6 +31,11 @@ from dfm.core.report.make import make_sinks
     metavar="DIR",
     help="Directory for all run directories. Default: ./rundir.",
 )
+@click.option(
+    "--base-rundir",
+    metavar="DIR",
+    help="Take results of tasks that ended well in the run directory DIR, without comparing anything.",
+)
 @click.option("--clean", is_flag=True, help="Empty the run directory first.")
 @click.option("-f", "--force", is_flag=True, help="Take nothing as up to date.")
 @click.option("-n", "--dry-run", is_flag=True, help="Tell what would run and why; run nothing, write nothing.")
@@ -64,6 +69,7 @@ def command(
     flow: FlowOptions,
     jobs: int | None,
     rundir: str | None,
+    base_rundir: str | None,
     clean: bool,
     force: bool,
     dry_run: bool,
@@ -103,6 +109,7 @@ def command(
         tasks=tasks,
         jobs=jobs,
         rundir=rundir,
+        base_rundir=base_rundir,
         is_clean=clean,
         is_forced=force,
         is_dry=dry_run,

@@ -13,10 +13,12 @@ from datetime import UTC, datetime
 
 from dfm.api.errors import InfrastructureError
 from dfm.api.runner import (
+    Answer,
     BuiltinBody,
     CommandRecord,
     Outcome,
     PythonBody,
+    Question,
     ShellBody,
     TaskRequest,
     TaskResult,
@@ -25,6 +27,7 @@ from dfm.api.task import Marker, Severity
 from dfm.core.crashpoint import crash_point
 from dfm.core.execute.harvest import Harvest, harvest_python, harvest_script
 from dfm.core.execute.process import Ended, ForkedCall, Launch, ProcessTrees, StartError
+from dfm.core.execute.questions import QuestionDesk, Serve
 from dfm.core.execute.staging import ShellNotFoundError, stage_shell
 from dfm.core.jobserver.tokens import Lease
 
@@ -42,10 +45,15 @@ class BodyRunner:
     trees: ProcessTrees
     bin_dir: str
 
-    async def run(self, request: TaskRequest, lease: Lease) -> TaskResult:
+    async def run(self, request: TaskRequest, lease: Lease, serve: Serve | None = None) -> TaskResult:
         """Run the request's body to its end and return what came of it.
 
         Cancelling kills the body's whole process tree before CancelledError goes on.
+
+        Args:
+            request: what to run.
+            lease: the right to run it.
+            serve: answers what the body asks of the run; None refuses every question.
 
         Raises:
             InfrastructureError: the log or the staged files cannot be written.
@@ -60,7 +68,7 @@ class BodyRunner:
                 case ShellBody():
                     return await self._run_script(request, lease, output)
                 case PythonBody():
-                    return await self._run_python(request, lease, output)
+                    return await self._run_python(request, lease, output, serve or _refuse)
                 case BuiltinBody(name):
                     raise AssertionError(f"the built-in task {name} never reaches a runner")
         finally:
@@ -91,19 +99,20 @@ class BodyRunner:
         commands = [CommandRecord(_shown(request.body), ended.status)]
         return _result(ended, harvest, ended.status, commands, started_at)
 
-    async def _run_python(self, request: TaskRequest, lease: Lease, output: int) -> TaskResult:
+    async def _run_python(self, request: TaskRequest, lease: Lease, output: int, serve: Serve) -> TaskResult:
         started_at = _now()
         result_path = os.path.join(request.rundir, f".{request.artefact}.result.json")
-        call = ForkedCall(
-            function=_python_body(request, result_path),
-            cwd=request.rundir,
-            env={**request.env, **lease.environment},
-            output=output,
-            pass_fds=lease.pass_fds,
-            token=_token(request),
-        )
         try:
-            ended = await self.trees.call(call)
+            async with QuestionDesk(serve) as desk:
+                call = ForkedCall(
+                    function=_python_body(request, result_path, desk.child_fd),
+                    cwd=request.rundir,
+                    env={**request.env, **lease.environment},
+                    output=output,
+                    pass_fds=(*lease.pass_fds, desk.child_fd),
+                    token=_token(request),
+                )
+                ended = await self.trees.call(call)
         except StartError as error:
             return _not_started(str(error), error.status, started_at)
         crash_point("execute.body_ended")
@@ -113,11 +122,15 @@ class BodyRunner:
         return _result(ended, harvest, status, harvest.commands, started_at)
 
 
-def _python_body(request: TaskRequest, result_path: str) -> Callable[[], int]:
+async def _refuse(question: Question) -> Answer:
+    return {"error": f"a task cannot ask for {question.get('ask', 'anything')} here"}
+
+
+def _python_body(request: TaskRequest, result_path: str, question_fd: int) -> Callable[[], int]:
     def run() -> int:
         from dfm.core.execute.python_child import run_python_body  # noqa: PLC0415  (only the child needs it)
 
-        return run_python_body(request, result_path)
+        return run_python_body(request, result_path, question_fd)
 
     return run
 

@@ -10,16 +10,22 @@ from typing import Any
 
 from dfm.api.items import DataItem, item_from_mapping
 from dfm.api.runner import CommandRecord, TaskRequest
-from dfm.api.task import Marker, MarkerLocation, Severity
+from dfm.api.task import Marker, MarkerLocation, Severity, SubgraphError, SubtaskResult, TaskHandle
+from dfm.core.execute.questions import Questioner
 
 NOT_FOUND, NOT_EXECUTABLE = 127, 126
+INPUTS = ".in"
+"""Stands for what a generator's task receives."""
 
 
 class ChildContext:
     """A TaskContext that keeps what the task does for its record."""
 
-    def __init__(self, request: TaskRequest) -> None:
+    def __init__(self, request: TaskRequest, questioner: Questioner | None = None) -> None:
         self._request = request
+        self._questioner = questioner
+        self._made = 0
+        self.tasks: dict[str, TaskHandle] = {}
         self.env: dict[str, str] = dict(os.environ)
         self.markers: list[Marker] = []
         self.commands: list[CommandRecord] = []
@@ -60,9 +66,15 @@ class ChildContext:
         """Add a marker made elsewhere."""
         self.markers.append(marker)
 
+    def marker(self, msg: str, severity: Severity = Severity.INFO, loc: MarkerLocation | None = None) -> None:
+        """Add a marker."""
+        self.add_marker(Marker(Severity(severity), msg, loc))
+
     def make_item(self, type: str, **fields: Any) -> DataItem:  # noqa: A002, ANN401  (the format's own word; JSON)
         """Return a new item of `type`."""
         return item_from_mapping({"type": type, **fields})
+
+    mkDataItem = make_item  # noqa: N815  (the format's own word)
 
     def create(self, path: str, content: str) -> str:
         """Write a text file, relative to the run directory, and return its absolute path."""
@@ -103,6 +115,80 @@ class ChildContext:
         """Run a command and return its exit status, for a task that is not async."""
         process = self._start(cmd, logfile, cwd, env, is_piped=False)
         return process if isinstance(process, int) else self._ended(cmd, process.wait())
+
+    async def exec_parallel(
+        self,
+        cmds: Sequence[Sequence[str]],
+        *,
+        jobs: int | None = None,
+        logfiles: Sequence[str | None] | None = None,
+        cwd: str | None = None,
+        env: Mapping[str, str] | None = None,
+    ) -> list[int]:
+        """Run several commands at once; see `dfm.api.task.TaskContext.exec_parallel`."""
+        if logfiles is not None and len(logfiles) != len(cmds):
+            raise ValueError(f"there are {len(cmds)} commands and {len(logfiles)} log files")
+        slots = asyncio.Semaphore(jobs or len(os.sched_getaffinity(0)))
+
+        async def one(cmd: Sequence[str], logfile: str | None) -> int:
+            async with slots:
+                return await self.exec(cmd, logfile=logfile, cwd=cwd, env=env)
+
+        return list(await asyncio.gather(*map(one, cmds, logfiles or [None] * len(cmds))))
+
+    def mkName(self, name: str) -> str:  # noqa: N802  (the format's own word)
+        """Return a name for a task inside this one."""
+        return f"{self._request.task}.{name}"
+
+    def mkTaskNode(  # noqa: N802  (the format's own word)
+        self,
+        type: str,  # noqa: A002  (the format's own word)
+        name: str | None = None,
+        *,
+        srcdir: str | None = None,  # noqa: ARG002  (accepted for older code)
+        needs: TaskHandle | str | Sequence[TaskHandle | str] | None = None,
+        **params: Any,  # noqa: ANN401  (JSON)
+    ) -> TaskHandle:
+        """Describe a task; see `dfm.api.task.TaskContext.mkTaskNode`."""
+        self._made += 1
+        wanted = [] if needs is None else [needs] if isinstance(needs, TaskHandle | str) else list(needs)
+        names = [need.name if isinstance(need, TaskHandle) else str(need) for need in wanted]
+        kept = tuple(need for need in names if need != INPUTS)
+        return TaskHandle(type, name or f"{type.rpartition('.')[2]}_{self._made}", dict(params), kept)
+
+    def addTask(self, task: TaskHandle) -> TaskHandle:  # noqa: N802  (the format's own word)
+        """Add a task to what a generator makes."""
+        if self.tasks.setdefault(task.name, task) is not task:
+            raise ValueError(f"two tasks are named {task.name!r}")
+        return task
+
+    def getInputs(self) -> list[TaskHandle]:  # noqa: N802  (the format's own word)
+        """Return what a generator's task receives, to be named in `needs`."""
+        return [TaskHandle("", INPUTS)]
+
+    async def run_subgraph(
+        self,
+        tasks: TaskHandle | Sequence[TaskHandle],
+        name: str | None = None,  # noqa: ARG002  (accepted for older code)
+        *,
+        timeout: float | None = None,  # noqa: ASYNC109  (part of what the format promises)
+        max_failures: int | None = None,
+    ) -> SubtaskResult | list[SubtaskResult]:
+        """Run tasks now and wait for them; see `dfm.api.task.TaskContext.run_subgraph`."""
+        wanted = [tasks] if isinstance(tasks, TaskHandle) else list(tasks)
+        if self._questioner is None:
+            raise SubgraphError("tasks can only be asked for while a task runs")
+        question = {"ask": "run_tasks", "tasks": [_asked(task) for task in wanted], "max_failures": max_failures}
+        async with asyncio.timeout(timeout):
+            answer = await self._questioner.ask(plain(question))
+        if "error" in answer:
+            raise SubgraphError(str(answer["error"]))
+        results = [_subtask_result(result) for result in answer["results"]]
+        failed = [result for result in results if result.status != 0]
+        if failed and (max_failures is None or max_failures < 1):
+            told = ", ".join(f"{result.name} ({result.verdict})" for result in failed[:5])
+            raise SubgraphError(f"{len(failed)} of {len(results)} tasks did not end well: {told}", results)
+        return results[0] if isinstance(tasks, TaskHandle) else results
 
     def _start(
         self,
@@ -156,6 +242,19 @@ class ChildContext:
         status = 128 - status if status < 0 else status
         self.commands.append(CommandRecord(shlex.join(str(word) for word in cmd), status))
         return status
+
+
+def _asked(task: TaskHandle) -> dict[str, Any]:
+    return {"type": task.type, "name": task.name, "params": dict(task.params), "needs": list(task.needs)}
+
+
+def _subtask_result(result: Mapping[str, Any]) -> SubtaskResult:
+    return SubtaskResult(
+        name=result["name"],
+        verdict=result["verdict"],
+        status=result["status"],
+        output=[item_from_mapping(item) for item in result["output"]],
+    )
 
 
 def plain(value: object) -> Any:  # noqa: ANN401  (JSON)

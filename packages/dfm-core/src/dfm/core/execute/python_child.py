@@ -17,10 +17,12 @@ import traceback
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import dfm.api
 from dfm.api.items import item_from_mapping
-from dfm.api.runner import PythonBody, PythonSource, TaskRequest
+from dfm.api.runner import PythonBody, PythonCall, PythonSource, TaskRequest
 from dfm.api.task import Marker, MarkerLocation, Params, Severity, TaskInput, TaskOutput
 from dfm.core.execute.context import ChildContext, plain
+from dfm.core.execute.questions import Questioner
 from dfm.core.suggest import did_you_mean
 
 Function = Callable[..., Any]
@@ -30,12 +32,18 @@ class BodyError(Exception):
     """The code of a task cannot be used; the text is for the task's author."""
 
 
-def run_python_body(request: TaskRequest, result_path: str) -> int:
-    """Run the body and write its result to `result_path`; return the exit status of the process, 0 for a result."""
-    context = ChildContext(request)
+def run_python_body(request: TaskRequest, result_path: str, question_fd: int) -> int:
+    """Run the body and write its result to `result_path`; return the exit status of the process, 0 for a result.
+
+    Args:
+        request: what to run.
+        result_path: absolute.
+        question_fd: a socket that takes questions to the run.
+    """
+    context = ChildContext(request, Questioner(question_fd))
     try:
         output = _call(request, context)
-        result = _result(output, context)
+        result = _result(_read_as(request, output, context), context)
     except BodyError as error:
         print(f"error: {error}", file=sys.stderr)  # noqa: T201  (the task's log is this process's stderr)
         result = _failure(context, str(error), None)
@@ -53,7 +61,7 @@ def run_python_body(request: TaskRequest, result_path: str) -> int:
 def _call(request: TaskRequest, context: ChildContext) -> object:
     body = request.body
     assert isinstance(body, PythonBody)
-    function = _load(body)
+    function = _load(body, request.srcdir)
     task_input = TaskInput(
         name=request.task,
         srcdir=request.srcdir,
@@ -63,23 +71,47 @@ def _call(request: TaskRequest, context: ChildContext) -> object:
         memento=request.memento,
         changed=request.changed,
     )
+    given = (task_input,) if body.call is PythonCall.UPTODATE else (context, task_input)
     if inspect.iscoroutinefunction(function):
-        return asyncio.run(function(context, task_input))
-    result = function(context, task_input)
+        return asyncio.run(function(*given))
+    result = function(*given)
     return asyncio.run(_awaited(result)) if inspect.isawaitable(result) else result
+
+
+def _read_as(request: TaskRequest, output: object, context: ChildContext) -> object:
+    """Return a function's answer as the output of a task, by what the function is."""
+    assert isinstance(request.body, PythonBody)
+    match request.body.call:
+        case PythonCall.TASK:
+            return output
+        case PythonCall.GENERATE:
+            items = [
+                context.make_item(
+                    "std.TaskRunSpec",
+                    task_type=task.type,
+                    task_name=task.name,
+                    params=dict(task.params),
+                    needs=list(task.needs),
+                )
+                for task in context.tasks.values()
+            ]
+            return TaskOutput(output=items)
+        case PythonCall.UPTODATE:
+            return TaskOutput(memento=bool(output))
 
 
 async def _awaited(value: Any) -> object:  # noqa: ANN401  (any awaitable)
     return await value
 
 
-def _load(body: PythonBody) -> Function:
+def _load(body: PythonBody, srcdir: str) -> Function:
     match body.source:
         case PythonSource.INLINE:
             return _inline(body)
         case PythonSource.FILE:
             return _named(_module_of_file(body.text), body.function, body.text)
         case PythonSource.MODULE:
+            sys.path.insert(0, srcdir)
             try:
                 module = importlib.import_module(body.text)
             except ModuleNotFoundError as error:
@@ -116,7 +148,8 @@ def _named(names: Mapping[str, Any], function: str, where: str) -> Function:
 def _inline(body: PythonBody) -> Function:
     text = textwrap.dedent(body.text)
     filename = f"<run of {body.location}>"
-    names: dict[str, Any] = {"__name__": "dfm_task", "__file__": filename}
+    names: dict[str, Any] = {name: getattr(dfm.api, name) for name in dfm.api.__all__}
+    names |= {"__name__": "dfm_task", "__file__": filename, "os": os}
     candidate = _only_function(text)
     if candidate is not None:
         exec(compile(text, filename, "exec"), names)  # noqa: S102  (the user's own task)

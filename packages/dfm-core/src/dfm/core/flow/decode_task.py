@@ -7,13 +7,15 @@ from dfm.core.flow.decode_parameters import assignments
 from dfm.core.flow.definitions import CaseDefinition, ControlDefinition, TaskDefinition
 from dfm.core.flow.diagnostics import Diagnostics, did_you_mean
 from dfm.core.flow.keys import KeyReader, is_null
-from dfm.core.flow.model import Consumes, ControlKind, Passthrough, Text, Visibility
+from dfm.core.flow.model import CacheRule, Consumes, ControlKind, Passthrough, Text, Visibility
 from dfm.core.flow.source import Mapping as MappingNode
 from dfm.core.flow.source import Node, Scalar, Sequence
 
 GENERATOR_SHELL = "pytask"
 _TASK_NAME = re.compile(r"(?!\.)[A-Za-z0-9_.-]{1,128}\Z")
 _EXPRESSION = re.compile(r"\$\{\{.*?\}\}")
+_FUNCTION = re.compile(r"\s*([^\n]+\.py::[A-Za-z_]\w*|[A-Za-z_]\w*(\.[A-Za-z_]\w*)+)\s*\Z")
+_COMPRESSIONS = {"no": "no", "yes": "gzip", "gzip": "gzip", "bzip2": "bzip2"}
 _NAME_KEYS = ("name", "root", "export", "local")
 _CONTROL_KEYS = {
     ControlKind.IF: (("cond",), ("else",)),
@@ -40,6 +42,7 @@ def decode_task(node: Node, diagnostics: Diagnostics, unnamed: str | None = None
     run, shell = _script(reader)
     strategy = _strategy(reader)
     control = _control(reader)
+    always_runs, uptodate = _uptodate(reader)
     body = [key for key in ("body", "tasks") if key in reader.node.entries]
     if len(body) > 1:
         reader.fault(
@@ -82,7 +85,9 @@ def decode_task(node: Node, diagnostics: Diagnostics, unnamed: str | None = None
         is_template=_is_template(reader),
         inherits_rundir=reader.choice("rundir", ("unique", "inherit")) == "inherit",
         iff=_condition(reader),
-        always_runs=_always_runs(reader),
+        always_runs=always_runs,
+        uptodate=uptodate,
+        cache=_cache(reader),
         tags=reader.items("tags"),
         tools=[text.value for text in reader.texts("tools")],
         environment=[text.value for text in reader.texts("env")],
@@ -289,21 +294,43 @@ def _condition(reader: KeyReader) -> Node | None:
     return None
 
 
-def _always_runs(reader: KeyReader) -> bool | None:
+def _uptodate(reader: KeyReader) -> tuple[bool | None, Text | None]:
+    """Return whether the task always runs, and the function that decides whether its last result stands."""
     entry = reader.node.entries.get("uptodate")
-    if entry is None:
-        return None
+    if entry is None or is_null(entry.value):
+        return None, None
     if isinstance(entry.value, Scalar) and isinstance(entry.value.value, bool):
-        return not entry.value.value
-    if isinstance(entry.value, Scalar) and isinstance(entry.value.value, str):
-        reader.fault(
-            "uptodate",
-            "not-supported",
-            "a function in `uptodate` is not supported by this version of DFM",
-        )
-    else:
-        reader.wrong("uptodate", "false")
-    return None
+        return not entry.value.value, None
+    text = reader.text("uptodate") if isinstance(entry.value, Scalar) else None
+    if text is None or not _FUNCTION.match(text.value):
+        reader.wrong("uptodate", "false, `module.function` or `file.py::function`")
+        return None, None
+    return False, text
+
+
+def _cache(reader: KeyReader) -> CacheRule | None:
+    entry = reader.node.entries.get("cache")
+    if entry is None or is_null(entry.value):
+        return None
+    if isinstance(entry.value, Scalar):
+        is_enabled = reader.flag("cache")
+        return None if is_enabled is None else CacheRule(is_enabled=is_enabled)
+    cache = KeyReader.open(entry.value, schema.CACHE, f"`cache` of {reader.what}", reader.diagnostics)
+    if cache is None:
+        return None
+    is_enabled = cache.flag("enabled")
+    return CacheRule(
+        is_enabled=is_enabled is not False,
+        hash=tuple(cache.items("hash")),
+        compression=_COMPRESSIONS.get(_compression(cache), "no"),
+    )
+
+
+def _compression(cache: KeyReader) -> str:
+    entry = cache.node.entries.get("compression")
+    if entry is not None and isinstance(entry.value, Scalar) and isinstance(entry.value.value, bool):
+        return "yes" if entry.value.value else "no"
+    return cache.choice("compression", tuple(_COMPRESSIONS)) or "no"
 
 
 def _consumes(reader: KeyReader) -> Consumes | list[MappingNode] | None:

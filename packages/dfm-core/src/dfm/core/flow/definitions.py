@@ -2,7 +2,16 @@
 
 from dataclasses import dataclass, field
 
-from dfm.core.flow.model import Consumes, ControlKind, ListOperation, ParameterType, Passthrough, Text, Visibility
+from dfm.core.flow.model import (
+    CacheRule,
+    Consumes,
+    ControlKind,
+    ListOperation,
+    ParameterType,
+    Passthrough,
+    Text,
+    Visibility,
+)
 from dfm.core.flow.source import KeyMark, Node
 from dfm.core.flow.source import Mapping as MappingNode
 
@@ -47,6 +56,7 @@ class TaskDefinition:
 
     Attributes:
         override: the task of the base package, or of the package a configuration varies, that this one replaces.
+        uptodate: a function that decides whether the last result stands.
         generate: code that makes the sub-tasks, with the shell that runs it.
     """
 
@@ -74,6 +84,8 @@ class TaskDefinition:
     inherits_rundir: bool = False
     iff: Node | None = None
     always_runs: bool | None = None
+    uptodate: Text | None = None
+    cache: CacheRule | None = None
     tags: list[Node] = field(default_factory=list)
     tools: list[str] = field(default_factory=list)
     environment: list[str] = field(default_factory=list)

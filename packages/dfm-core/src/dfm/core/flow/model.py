@@ -259,6 +259,20 @@ class Control:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CacheRule:
+    """Whether results of a task are kept for other run directories.
+
+    Attributes:
+        hash: more values that decide about a result.
+        compression: `no`, `gzip` or `bzip2`.
+    """
+
+    is_enabled: bool
+    hash: tuple[Node, ...] = ()
+    compression: str = "no"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Tag:
     """A tag on a package, a task or a type: an instance of a type that derives from `std.Tag`."""
 
@@ -300,6 +314,7 @@ class Task:
         tools: commands whose identity counts for being up to date.
         environment: names of environment variables whose values count for being up to date.
         always_runs: `uptodate: false`.
+        uptodate: a function that decides whether the last result stands.
     """
 
     name: str
@@ -329,6 +344,8 @@ class Task:
     tools: tuple[str, ...]
     environment: tuple[str, ...]
     always_runs: bool
+    uptodate: Script | None
+    cache: CacheRule | None
     tags: tuple[Tag, ...]
     desc: str
     doc: str

@@ -536,6 +536,8 @@ class _Resolver:
             tools=_union(base.tools if base else (), definition.tools),
             environment=_union(base.environment if base else (), definition.environment),
             always_runs=base.always_runs if definition.always_runs is None and base else bool(definition.always_runs),
+            uptodate=self._uptodate(definition, place, package, base),
+            cache=definition.cache or (base.cache if base else None),
             tags=self._tags(definition.tags, package, place),
             desc=definition.desc,
             doc=definition.doc,
@@ -761,6 +763,13 @@ class _Resolver:
             shell = inherited.shell if inherited is not None and is_plain else DEFAULT_SHELL
         return Script(text=definition.run, shell=shell, srcdir=place.srcdir, scope=package.scope)
 
+    def _uptodate(
+        self, definition: TaskDefinition, place: Place, package: LoadedPackage, base: Task | None
+    ) -> Script | None:
+        if definition.uptodate is None:
+            return base.uptodate if base is not None and definition.always_runs is None else None
+        return Script(text=definition.uptodate, shell=PYTHON_SHELL, srcdir=place.srcdir, scope=package.scope)
+
     def _matrix(self, definition: TaskDefinition) -> Matrix | None:
         if definition.matrix is None:
             return None
@@ -874,6 +883,7 @@ def _expressions(definition: TaskDefinition) -> list[Node]:
     nodes += [] if definition.iff is None else [definition.iff]
     nodes += [] if definition.run is None else [definition.run.node]
     nodes += definition.produces
+    nodes += () if definition.cache is None else definition.cache.hash
     control = definition.control
     if control is not None:
         given = [control.condition, control.limit, control.init, control.feedback]

@@ -21,10 +21,6 @@ def _table(*keys: Key) -> Mapping[str, Key]:
     return {key.name: key for key in keys}
 
 
-def _later(name: str, doc: str) -> Key:
-    return Key(name, doc, is_supported=False)
-
-
 PACKAGE = _table(
     Key("name", "name of the package, possibly dotted; prefix of its tasks and types"),
     Key("desc", "one line for listings"),
@@ -76,7 +72,7 @@ TASK = _table(
     Key("tasks", "the same as body"),
     Key("rundir", "unique or inherit"),
     Key("iff", "condition under which the task does anything"),
-    Key("uptodate", "false: always run"),
+    Key("uptodate", "false: always run; or a Python function that decides whether the last result stands"),
     Key("strategy", "matrix: a copy of the body for each combination of values"),
     Key("tags", "words and resource tags"),
     Key("tools", "commands whose identity counts for being up to date"),
@@ -84,11 +80,17 @@ TASK = _table(
     Key("desc", "one line for listings"),
     Key("doc", "longer help"),
     Key("override", "name of a task of the base package to replace"),
-    _later("cache", "store and reuse results"),
+    Key("cache", "true: results are kept in DV_FLOW_CACHE and taken from there"),
     Key("template", "run text is left to the tasks derived from it"),
     Key("control", "if, match, while, do-while, repeat"),
     Key("max_failures", "how many sub-tasks may fail"),
     Key("on_error", "function that sums up the failures of sub-tasks"),
+)
+
+CACHE = _table(
+    Key("enabled", "whether results are kept and reused"),
+    Key("hash", "more values that decide about a result"),
+    Key("compression", "no, yes, gzip or bzip2"),
 )
 
 STRATEGY = _table(

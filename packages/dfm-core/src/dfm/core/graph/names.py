@@ -14,6 +14,9 @@ from dfm.core.flow.filters import SHELL, find_filter
 from dfm.core.flow.model import Filter, PackageScope
 from dfm.core.flow.scopes import imported_names
 
+RUN_TIME_NAMES = frozenset({"in", "state", "_iter", "_max_iter"})
+"""What sub-tasks of a `control` see besides; they are no values of a matrix."""
+
 RunProgram = Callable[[Filter, object, Sequence[object]], object]
 """Runs the program of a filter on a value with its arguments; raises ValueError where it fails."""
 
@@ -111,7 +114,7 @@ class NodeNames:
         cell: dict[str, object] = {}
         layer: NodeNames | None = self
         while layer is not None:
-            cell = {**layer.cell, **cell}
+            cell = {**{name: value for name, value in layer.cell.items() if name not in RUN_TIME_NAMES}, **cell}
             layer = layer.around
         return cell or None
 

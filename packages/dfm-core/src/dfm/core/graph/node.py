@@ -1,9 +1,10 @@
-"""The nodes of the graph, and the graph: what is to be done, in which order, with which values."""
+"""The nodes of a graph: what is to be done, in which order, with which values."""
 
 import enum
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from dfm.api.runner import Resources
 from dfm.core.flow.model import Consumes, Passthrough, Task
 from dfm.core.flow.source import Node as SourceNode
 from dfm.core.graph.names import NodeNames
@@ -17,7 +18,23 @@ class Kind(enum.Enum):
     """Hands what a compound task receives to its sub-tasks."""
     COLLECTOR = "collector"
     """Hands on what the sub-tasks of a compound task made, under the compound's own name."""
+    UNFOLDING = "unfolding"
+    """A compound task whose sub-tasks are only known when its turn comes: `control` and `strategy: generate`."""
     DISABLED = "disabled"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Guard:
+    """Failures that stay inside a compound task: they count there, not in the run.
+
+    Attributes:
+        limit: how many may fail before no more of its sub-tasks are started; None is no limit.
+        around: of the compound task around it.
+    """
+
+    name: str
+    limit: int | None
+    around: "Guard | None"
 
 
 @dataclass(slots=True, eq=False, kw_only=True)
@@ -27,9 +44,14 @@ class Node:
     Attributes:
         name: unique in the graph.
         needs: indices of the nodes that must end before, in the order of `needs`.
+        sources: those of them whose items it receives, where that is not all.
+        entry: of a collector, the node at which its compound task begins.
+        opens: where failures of its sub-tasks count, if that is not outside of it.
+        guard: where its failure counts; None is the run.
         params: evaluated; a value that waits for the inputs is a `Deferred`.
         text: the script with its expressions evaluated; None where there is no script or it waits for the inputs.
         names: what `${{ }}` sees, for what is evaluated later.
+        origin: the task in the flow for which it was made while the run went on; empty for what was there before.
         rundir: relative to the root run directory.
         condition: an `iff` that waits for the inputs.
         consumes: evaluated; a sequence holds patterns.
@@ -41,10 +63,16 @@ class Node:
     kind: Kind
     rundir: str
     names: NodeNames
+    origin: str = ""
     params: dict[str, object] = field(default_factory=dict)
     needs: tuple[int, ...] = ()
+    sources: tuple[int, ...] | None = None
+    entry: int | None = None
+    opens: Guard | None = None
+    guard: Guard | None = None
     text: str | None = None
     condition: SourceNode | None = None
+    resources: Resources = field(default_factory=Resources)
     consumes: "Consumes | Sequence[Mapping[str, object]]" = Consumes.ALL
     passthrough: "Passthrough | Sequence[Mapping[str, object]]" = Passthrough.UNUSED
     produces: Sequence[Mapping[str, object]] = ()
@@ -54,16 +82,33 @@ class Node:
         """Whether a person wrote the node: the inner nodes of a compound task are not shown."""
         return self.kind is not Kind.ENTRY
 
+    @property
+    def is_tolerant(self) -> bool:
+        """Whether its turn comes when all that it needs has ended, well or not."""
+        return self.opens is not None and self.kind is Kind.COLLECTOR
+
+    @property
+    def receives(self) -> tuple[int, ...]:
+        """The nodes whose items it receives, in order."""
+        return self.needs if self.sources is None else self.sources
+
+    def renumber(self, numbers: Mapping[int, int]) -> None:
+        """Take new indices for itself and for all nodes that it names."""
+        self.index = numbers[self.index]
+        self.needs = tuple(numbers[need] for need in self.needs)
+        self.sources = None if self.sources is None else tuple(numbers[need] for need in self.sources)
+        self.entry = None if self.entry is None else numbers[self.entry]
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Graph:
-    """A directed acyclic graph; `nodes[i].index == i`.
+    """A directed acyclic graph; `nodes[i].index == i`. Nodes are added to its end while it runs, and never removed.
 
     Attributes:
         targets: indices of the nodes that were asked for.
     """
 
-    nodes: Sequence[Node]
+    nodes: list[Node]
     targets: Sequence[int]
 
     def dependents(self) -> list[list[int]]:
@@ -73,3 +118,8 @@ class Graph:
             for need in dict.fromkeys(node.needs):
                 result[need].append(node.index)
         return result
+
+
+def joined(indices: Iterable[int], more: Iterable[int]) -> tuple[int, ...]:
+    """Return the indices of both, each once, in order."""
+    return tuple(dict.fromkeys([*indices, *more]))

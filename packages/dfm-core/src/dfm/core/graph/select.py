@@ -19,7 +19,7 @@ class Selection:
 
 def listed_tasks(flow: Flow) -> list[Task]:
     """Return the tasks a person is offered: those of scope root, else all of the root package."""
-    own = list(flow.root.tasks.values())
+    own = [task for task in flow.root.tasks.values() if not task.is_template]
     return [task for task in own if task.is_root] or own
 
 
@@ -34,7 +34,7 @@ def select(flow: Flow, name: str) -> Selection:
     """
     for candidate in (name, f"{flow.root.name}.{name}"):
         if candidate in flow.tasks:
-            return Selection(candidate)
+            return _runnable(flow, candidate)
     ending = [task for task in flow.tasks.values() if task.name.endswith(f".{name}")]
     for few in (
         ending,
@@ -42,7 +42,7 @@ def select(flow: Flow, name: str) -> Selection:
         [t for t in ending if t.name in flow.root.tasks],
     ):
         if len(few) == 1:
-            return Selection(few[0].name)
+            return _runnable(flow, few[0].name)
     if ending:
         listed = ", ".join(sorted(task.name for task in ending)[:6])
         raise UsageError(f"{name!r} matches several tasks: {listed}", hint="give the full name")
@@ -50,6 +50,12 @@ def select(flow: Flow, name: str) -> Selection:
     if inner is not None:
         return inner
     raise UsageError(f"there is no task {name!r}", hint=_hint(flow, name))
+
+
+def _runnable(flow: Flow, name: str) -> Selection:
+    if (flow.overrides.get(name) or flow.tasks[name]).is_template:
+        raise UsageError(f"task {name!r} is a template, and does not run itself", hint="run a task that uses it")
+    return Selection(name)
 
 
 def override_targets(
@@ -118,7 +124,7 @@ def _all_tasks(flow: Flow) -> list[Task]:
     while stack:
         task = stack.pop()
         found.append(task)
-        stack.extend(task.body)
+        stack.extend(task.sub_tasks)
     return found
 
 
@@ -149,7 +155,7 @@ def _inner(flow: Flow, name: str) -> Selection | None:
         words = full.split(".")
         for count in range(len(words) - 1, 0, -1):
             task = flow.tasks.get(".".join(words[:count]))
-            if task is not None and (task.body or task.matrix is not None):
+            if task is not None and task.is_compound:
                 return Selection(task.name, full)
     for task in flow.tasks.values():
         if task.matrix is not None and not task.body and name.rpartition("_")[0] in (task.name, task.leaf):

@@ -12,7 +12,7 @@ import contextlib
 import hashlib
 import os
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -21,6 +21,7 @@ from dfm.api.errors import InfrastructureError
 from dfm.api.items import Item
 from dfm.api.runner import TaskResult
 from dfm.core.crashpoint import crash_point
+from dfm.core.record.cache import cache_key, moved_paths
 from dfm.core.record.fingerprint import Fingerprint, TaskFacts, files_of, take
 from dfm.core.record.stamps import Stamp, Stamper
 from dfm.core.record.uptodate import Assessment, Reason, differences
@@ -217,6 +218,31 @@ class RecordStore:
             b'{"checksum":"%s","record":%s}\n' % (checksum.encode(), content),
         )
         return record
+
+    def portable_key(self, facts: TaskFacts, fingerprint: Fingerprint, roots: Iterable[str], added: object) -> str:
+        """Return the key under which an action cache has the result of these facts."""
+        return cache_key(facts, fingerprint, roots, added, self._stamper)
+
+    def moved_inputs(self, facts: TaskFacts, fingerprint: Fingerprint) -> list[Reason]:
+        """Return what of a task's inputs is no more as it was when its fingerprint was taken."""
+        now = take(facts, Stamper(), fingerprint.files)
+        return [] if now.digest == fingerprint.digest else differences(fingerprint, now)
+
+    def finished_elsewhere(self, root: str, relative: str, artefact: str) -> list[Item] | None:
+        """Return the outputs of a task that ended well in another root run directory, as they are there.
+
+        Args:
+            root: the other root run directory, which may have been moved or copied since.
+            relative: the task's own inside it.
+            artefact: the task's name.
+        """
+        rundir = os.path.join(root, relative) if relative else root
+        record = self.load(rundir, artefact)
+        if record is None or record.outcome != "succeeded":
+            return None
+        before = record.rundir.removesuffix(f"/{relative}") if relative else record.rundir
+        outputs: list[Item] = moved_paths(record.outputs, before, root)
+        return outputs if all(os.path.exists(path) for item in outputs for path in files_of(item)) else None
 
     def make_directory(self, path: str) -> None:
         """Make a run directory.

@@ -10,7 +10,7 @@ FAILURES = (Verdict.FAILED, Verdict.LOST)
 
 @dataclass(slots=True)
 class Tally:
-    """Counts of a run that goes on."""
+    """Counts of a run that goes on; `total` grows where tasks come into being on the way."""
 
     total: int = 0
     counts: Counter[Verdict] = field(default_factory=Counter)
@@ -28,6 +28,7 @@ class Tally:
                 self.running.pop(event.task, None)
                 if event.is_visible:
                     self.counts[event.verdict] += 1
+                    self.total = max(self.total, self.done)
                 if event.verdict in FAILURES:
                     self.failures.append(event)
             case _:

@@ -9,22 +9,38 @@ Steps 1 to 3 start nothing and write nothing. Built-in tasks run here, in this p
 system (`std.FileSet`, `std.SetEnv`) are asked anew in every run, for what they say is an input of the others.
 """
 
+import contextlib
 import os
+import shlex
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from time import monotonic
 
-from dfm.api.events import EventSink, TaskFinished, TaskOutputText, TaskStarted, Verdict
+from dfm.api.events import EventSink, RunnerNotice, TaskFinished, TaskOutputText, TaskStarted, Verdict
 from dfm.api.items import Item
-from dfm.api.runner import Body, BuiltinBody, Outcome, Runner, TaskRequest, TaskResult
+from dfm.api.runner import (
+    Body,
+    BuiltinBody,
+    Outcome,
+    PythonBody,
+    PythonCall,
+    Resources,
+    Runner,
+    ShellBody,
+    TaskRequest,
+    TaskResult,
+)
 from dfm.api.task import Marker, Severity
 from dfm.core.crashpoint import crash_point
 from dfm.core.flow.diagnostics import Diagnostics, FlowInvalid
+from dfm.core.flow.model import Script
 from dfm.core.flow.values import Deferred, ValueFault, coerce, evaluate, evaluate_text, is_true
 from dfm.core.graph import dataflow
 from dfm.core.graph.names import NodeNames
 from dfm.core.graph.node import Kind, Node
+from dfm.core.record.cache import ActionCache, NotCacheableError
+from dfm.core.record.fingerprint import TaskFacts
 from dfm.core.record.store import Begun, ExecRecord, MissingOutputsError, RecordStore
 from dfm.core.record.uptodate import Assessment
 from dfm.core.schedule.policy import MAX_ATTEMPTS
@@ -32,6 +48,7 @@ from dfm.core.schedule.programs import Programs
 from dfm.core.schedule.request import body_of, facts_of
 from dfm.core.std.run import run_builtin
 
+_FAILURES = (Verdict.FAILED, Verdict.LOST)
 _PROBES = frozenset({"FileSet", "SetEnv"})
 """Built-in tasks whose result depends on the file system alone: they are always asked, and cost no intent."""
 
@@ -46,6 +63,9 @@ class Settings:
         rerun: the command that runs just the named node again.
         is_forced: `--force`: nothing is up to date.
         is_dry: `--dry-run`: nothing runs and nothing is written.
+        cache: keeps results of tasks that want it.
+        base_rundir: absolute, a root run directory of another run whose results are taken as they are.
+        resolve_resources: gives what a task asks of its machine the project's settings for what it does not say.
     """
 
     run_id: str
@@ -55,6 +75,9 @@ class Settings:
     rerun: Callable[[str], str]
     is_forced: bool = False
     is_dry: bool = False
+    resolve_resources: Callable[[Resources], Resources] = lambda asked: replace(asked, cores=max(1, asked.cores))
+    cache: ActionCache | None = None
+    base_rundir: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,17 +110,44 @@ class Call:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pending:
-    """A node whose body must run, and why."""
+    """A node whose body must run, and why; without a reason, its function of `uptodate` is asked first.
+
+    Attributes:
+        cached_as: the key of its result in the cache, None where it is not cached.
+    """
 
     call: Call
     assessment: Assessment[ExecRecord]
     reasons: Sequence[str]
+    facts: TaskFacts | None = None
+    cached_as: str | None = None
+    may_restore: bool = True
 
     @property
     def memento(self) -> object:
         """What the last finished run left."""
         record = self.assessment.record
         return None if record is None else record.memento
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unfolding:
+    """A node whose sub-tasks are made now.
+
+    Attributes:
+        params: all known.
+        items: what the sub-tasks receive.
+        call: of a task of the standard library that runs others, None for a compound task.
+    """
+
+    params: Mapping[str, object]
+    items: Sequence[Item]
+    is_input_changed: bool
+    call: Call | None = None
+
+
+RUN_TASKS = "RunTasks"
+"""The task of the standard library whose work is to run other tasks."""
 
 
 @dataclass(slots=True)
@@ -109,19 +159,98 @@ class Lifecycle:
     runner: Runner
     sink: EventSink
 
-    def prepare(self, node: Node, handed_on: Sequence[Sequence[Item]], *, is_input_changed: bool) -> Ended | Pending:
-        """Settle the node where that needs no runner; else return what must run."""
+    def prepare(
+        self,
+        node: Node,
+        handed_on: Sequence[Sequence[Item]],
+        *,
+        is_input_changed: bool,
+        failures: Sequence[Item] = (),
+        unmet: Sequence[str] = (),
+    ) -> Ended | Pending | Unfolding:
+        """Settle the node where that needs no runner; else return what must run.
+
+        Args:
+            node: whose turn has come.
+            handed_on: what each of the nodes before it hands on.
+            is_input_changed: whether something of that was made anew.
+            failures: of a compound task that takes them upon itself, those of its sub-tasks, as items.
+            unmet: names of the nodes before it that did not end well.
+        """
         items = dataflow.gather(handed_on)
-        if node.kind is Kind.DISABLED:
-            return Ended(Verdict.DISABLED)
-        if node.kind is not Kind.TASK:
-            return Ended(Verdict.UP_TO_DATE, items, is_input_changed)
-        seen = dataflow.consumed(items, node.consumes)
-        passed_on = dataflow.handed_on(items, seen, node.passthrough)
         try:
-            return self._prepare_task(node, seen, passed_on, is_input_changed=is_input_changed)
+            match node.kind:
+                case Kind.DISABLED:
+                    return Ended(Verdict.DISABLED)
+                case Kind.ENTRY:
+                    return Ended(Verdict.UP_TO_DATE, items, is_input_changed)
+                case Kind.COLLECTOR:
+                    return self.collect(node, node.params, items, failures, unmet, is_input_changed=is_input_changed)
+                case Kind.UNFOLDING:
+                    return self._prepare_unfolding(node, items, is_input_changed=is_input_changed)
+                case Kind.TASK:
+                    seen = dataflow.consumed(items, node.consumes)
+                    passed_on = dataflow.handed_on(items, seen, node.passthrough)
+                    return self._prepare_task(node, seen, passed_on, is_input_changed=is_input_changed)
         except FlowInvalid as error:
             return Ended(Verdict.FAILED, cause=str(error), is_changed=True)
+
+    def collect(
+        self,
+        node: Node,
+        params: Mapping[str, object],
+        items: Sequence[Item],
+        failures: Sequence[Item],
+        unmet: Sequence[str],
+        *,
+        is_input_changed: bool,
+    ) -> Ended | Pending:
+        """Say what becomes of a compound task whose sub-tasks have ended; its `on_error` may have the last word."""
+        handler = node.task.on_error
+        if node.opens is None or (handler is None and not unmet):
+            return Ended(Verdict.UP_TO_DATE, items, is_input_changed)
+        if handler is None or self.settings.is_dry:
+            return (
+                Ended(Verdict.FAILED, cause=_told(failures, unmet), is_changed=True)
+                if unmet
+                else self._would_run(node, ["its `on_error` decides"], items)
+            )
+        received = [*items, *failures]
+        seen = dataflow.consumed(received, node.consumes)
+        call = Call(
+            body=body_of(handler, handler.text.value),
+            params=params,
+            inputs=seen,
+            passed_on=dataflow.handed_on(received, seen, node.passthrough),
+            env=dataflow.environment(self.settings.environ, seen),
+        )
+        facts = facts_of(node, call.body, call.params, call.inputs, call.env)
+        assessment = self.store.assess(facts, rundir=self._rundir(node), artefact=node.name)
+        return Pending(call=call, assessment=assessment, reasons=["its sub-tasks have ended"])
+
+    def names(self, node: Node, params: Mapping[str, object], items: Sequence[Item]) -> NodeNames:
+        """Return what expressions of a node see, all of it known."""
+        return self._late_names(node, node.names, items).with_own(params)
+
+    async def generate(self, node: Node, step: Unfolding, script: Script, text: str) -> tuple[TaskResult, str]:
+        """Run the code that says which sub-tasks a node has; nothing of it is recorded.
+
+        Returns:
+            How it ended, with the items of a Python function; and what a script printed on its standard output.
+        """
+        body = body_of(script, text)
+        printed = os.path.join(self._rundir(node), f".{node.name}.tasks.yaml")
+        if isinstance(body, PythonBody):
+            body = replace(body, call=PythonCall.GENERATE)
+        elif isinstance(body, ShellBody):
+            body = replace(body, text=f"exec >{shlex.quote(printed)}; {text}")
+        seen = dataflow.consumed(step.items, node.consumes)
+        env = dataflow.environment(self.settings.environ, seen)
+        call = Call(body=body, params=step.params, inputs=seen, passed_on=(), env=env)
+        self._started(node, ["it makes its sub-tasks"])
+        self.store.make_directory(self._rundir(node))
+        result = await self.runner.run(self._request(node, call, attempt=1))
+        return result, _text_of(printed) if isinstance(body, ShellBody) else ""
 
     async def execute(self, node: Node, pending: Pending) -> Ended:
         """Run the body and record how it ended.
@@ -129,12 +258,23 @@ class Lifecycle:
         Raises:
             InfrastructureError: a record or a directory cannot be written.
         """
+        if not pending.reasons:
+            answer = await self._ask_uptodate(node, pending)
+            if isinstance(answer, Ended):
+                return answer
+            pending = replace(pending, reasons=[answer])
+        restored = self._restored(node, pending)
+        if restored is not None:
+            return restored
         attempt = 0
         while True:
             attempt += 1
             ended = await self._attempt(node, pending, attempt)
             if ended.verdict is not Verdict.LOST or attempt == MAX_ATTEMPTS:
-                return ended
+                break
+        if ended.verdict is Verdict.SUCCEEDED and ended.result is not None:
+            self._keep(node, pending, ended.result)
+        return ended
 
     def event(self, node: Node, ended: Ended) -> TaskFinished:
         """Return what a report is told of a node's end."""
@@ -149,14 +289,24 @@ class Lifecycle:
             cpu_seconds=0.0 if result is None else result.cpu_seconds,
             max_rss_bytes=0 if result is None else result.max_rss_bytes,
             markers=() if result is None else result.markers,
-            rundir=self._rundir(node) if node.kind is Kind.TASK else "",
+            rundir=self._rundir(node) if node.kind is Kind.TASK or result is not None else "",
             log=ended.log,
-            rerun=self.settings.rerun(node.name) if ended.verdict in (Verdict.FAILED, Verdict.LOST) else None,
+            rerun=self.settings.rerun(node.origin or node.name) if ended.verdict in _FAILURES else None,
         )
+
+    def _prepare_unfolding(self, node: Node, items: Sequence[Item], *, is_input_changed: bool) -> Ended | Unfolding:
+        diagnostics = Diagnostics()
+        if self.settings.is_dry:
+            return self._would_run(node, ["its sub-tasks are only known when it runs"])
+        params = self._late_values(node, items, diagnostics)
+        if node.condition is not None and not self._holds(node, items, diagnostics):
+            return Ended(Verdict.DISABLED)
+        diagnostics.raise_if_errors()
+        return Unfolding(params=params, items=items, is_input_changed=is_input_changed)
 
     def _prepare_task(
         self, node: Node, seen: Sequence[Item], passed_on: Sequence[Item], *, is_input_changed: bool
-    ) -> Ended | Pending:
+    ) -> Ended | Pending | Unfolding:
         diagnostics = Diagnostics()
         if self.settings.is_dry and is_input_changed and self._waits_for_inputs(node):
             return self._would_run(node, ["its parameters wait for inputs that are made anew"])
@@ -177,6 +327,10 @@ class Lifecycle:
             passed_on=passed_on,
             env=dataflow.environment(self.settings.environ, seen),
         )
+        if call.body == BuiltinBody(RUN_TASKS):
+            if self.settings.is_dry:
+                return self._would_run(node, ["its tasks are only known when it runs"])
+            return Unfolding(params=params, items=seen, is_input_changed=is_input_changed, call=call)
         if isinstance(call.body, BuiltinBody) and call.body.name in _PROBES:
             return self._probe(node, call)
         return self._assess(node, call, is_input_changed=is_input_changed)
@@ -191,15 +345,97 @@ class Lifecycle:
             reasons.insert(0, "it always runs (`uptodate: false`)")
         if self.settings.is_dry and not reasons and is_input_changed:
             reasons.append("its inputs are made anew; it runs if they come out different")
-        if not reasons:
-            assert assessment.record is not None
-            since = assessment.record.started_at or "its last run"
-            cause = f"nothing that it depends on changed since {since}"
-            return Ended(Verdict.UP_TO_DATE, [*call.passed_on, *assessment.record.outputs], cause=cause)
+        if not reasons and node.task.uptodate is None:
+            return _stands(call, assessment)
+        if reasons and (found := self._in_base(node, call)) is not None:
+            return found
         if self.settings.is_dry:
-            return self._would_run(node, reasons, call.passed_on, assessment)
-        pending = Pending(call=call, assessment=assessment, reasons=reasons)
+            return self._would_run(node, reasons or ["its `uptodate` function decides"], call.passed_on, assessment)
+        pending = Pending(
+            call=call,
+            assessment=assessment,
+            reasons=reasons,
+            facts=facts,
+            cached_as=self._cache_key(node, call, facts, assessment),
+            may_restore=not self.settings.is_forced and not node.task.always_runs,
+        )
         return self._run_builtin(node, pending) if isinstance(call.body, BuiltinBody) else pending
+
+    def _in_base(self, node: Node, call: Call) -> Ended | None:
+        """Return the node's end where the base run directory has its result; that one is trusted, not compared."""
+        base = self.settings.base_rundir
+        if base is None or self.settings.is_forced:
+            return None
+        outputs = self.store.finished_elsewhere(base, node.rundir, node.name)
+        if outputs is None:
+            return None
+        return Ended(Verdict.UP_TO_DATE, [*call.passed_on, *outputs], cause=f"its result in {base} is taken")
+
+    def _cache_key(self, node: Node, call: Call, facts: TaskFacts, assessment: Assessment[ExecRecord]) -> str | None:
+        rule = node.task.cache
+        if rule is None or not rule.is_enabled or self.settings.cache is None or node.task.inherits_rundir:
+            return None
+        diagnostics = Diagnostics()
+        names = self.names(node, call.params, call.inputs)
+        added = []
+        for value in rule.hash:
+            with contextlib.suppress(ValueFault):
+                added.append(evaluate(value, names, diagnostics))
+        diagnostics.raise_if_errors()
+        roots = (self._rundir(node), self.settings.root_rundir, self.settings.root_pkgdir, node.task.srcdir)
+        return self.store.portable_key(facts, assessment.fingerprint, roots, added)
+
+    def _restored(self, node: Node, pending: Pending) -> Ended | None:
+        """Return the node's end where the cache has its result."""
+        cache, key = self.settings.cache, pending.cached_as
+        if cache is None or key is None or not pending.may_restore:
+            return None
+        rundir = self._rundir(node)
+        self.store.make_directory(rundir)
+        begun = self._intend(node, pending, attempt=1)
+        result = cache.restore(key, rundir, self._notice)
+        if result is None:
+            return None
+        ended = self._commit(node, pending, begun, result, log=None)
+        if ended.verdict is not Verdict.SUCCEEDED:
+            return None
+        return Ended(Verdict.UP_TO_DATE, ended.outputs, cause="its result was in the cache", result=result)
+
+    def _keep(self, node: Node, pending: Pending, result: TaskResult) -> None:
+        """Put a result into the cache; that this is not possible harms nobody but the next run."""
+        cache, key = self.settings.cache, pending.cached_as
+        if cache is None or key is None or pending.facts is None:
+            return
+        moved = self.store.moved_inputs(pending.facts, pending.assessment.fingerprint)
+        if moved:
+            self._notice(f"{node.name} is not cached: while it ran, {moved[0].text}")
+            return
+        rule = node.task.cache
+        try:
+            cache.store(key, self._rundir(node), node.name, result, rule.compression if rule else "no")
+        except NotCacheableError as error:
+            self._notice(f"{node.name} is not cached: {error}")
+        except OSError as error:
+            self._notice(f"{node.name} is not cached: {error.filename}: {error.strerror}")
+
+    def _notice(self, text: str) -> None:
+        self.sink.emit(RunnerNotice(text=text))
+
+    async def _ask_uptodate(self, node: Node, pending: Pending) -> Ended | str:
+        """Return the end of a node whose last result stands, else why it runs."""
+        script = node.task.uptodate
+        assert script is not None, "a node without a reason to run has a function that may know one"
+        body = body_of(script, script.text.value)
+        assert isinstance(body, PythonBody)
+        call = replace(pending.call, body=replace(body, call=PythonCall.UPTODATE))
+        request = self._request(node, call, attempt=1, memento=pending.memento, is_changed=False)
+        result = await self.runner.run(replace(request, artefact=f"{node.name}.uptodate"))
+        if result.outcome is not Outcome.SUCCEEDED:
+            cause = f"its `uptodate` function {script.text.value} failed: {result.cause}"
+            return Ended(Verdict.FAILED, cause=cause, is_changed=True, result=result)
+        if result.memento is True:
+            return _stands(pending.call, pending.assessment)
+        return "its `uptodate` function says so"
 
     def _would_run(
         self,
@@ -244,12 +480,14 @@ class Lifecycle:
     def _begin(self, node: Node, pending: Pending, attempt: int) -> Begun:
         """Tell the start, make the run directory, and write the intent: nothing of the body happens before."""
         self._started(node, pending.reasons)
-        rundir = self._rundir(node)
-        self.store.make_directory(rundir)
+        self.store.make_directory(self._rundir(node))
         crash_point("task.rundir.made")
+        return self._intend(node, pending, attempt)
+
+    def _intend(self, node: Node, pending: Pending, attempt: int) -> Begun:
         return self.store.begin(
             pending.assessment,
-            rundir=rundir,
+            rundir=self._rundir(node),
             artefact=node.name,
             task=node.name,
             run_id=self.settings.run_id,
@@ -310,6 +548,7 @@ class Lifecycle:
             memento=memento,
             env=call.env,
             changed=is_changed,
+            resources=self.settings.resolve_resources(node.resources),
         )
 
     def _started(self, node: Node, reasons: Sequence[str]) -> None:
@@ -378,9 +617,31 @@ class Lifecycle:
         return None if record is None else record.memento
 
 
+def _stands(call: Call, assessment: Assessment[ExecRecord]) -> Ended:
+    assert assessment.record is not None, "what stands has been recorded"
+    since = assessment.record.started_at or "its last run"
+    cause = f"nothing that it depends on changed since {since}"
+    return Ended(Verdict.UP_TO_DATE, [*call.passed_on, *assessment.record.outputs], cause=cause)
+
+
 def _signed(node: Node, outputs: Sequence[Item]) -> list[Item]:
     """Return the node's own items with who made them and their place; a relative base directory is refused earlier."""
     return [{**item, "src": node.name, "seq": index} for index, item in enumerate(outputs)]
+
+
+def _text_of(path: str) -> str:
+    try:
+        with open(path, encoding="utf-8", errors="replace") as file:
+            return file.read()
+    except OSError:
+        return ""
+
+
+def _told(failures: Sequence[Item], unmet: Sequence[str]) -> str:
+    """Return which sub-tasks of a compound task did not end well."""
+    names = [str(item["task_name"]) for item in failures] or list(unmet)
+    more = f" and {len(names) - 5} more" if len(names) > 5 else ""
+    return f"{len(names)} of its sub-tasks failed: {', '.join(names[:5])}{more}"
 
 
 def _failed(result: TaskResult, cause: str) -> TaskResult:

@@ -1,0 +1,227 @@
+"""More nodes for a graph that runs: the sub-tasks of what unfolds, and the tasks that Python code asks for.
+
+What is made is complete when it is returned: evaluated, connected, without circles. What cannot be made leaves nothing
+behind. Nodes are only ever added at the end, and need what is there or what comes with them.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from dfm.core.flow.cycles import find_cycle
+from dfm.core.flow.diagnostics import Diagnostics, did_you_mean
+from dfm.core.flow.model import Task
+from dfm.core.graph.builder import Builder, Given, Instance, Members
+from dfm.core.graph.cells import cells_of
+from dfm.core.graph.node import Guard, Node, joined
+
+MAX_TASKS = 100_000
+"""Tasks that one call may ask for; more is a loop that does not end."""
+
+
+@dataclass(frozen=True, slots=True)
+class Grown:
+    """New nodes of the graph.
+
+    Attributes:
+        nodes: in the order of their indices, which follow those that were there.
+        members: those that a person would count, the sub-tasks themselves.
+        last: those whose items go on.
+    """
+
+    nodes: Sequence[Node]
+    members: tuple[int, ...]
+    last: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskSpec:
+    """A task that somebody wants to be run now.
+
+    Attributes:
+        type: the task it is made of, by its name in the flow.
+        name: its own, inside the task that asks for it.
+        params: values of its parameters.
+        needs: names of others of the same call, or of tasks of the graph.
+    """
+
+    type: str
+    name: str
+    params: Mapping[str, object]
+    needs: Sequence[str] = ()
+
+
+class Growth:
+    """Makes nodes while a graph runs."""
+
+    def __init__(self, builder: Builder) -> None:
+        self._builder = builder
+
+    def body(
+        self,
+        node: Node,
+        body: Sequence[Task],
+        params: Mapping[str, object],
+        values: Mapping[str, object],
+        suffix: str = "",
+    ) -> Grown:
+        """Make the sub-tasks of an unfolding node.
+
+        Args:
+            node: whose turn has come.
+            body: the sub-tasks of the branch that was chosen.
+            params: of the node, all known by now.
+            values: what the sub-tasks see besides, such as the state of a loop.
+            suffix: what their names end in.
+
+        Raises:
+            FlowInvalid: something cannot be evaluated.
+        """
+        outer = self._builder.unfolding[node]
+        names = node.names.with_own(params)
+        instance = Instance(outer.around, names, outer.entry, outer.guard, values)
+
+        def make(builder: Builder) -> Members:
+            if node.task.matrix is None:
+                return builder.fill(node.task, body, node.name, instance, node.rundir, suffix)
+            cells = cells_of(node.task, names, builder.diagnostics)
+            return builder.cells(node.task, body, node.name, instance, node.rundir, cells)
+
+        return self._grow(node, make)
+
+    def tasks(self, node: Node, specs: Sequence[TaskSpec], guard: Guard | None, params: Mapping[str, object]) -> Grown:
+        """Make the tasks that a node asks for.
+
+        Raises:
+            FlowInvalid: one names what does not exist, or they need each other in a circle.
+        """
+        outer = self._builder.unfolding.get(node)
+        names = node.names.with_own(params)
+        entry = None if outer is None else outer.entry
+        instance = Instance(None if outer is None else outer.around, names, entry, guard)
+
+        def make(builder: Builder) -> Members:
+            if len(specs) > MAX_TASKS:
+                builder.diagnostics.error(
+                    "too-many-tasks", f"{node.name!r} asks for {len(specs):,} tasks at once", node.task.location
+                )
+                return Members()
+            return self._make_tasks(node, specs, instance)
+
+        return self._grow(node, make)
+
+    def _grow(self, node: Node, make: Callable[[Builder], Members]) -> Grown:
+        builder = self._builder
+        builder.diagnostics = Diagnostics()
+        start = len(builder.nodes)
+        try:
+            made = make(builder)
+            builder.diagnostics.raise_if_errors()
+            self._add_external(start)
+            builder.connect()
+            new = builder.nodes[start:]
+            self._refuse_cycles(start, new)
+            builder.diagnostics.raise_if_errors()
+        except BaseException:
+            builder.forget(start)
+            raise
+        for made_node in new:
+            made_node.origin = node.origin or node.name
+        return Grown(new, tuple(made.all), tuple(made.last))
+
+    def _add_external(self, start: int) -> None:
+        """Make the tasks of packages that the new ones need and that are not in the graph yet."""
+        builder = self._builder
+        tasks = [node.task for node in builder.nodes[start:]]
+        for name in builder.needed(dict.fromkeys(builder.external(tasks))):
+            if name not in builder.outputs:
+                builder.instantiate(builder.task(name), name, None, "")
+
+    def _make_tasks(self, node: Node, specs: Sequence[TaskSpec], instance: Instance) -> Members:
+        builder, made, needed = self._builder, Members(), set[str]()
+        firsts = []
+        for spec in specs:
+            task = self._find(node, spec)
+            if task is None:
+                continue
+            name = spec.name.removeprefix(f"{node.name}.")
+            given: Given = {key: (value, node.name) for key, value in spec.params.items()}
+            self._refuse_unknown(node, task, spec)
+            firsts.append((len(builder.nodes), spec))
+            output = builder.instantiate(task, f"{node.name}.{name}", instance, node.rundir, given)
+            instance.members[name] = output
+            made.all.append(output)
+        for index, spec in firsts:
+            self._connect(node, builder.nodes[index], spec, instance, needed)
+        made.last = [index for name, index in instance.members.items() if name not in needed]
+        return made
+
+    def _connect(self, caller: Node, node: Node, spec: TaskSpec, instance: Instance, needed: set[str]) -> None:
+        edges = []
+        for wanted in spec.needs:
+            leaf = wanted.removeprefix(f"{caller.name}.")
+            if leaf in instance.members:
+                needed.add(leaf)
+                edges.append(instance.members[leaf])
+                continue
+            found = self._in_graph(wanted)
+            if found is None:
+                self._builder.diagnostics.error(
+                    "unknown-task",
+                    f"{caller.name!r} asks for a task {spec.name!r} that needs {wanted!r}, and there is none",
+                    caller.task.location,
+                    hint=did_you_mean(wanted, [*instance.members, *self._builder.by_name]),
+                )
+            elif found == caller.index:
+                self._builder.diagnostics.error(
+                    "cycle", f"{spec.name!r} needs {wanted!r}, which waits for it", caller.task.location
+                )
+            else:
+                edges.append(found)
+        if edges:
+            kept = tuple(need for need in node.needs if need != instance.entry)
+            node.needs = joined(kept, edges)
+
+    def _in_graph(self, name: str) -> int | None:
+        builder = self._builder
+        for candidate in (name, f"{builder.flow.root.name}.{name}"):
+            if candidate in builder.by_name:
+                return builder.by_name[candidate]
+        return None
+
+    def _find(self, node: Node, spec: TaskSpec) -> Task | None:
+        flow, scope = self._builder.flow, node.task.package
+        alias, _, leaf = spec.type.rpartition(".")
+        imported = scope.imports.get(alias)
+        candidates = [f"{scope.package}.{spec.type}", f"{flow.root.name}.{spec.type}", spec.type]
+        candidates += [] if imported is None else [f"{imported.package}.{leaf}"]
+        for name in candidates:
+            if name in flow.tasks:
+                return flow.tasks[name]
+        self._builder.diagnostics.error(
+            "unknown-task",
+            f"{node.name!r} asks for a task of type {spec.type!r}, and there is none",
+            node.task.location,
+            hint=did_you_mean(spec.type, flow.tasks),
+        )
+        return None
+
+    def _refuse_unknown(self, node: Node, task: Task, spec: TaskSpec) -> None:
+        known = dict.fromkeys(item.name for item in task.assignments)
+        for name in spec.params:
+            if name not in known:
+                self._builder.diagnostics.error(
+                    "unknown-parameter",
+                    f"{node.name!r} asks for a task {spec.name!r} with a parameter {name!r};"
+                    f" {task.name!r} has none of this name",
+                    node.task.location,
+                    hint=did_you_mean(name, known) or f"it has: {', '.join(known) or 'none'}",
+                )
+
+    def _refuse_cycles(self, start: int, new: Sequence[Node]) -> None:
+        nodes = self._builder.nodes
+        cycle = find_cycle(
+            range(start, len(nodes)), lambda index: [need for need in nodes[index].needs if need >= start]
+        )
+        if cycle is not None:
+            path = " -> ".join(nodes[index].name for index in reversed(cycle))
+            self._builder.diagnostics.error("cycle", f"the needs go round in a circle: {path}", new[0].task.location)

@@ -1,0 +1,83 @@
+"""What a task asks of the machine it runs on, read from its `std.ResourceTag`.
+
+The values the tag itself begins with (1 core, 1G, an hour) count as unset: only what a task, or a type of its own that
+derives from the tag, says is asked for; where nothing is (0 cores), the settings of the project decide.
+"""
+
+from collections.abc import Callable, Mapping
+
+from dfm.api.runner import Resources
+from dfm.api.units import parse_duration, parse_memory
+from dfm.core.flow.diagnostics import Diagnostics
+from dfm.core.flow.model import Assignment, ParameterType, Tag, Task
+from dfm.core.flow.values import ValueFault, coerce, evaluate, is_deferred
+from dfm.core.graph.names import NodeNames
+
+RESOURCE_TAG = "std.ResourceTag"
+_STANDARD_LIBRARY = "std"
+
+
+def resources_of(task: Task, names: NodeNames, diagnostics: Diagnostics) -> Resources:
+    """Return what the task's tags ask for; of two that say the same thing, the later one counts."""
+    said: dict[str, object] = {}
+    for tag in task.tags:
+        if RESOURCE_TAG in (tag.type, *tag.bases):
+            said |= _fields(tag, names, diagnostics)
+    return Resources(**{"cores": 0, **said}) if said else _NOTHING  # type: ignore[arg-type]  # each was read as its type
+
+
+_NOTHING = Resources(cores=0)
+
+
+def _cores(value: object) -> int:
+    cores = coerce(value, ParameterType.INT)
+    if not isinstance(cores, int) or cores < 1:
+        raise ValueError(f"{value!r} is no number of cores")
+    return cores
+
+
+def _word(value: object) -> str | None:
+    return str(coerce(value, ParameterType.STR)) or None
+
+
+def _memory(value: object) -> int | None:
+    return parse_memory(str(value)) if value not in (None, "") else None
+
+
+def _seconds(value: object) -> int | None:
+    return round(parse_duration(str(value))) if value not in (None, "") else None
+
+
+_FIELDS: Mapping[str, tuple[str, Callable[[object], object]]] = {
+    "cores": ("cores", _cores),
+    "memory": ("memory_bytes", _memory),
+    "walltime": ("wall_seconds", _seconds),
+    "queue": ("queue", _word),
+    "resource_class": ("resource_class", _word),
+}
+
+
+def _fields(tag: Tag, names: NodeNames, diagnostics: Diagnostics) -> dict[str, object]:
+    last: dict[str, Assignment] = {}
+    for item in tag.fields:
+        if item.node is not None and item.scope.package != _STANDARD_LIBRARY:
+            last[item.name] = item
+    found: dict[str, object] = {}
+    for name, item in last.items():
+        if name not in _FIELDS:
+            continue
+        field, read = _FIELDS[name]
+        try:
+            found[field] = read(_value(item, names, diagnostics))
+        except ValueFault:
+            continue
+        except ValueError as error:
+            diagnostics.error("bad-resource", f"`{name}` of a task: {error}", item.node)
+    return found
+
+
+def _value(item: Assignment, names: NodeNames, diagnostics: Diagnostics) -> object:
+    assert item.node is not None
+    if is_deferred(item.node, item.scope):
+        raise ValueError("what a task asks for is known before it runs, and cannot wait for its inputs")
+    return evaluate(item.node, names.seen_from(item.scope), diagnostics)
