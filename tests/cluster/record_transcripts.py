@@ -2,6 +2,12 @@
 
 The commands are written out here, not taken from the dialect, so that the two are held against each other. Names of this
 machine and its directories are replaced.
+
+`... record_transcripts.py DIRECTORY` records what takes accounting, from a cluster that was brought up in that directory
+with `python -m dfm.testing.slurm_cluster up --directory DIRECTORY` and then given by hand a slurmdbd over mariadb
+(`AccountingStorageType=accounting_storage/slurmdbd`, `AccountingStoragePass=` the cluster's own munge socket,
+`AccountingStorageEnforce=associations,limits,qos`), an account `chips`, and a QOS `tight` with
+`MaxSubmitJobsPerUser=1 MaxWall=10 MaxTRESPerJob=cpu=2 Flags=DenyOnLimit`, `loose` with the same limits but the first.
 """
 
 import os
@@ -157,9 +163,48 @@ def record_absence(recorder: Recorder) -> None:
     recorder.record("scontrol-ping-down", "scontrol", "ping")
 
 
+def record_accounting(recorder: Recorder) -> None:
+    """Record what only a cluster with accounting says."""
+    cluster = recorder.cluster
+    rejected = {
+        "unknown-account": ("--account=nosuch",),
+        "unknown-qos": ("--qos=nosuch",),
+        "qos-wall": ("--qos=tight", "--time=20"),
+        "qos-cores": ("--qos=tight", "--time=5", "--cpus-per-task=4"),
+        "unknown-cluster": ("--clusters=nosuch",),
+    }
+    for name, options in rejected.items():
+        recorder.record(f"dbd-sbatch-rejected-{name}", *SBATCH, "--job-name=dfm-ab-p-9-1", *options, stdin=SLEEPER)
+    submit(cluster, 1, SLEEPER, "--qos=tight", "--time=5")
+    recorder.record("dbd-sbatch-submit-limit", *SBATCH, "--qos=tight", "--time=5", stdin=SLEEPER)
+    recorder.record("dbd-sbatch-cluster", *SBATCH, "--job-name=dfm-ab-p-2-1", "--clusters=dfm", stdin=SLEEPER)
+    submit(cluster, 3, SLEEPER, "--qos=loose", "--time=20")
+    submit(cluster, 4, SLEEPER, "--qos=loose", "--cpus-per-task=4", "--time=5")
+    ends = {
+        submit(cluster, 5, "#!/bin/sh\nexit 3\n"): "FAILED",
+        submit(cluster, 6, "#!/bin/sh\nkill -9 $$\n"): "FAILED",
+        submit(cluster, 7, SLEEPER, "--output=/no/such/directory/log"): "FAILED",
+        submit(cluster, 8, "#!/bin/sh\nexit 0\n"): "COMPLETED",
+    }
+    cancelled = submit(cluster, 10, SLEEPER)
+    cluster.wait_for_state(cancelled, "RUNNING")
+    cluster.cancel(cancelled)
+    for identifier, state in {**ends, cancelled: "CANCELLED"}.items():
+        cluster.wait_for_state(identifier, state)
+    recorder.record("dbd-squeue-full", "squeue", "--clusters=dfm", "-h", "-t", "all", "--me", "-O", FULL)
+    history = ("-n", "-X", "-P", "--starttime=2026-01-01T00:00:00")
+    last = ("sacct", *history, f"--jobs={cancelled}", "--format=State")
+    cluster.wait_until(lambda: "CANCELLED by" in cluster.run(*last).stdout, "sacct lags")
+    recorder.record("dbd-sacct", "sacct", *history, f"--format={FIELDS}")
+    recorder.record("dbd-sacct-unknown", "sacct", *history, "--jobs=99999", f"--format={FIELDS}")
+
+
 def main() -> int:
     """Record everything."""
     DIRECTORY.mkdir(parents=True, exist_ok=True)
+    if len(sys.argv) > 1:
+        record_accounting(Recorder(SlurmCluster(sys.argv[1])))
+        return 0
     with tempfile.TemporaryDirectory() as directory:
         os.chmod(directory, 0o755)  # noqa: S103  (another user is refused by SLURM, not by the file system)
         with SlurmCluster(Path(directory, "a"), Shape(min_job_age_seconds=300)) as cluster:

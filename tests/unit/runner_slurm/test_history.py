@@ -78,6 +78,25 @@ def test_C4_what_nobody_remembers_is_no_end(recorded: Recorded) -> None:
     assert ACCOUNTING.parse_history(key(1, "1"), CommandOutput(status=0, stdout="", stderr="")) is None
 
 
+def test_S6_ends_in_a_real_answer_of_accounting(recorded: Recorded) -> None:
+    jobs = {5: "23", 6: "24", 7: "25", 8: "26", 10: "27", 3: "21", 1: "19"}
+    found = {number: ACCOUNTING.parse_history(key(number, job), recorded("dbd-sacct")) for number, job in jobs.items()}
+    told = {number: (s.state.value, s.cause, s.exit_status, s.host) for number, s in found.items() if s is not None}
+    assert told == {
+        5: ("ended", EndCause.FAILED, 3, "n1"),
+        6: ("ended", EndCause.FAILED, 137, "n1"),
+        7: ("ended", EndCause.LAUNCH, None, "n1"),
+        8: ("ended", EndCause.DONE, 0, "n1"),
+        10: ("ended", EndCause.KILLED_BY_OWNER, 0, "n1"),
+        3: ("pending", None, None, ""),
+        1: ("running", None, None, "n1"),
+    }
+
+
+def test_C4_accounting_that_lags_ends_nothing(recorded: Recorded) -> None:
+    assert ACCOUNTING.parse_history(key(1, "99999"), recorded("dbd-sacct-unknown")) is None
+
+
 def test_C19_another_job_of_the_same_id_is_not_ours(recorded: Recorded) -> None:
     assert PLAIN.parse_history(key(99, "8"), recorded("scontrol-failed")) is None
     assert PLAIN.parse_history(key(1, "9"), recorded("scontrol-failed")) is None

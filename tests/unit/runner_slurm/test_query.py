@@ -93,6 +93,23 @@ def test_S1_an_id_of_another_cluster_is_not_ours() -> None:
     )
 
 
+def test_S1_an_answer_that_names_no_cluster_is_of_the_one_that_was_asked(recorded: Recorded) -> None:
+    found = answer(FULL, [JobKey(name="dfm-ab-p-2-1", id="20", cluster="dfm")], recorded("dbd-squeue-full"))
+    assert found == Listed(
+        jobs=(
+            JobStatus(id="20", name="dfm-ab-p-2-1", state=JobState.RUNNING, host="n1", reason="RUNNING", cluster="dfm"),
+        )
+    )
+
+
+def test_S7_limits_of_accounting_are_hopeless_where_they_are_each_jobs_own(recorded: Recorded) -> None:
+    found = listed(FULL, [key(3), key(4)], recorded("dbd-squeue-full"))
+    assert {identifier: (status.reason, status.is_hopeless) for identifier, status in found.items()} == {
+        "21": ("QOSMaxWallDurationPerJobLimit", True),
+        "22": ("QOSMaxCpuPerJobLimit", True),
+    }
+
+
 def test_S12_no_command_asks_for_json() -> None:
     job = key(1, "8")
     asked = [*FULL.query(PREFIX, [job]), FULL.find("x"), FULL.history(job), *FULL.cancel([job])]

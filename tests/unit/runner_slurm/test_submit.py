@@ -279,6 +279,33 @@ def test_C9_a_refusal_is_permanent_and_told_in_slurms_own_words(job: WorkerJob, 
     assert answer == SubmitFailed(kind=FailureKind.PERMANENT, text=REJECTED[name])
 
 
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("unknown-account", "Invalid account or account/partition combination specified"),
+        ("unknown-qos", "Invalid qos specification"),
+        ("qos-wall", "QOSMaxWallDurationPerJobLimit"),
+        ("qos-cores", "QOSMaxCpuPerJobLimit"),
+        ("unknown-cluster", "No cluster 'nosuch' known by database."),
+    ],
+)
+def test_C9_a_refusal_by_accounting_is_permanent(job: WorkerJob, recorded: Recorded, name: str, words: str) -> None:
+    answer = PLAIN.parse_submit(job, recorded(f"dbd-sbatch-rejected-{name}"))
+    assert isinstance(answer, SubmitFailed)
+    assert answer.kind is FailureKind.PERMANENT
+    assert words in answer.text
+
+
+def test_C9_a_limit_on_how_many_are_submitted_passes(job: WorkerJob, recorded: Recorded) -> None:
+    answer = PLAIN.parse_submit(job, recorded("dbd-sbatch-submit-limit"))
+    assert isinstance(answer, SubmitFailed)
+    assert answer.kind is FailureKind.TRANSIENT
+
+
+def test_S1_a_real_sbatch_names_the_cluster(job: WorkerJob, recorded: Recorded) -> None:
+    assert PLAIN.parse_submit(job, recorded("dbd-sbatch-cluster")) == Submitted(id="20", cluster="dfm")
+
+
 def test_C9_a_controller_that_is_away_is_tried_again_later(job: WorkerJob, recorded: Recorded) -> None:
     assert PLAIN.parse_submit(job, recorded("sbatch-down")) == SubmitFailed(
         kind=FailureKind.TRANSIENT,

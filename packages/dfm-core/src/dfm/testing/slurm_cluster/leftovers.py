@@ -6,6 +6,8 @@ from collections.abc import Iterator
 
 from dfm.testing.slurm_cluster.daemon import end
 
+MAX_PASSES = 10
+
 
 def end_leftovers(slurm_conf: str, logs: str, run: str) -> None:
     """Kill what belongs to jobs of the cluster, except this process and its ancestors.
@@ -16,9 +18,14 @@ def end_leftovers(slurm_conf: str, logs: str, run: str) -> None:
         run: directory of spools, in which each job step has a socket.
     """
     spared = set(_ancestors(os.getpid()))
-    for pid in [int(name) for name in os.listdir("/proc") if name.isdigit()]:
-        if pid not in spared and (_is_of_job(pid, slurm_conf) or _is_job_step(pid, logs, run)):
-            end(pid, signal.SIGKILL, 5.0)
+    for _ in range(MAX_PASSES):  # what forks while it is looked for is found the next time
+        pids = [int(name) for name in os.listdir("/proc") if name.isdigit()]
+        found = [pid for pid in pids if _is_of_job(pid, slurm_conf) or _is_job_step(pid, logs, run)]
+        for pid in found:
+            if pid not in spared:
+                end(pid, signal.SIGKILL, 5.0)
+        if spared.issuperset(found):
+            return
 
 
 def _ancestors(pid: int) -> Iterator[int]:

@@ -7,6 +7,7 @@ is asked. Not JSON: its shape differs between versions, and in 22.05 it ignores 
 Source: squeue(1) and the answers of SLURM 22.05.8.
 """
 
+import dataclasses
 import enum
 import re
 from collections.abc import Iterable, Iterator, Sequence
@@ -153,7 +154,7 @@ def _listed(options: SlurmOptions, asked: Sequence[JobKey], rows: Sequence[Facts
     missing = []
     for key in asked:
         found = [
-            (row, status(row, may_requeue=options.requeue))
+            (row, _in_cluster(status(row, may_requeue=options.requeue), key.cluster or options.cluster))
             for row in by_name.get(key.name, ())
             if key.cluster is None or row.cluster in (None, key.cluster)
         ]
@@ -163,6 +164,11 @@ def _listed(options: SlurmOptions, asked: Sequence[JobKey], rows: Sequence[Facts
         if not ours:
             missing.append(key)
     return Listed(jobs=tuple(jobs.values()), missing=tuple(missing))
+
+
+def _in_cluster(answer: JobStatus, asked: str | None) -> JobStatus:
+    """Return the answer with the cluster that was asked, where the answer itself names none."""
+    return dataclasses.replace(answer, cluster=answer.cluster or asked)
 
 
 def _is_refused(row: Facts) -> bool:
