@@ -13,6 +13,7 @@ _COMMANDS = {
     "validate": "check a flow without running it",
     "graph": "print the graph of tasks as dot, mermaid or json",
     "runners": "list the installed runners",
+    "worker": "run tasks for a daemon; batch jobs start it",
 }
 
 

@@ -18,7 +18,7 @@ import socket
 import struct
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from dfm.api.errors import RunnerError
 from dfm.core.wire.access import Access
@@ -110,6 +110,10 @@ class Channel(asyncio.Protocol):
         """Say who holds this end; before the link is opened."""
         self._peer = peer
 
+    def detach(self) -> None:
+        """Tell the holder nothing more, not even the end."""
+        self._peer = None
+
     def send(self, *messages: Message) -> None:
         """Send messages, together with all that is sent in this turn of the loop; on a closed link they are dropped."""
         if self._is_closed:
@@ -143,11 +147,11 @@ class Channel(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         if self._is_closed:
             return
-        assert self._peer is not None, "attach comes before the link is opened"
         self.heard_at = self._loop.time()
         try:
             for payload in self._reader.feed(data):
-                self._peer.on_messages(self._peer.decoder(payload))
+                if self._peer is not None and not self._is_closed:
+                    self._peer.on_messages(self._peer.decoder(payload))
         except ProtocolError as error:
             self.abort(error.message)
 
@@ -471,7 +475,7 @@ async def _connected(address: str, port: int) -> socket.socket:
     loop = asyncio.get_running_loop()
     last: OSError = OSError(errno.EADDRNOTAVAIL, "no such host")
     async with asyncio.timeout(CONNECT_SECONDS):
-        found = await loop.getaddrinfo(address, port, type=socket.SOCK_STREAM)
+        found = _numeric(address, port) or await loop.getaddrinfo(address, port, type=socket.SOCK_STREAM)
         for family, kind, protocol, _, where in found:
             connection = socket.socket(family, kind, protocol)
             connection.setblocking(False)  # noqa: FBT003  (the standard library's signature)
@@ -487,6 +491,14 @@ async def _connected(address: str, port: int) -> socket.socket:
                 _set_options(connection)
                 return connection
     raise last
+
+
+def _numeric(address: str, port: int) -> "list[tuple[socket.AddressFamily, socket.SocketKind, int, str, Any]]":
+    """Resolve what is a number already without a thread."""
+    try:
+        return socket.getaddrinfo(address, port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
+    except OSError:
+        return []
 
 
 async def _read_packet(connection: socket.socket) -> bytes:
