@@ -493,7 +493,7 @@ async def _connected(address: str, port: int) -> socket.socket:
     raise last
 
 
-def _numeric(address: str, port: int) -> "list[tuple[socket.AddressFamily, socket.SocketKind, int, str, Any]]":
+def _numeric(address: str, port: int) -> Sequence[Any]:
     """Resolve what is a number already without a thread."""
     try:
         return socket.getaddrinfo(address, port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)

@@ -1,9 +1,10 @@
 """One attempt on this host: exactly what the local runner does, and what came of it as a message."""
 
 import dataclasses
+import os
 
 from dfm.api.errors import DfmError, InfrastructureError
-from dfm.api.runner import Outcome, TaskResult
+from dfm.api.runner import Outcome, TaskRequest, TaskResult
 from dfm.core.execute.body import BodyRunner
 from dfm.core.execute.process import ProcessTrees
 from dfm.core.execute.staging import write_bin_dir
@@ -49,7 +50,7 @@ class AttemptRunner:
         return _message(run.attempt, result, is_out_of_memory=is_out_of_memory)
 
     async def _run_body(self, run: Run, environment: dict[str, str]) -> TaskResult:
-        request = dataclasses.replace(decode_request(run.spec, environment), attempt=run.number)
+        request = self._request(run, environment)
         lease = await self._tokens.acquire()
         is_clean = False
         try:
@@ -58,6 +59,12 @@ class AttemptRunner:
         finally:
             self._tokens.release(lease, is_clean=is_clean)
         return result
+
+    def _request(self, run: Run, environment: dict[str, str]) -> TaskRequest:
+        request = dataclasses.replace(decode_request(run.spec, environment), attempt=run.number)
+        if not os.path.isdir(request.rundir):
+            raise InfrastructureError(f"the directory {request.rundir} is not there on {self._host}")
+        return request
 
     def failed(self, attempt: int, cause: str) -> Result:
         """Return the result of an attempt that failed without a body's own words."""
