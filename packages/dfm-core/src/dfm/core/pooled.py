@@ -15,14 +15,15 @@ from dfm.api.errors import RunnerError
 from dfm.api.runner import Ask, nobody_asks
 from dfm.core.config.load import Settings
 from dfm.core.daemon.client import DaemonLink, living_daemon
-from dfm.core.daemon.endpoint import Endpoint, access_directory, state_directory
+from dfm.core.daemon.endpoint import Endpoint, state_directory
 from dfm.core.daemon.serve import Place
 from dfm.core.pool.batch import JobPlace, worker_job
 from dfm.core.pool.host import PoolPlan
 from dfm.core.pool.link import HostedLink
 from dfm.core.pool.processes import ProcessDialect
 from dfm.core.pool.runner import PooledRunner, PoolLink, shape_of
-from dfm.core.wire.codec import travelling
+from dfm.core.wire.access import access_directory
+from dfm.core.wire.environment import travelling
 from dfm.core.wire.messages import ToClient
 
 WORKERS_DIRECTORY = ".dfm-workers"
@@ -101,7 +102,9 @@ def run_plan(dialect: BatchDialect, settings: Settings, facts: RunFacts) -> Pool
         instance=facts.run_id[:8],
         epoch=1,
         state_directory=state_directory(name),
-        access_path=os.path.join(access_directory(name, settings.pool.access_dir), "access.json"),
+        access_path=os.path.join(
+            access_directory(os.path.join(facts.project, facts.run_id), _access_base(settings)), "access.json"
+        ),
         log_directory=os.path.join(facts.root_rundir, WORKERS_DIRECTORY),
         default_shape=shape_of(settings.resolve_resources(None)),
         environ=os.environ,
@@ -151,6 +154,10 @@ def shown_submission(dialect: BatchDialect, settings: Settings, facts: RunFacts)
     )
     dialect.validate(job)
     return dialect.shown(job)
+
+
+def _access_base(settings: Settings) -> str | None:
+    return settings.pool.access_dir or os.environ.get("DFM_ACCESS_DIR") or None
 
 
 def _has_daemon(endpoint: Endpoint, runner: str, facts: RunFacts) -> bool:

@@ -18,7 +18,7 @@ _COMMANDS = {
     "doctor": "check the installation, and tell what mends it",
     "daemon": "keep workers warm between runs, and share them",
     "why": "tell why a task is pending",
-    "worker": "what batch jobs start",
+    "worker": "run tasks for a daemon; batch jobs start it",
 }
 
 

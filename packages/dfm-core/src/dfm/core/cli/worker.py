@@ -1,16 +1,14 @@
-"""`dfm worker`: what a batch job starts; `python -m dfm.core.worker` is the same, and starts faster."""
+"""`dfm worker`: what a batch job starts; people have no need to."""
 
 import click
 
 
 @click.command(
-    name="worker",
-    context_settings={"ignore_unknown_options": True, "help_option_names": []},
-    add_help_option=False,
+    name="worker", add_help_option=False, context_settings={"ignore_unknown_options": True, "allow_extra_args": True}
 )
-@click.argument("words", nargs=-1, type=click.UNPROCESSED)
-def command(*, words: tuple[str, ...]) -> None:
-    """Run tasks for a daemon. Batch jobs start this; a person has no need to."""
+@click.pass_context
+def command(context: click.Context) -> None:
+    """Run tasks for the daemon of an access file; started by batch jobs."""
     from dfm.core.worker.main import main
 
-    main(words)
+    context.exit(main(context.args))

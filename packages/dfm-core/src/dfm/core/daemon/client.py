@@ -10,14 +10,15 @@ import contextlib
 import os
 from collections.abc import Callable
 from types import TracebackType
-from typing import Self
+from typing import Self, cast
 
 from dfm.api.errors import RunnerError
+from dfm.core.__about__ import __version__
 from dfm.core.daemon.endpoint import Discovery, Endpoint
 from dfm.core.pool.link import open_message
 from dfm.core.pool.runner import PoolLink
-from dfm.core.wire.channel import Channel, connect_local
-from dfm.core.wire.codec import decode_to_client
+from dfm.core.wire.channel import Channel, ConnectError, connect_unix, own_identity
+from dfm.core.wire.exchange import decode_to_client
 from dfm.core.wire.messages import (
     Answer,
     Ask,
@@ -26,6 +27,7 @@ from dfm.core.wire.messages import (
     Done,
     Environment,
     FromClient,
+    Message,
     Opened,
     Received,
     Submit,
@@ -46,6 +48,8 @@ class DaemonLink(PoolLink):
         broken: is told when the daemon is gone for good.
     """
 
+    decoder = staticmethod(decode_to_client)
+
     def __init__(
         self,
         endpoint: Endpoint,
@@ -59,6 +63,7 @@ class DaemonLink(PoolLink):
         self._broken = broken
         self._channel: Channel | None = None
         self._opened = asyncio.Event()
+        self._closed = asyncio.Event()
         self._environments: list[Environment] = []
         self._open_tickets: dict[int, Submit] = {}
         self._cancelled: dict[int, CancelTask] = {}
@@ -72,7 +77,7 @@ class DaemonLink(PoolLink):
             await self._connect(is_resuming=False)
             async with asyncio.timeout(ANSWER_SECONDS):
                 await self._opened.wait()
-        except (OSError, TimeoutError) as error:
+        except (RunnerError, TimeoutError) as error:
             await self._group.aclose()
             raise RunnerError(
                 f"the daemon of {self._endpoint.project} does not answer", hint="dfm daemon status tells more"
@@ -88,12 +93,10 @@ class DaemonLink(PoolLink):
         self._is_closing = True
         channel = self._channel
         if channel is not None:
-            closed = asyncio.Event()
-            channel.on_closed = lambda _: closed.set()
-            channel.close("the run is over")
+            channel.close()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(FAREWELL_SECONDS):
-                    await closed.wait()
+                    await self._closed.wait()
         await self._group.__aexit__(kind, error, traceback)
 
     def send(self, message: FromClient) -> None:
@@ -116,33 +119,35 @@ class DaemonLink(PoolLink):
             self._channel.send(message)
 
     async def _connect(self, *, is_resuming: bool) -> None:
-        channel = await connect_local(self._endpoint.socket_path(), decode_to_client)
-        channel.on_messages = self._heard
-        channel.on_closed = self._lost
+        channel = await connect_unix(self._endpoint.socket_path(), self, own_identity(__version__))
+        self._closed.clear()
         self._channel = channel
         channel.send(open_message(self._run_id, self._endpoint.project, is_resuming=is_resuming))
         for message in (*self._environments, *self._open_tickets.values(), *self._cancelled.values()):
             channel.send(message)
 
-    def _heard(self, messages: list[ToClient]) -> None:
-        for message in messages:
+    def on_messages(self, messages: list[Message]) -> None:
+        """Take in what the daemon says."""
+        for message in cast("list[ToClient]", messages):
             if isinstance(message, Opened):
                 self._opened.set()
             elif isinstance(message, Done):
                 self._open_tickets.pop(message.ticket, None)
             self._hear(message)
 
-    def _lost(self, why: str) -> None:
+    def on_closed(self, reason: str) -> None:
+        """Look for the daemon again, unless the run is over."""
         self._channel = None
+        self._closed.set()
         if not self._is_closing and self._tasks is not None:
-            self._tasks.create_task(self._look_again(why))
+            self._tasks.create_task(self._look_again(reason or "it hung up"))
 
     async def _look_again(self, why: str) -> None:
         loop = asyncio.get_running_loop()
         until = loop.time() + RETRY_SECONDS
         while loop.time() < until and not self._is_closing:
             await asyncio.sleep(_PAUSE_SECONDS)
-            with contextlib.suppress(OSError, RunnerError):
+            with contextlib.suppress(RunnerError):
                 await self._connect(is_resuming=True)
                 return
         if not self._is_closing:
@@ -155,33 +160,43 @@ async def ask_daemon(endpoint: Endpoint, ask: Ask, *, seconds: float = ANSWER_SE
     Raises:
         RunnerError: there is no daemon, or it does not answer, or it says that it cannot.
     """
-    answered: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
-
-    def hear(messages: list[ToClient]) -> None:
-        for message in messages:
-            if isinstance(message, Answer) and not answered.done():
-                answered.set_result(message)
-
-    def closed(why: str) -> None:
-        if not answered.done():
-            answered.set_exception(RunnerError(f"the daemon hung up: {why}"))
-
+    asking = _Asking()
     try:
-        channel = await connect_local(endpoint.socket_path(), decode_to_client)
-    except OSError as error:
+        channel = await connect_unix(endpoint.socket_path(), asking, own_identity(__version__))
+    except ConnectError as error:
         raise RunnerError(f"no daemon of {endpoint.project} answers", hint="dfm daemon start starts one") from error
-    channel.on_messages, channel.on_closed = hear, closed
     channel.send(ask)
     try:
         async with asyncio.timeout(seconds):
-            answer = await answered
+            answer = await asking.answer
     except TimeoutError:
         raise RunnerError(f"the daemon of {endpoint.project} did not answer in {seconds:g} s") from None
     finally:
+        channel.detach()
         channel.abort("answered")
     if answer.error:
         raise RunnerError(answer.error)
     return answer.content
+
+
+class _Asking:
+    """Our end of a link for one question."""
+
+    decoder = staticmethod(decode_to_client)
+
+    def __init__(self) -> None:
+        self.answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+
+    def on_messages(self, messages: list[Message]) -> None:
+        """Take the first answer."""
+        for message in messages:
+            if isinstance(message, Answer) and not self.answer.done():
+                self.answer.set_result(message)
+
+    def on_closed(self, reason: str) -> None:
+        """Wait no longer."""
+        if not self.answer.done():
+            self.answer.set_exception(RunnerError(f"the daemon hung up: {reason or 'it closed the link'}"))
 
 
 def living_daemon(endpoint: Endpoint) -> Discovery | None:

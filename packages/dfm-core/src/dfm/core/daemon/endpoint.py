@@ -16,15 +16,13 @@ import socket
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
-from dfm.api.errors import RunnerError
-from dfm.core.wire.access import private_directory, runtime_directory
+from dfm.api.errors import InfrastructureError, RunnerError
+from dfm.core.wire.access import access_directory, private_directory, socket_path
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 STATE_DIRECTORY = ".dfm"
-MAX_SOCKET_PATH_BYTES = 100
-"""`sun_path` holds 108 bytes; a few are left for the temporary name it is bound under."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,12 +81,9 @@ class Endpoint:
         """Return the path of the socket: with the project, or a short one where that is too long for a socket.
 
         Raises:
-            InfrastructureError: there is no directory for the short one.
+            RunnerError: there is no directory for the short one.
         """
-        path = os.path.join(self.directory, "daemon.sock")
-        if len(os.fsencode(path)) <= MAX_SOCKET_PATH_BYTES:
-            return path
-        return os.path.join(runtime_directory(), f"{project_digest(self.project)[:16]}.sock")
+        return socket_path(self.project)
 
     def state_directory(self) -> str:
         """Return the directory on this host's own disk for the journal, private to this user.
@@ -104,7 +99,7 @@ class Endpoint:
         Raises:
             InfrastructureError: it cannot be made, or belongs to somebody else.
         """
-        return access_directory(project_digest(self.project)[:16])
+        return access_directory(self.project, os.environ.get("DFM_ACCESS_DIR"))
 
     def make_directory(self) -> str:
         """Make the daemon's directory in the project, for this user alone.
@@ -112,7 +107,11 @@ class Endpoint:
         Raises:
             InfrastructureError: it cannot be written.
         """
-        return private_directory(self.directory, is_strict=False)
+        try:
+            os.makedirs(self.directory, mode=0o700, exist_ok=True)
+        except OSError as error:
+            raise InfrastructureError(f"cannot make {self.directory}: {error.strerror}") from error
+        return self.directory
 
     def read(self) -> Discovery | None:
         """Return what the last daemon told; None where there is nothing, or nothing that can be read."""
@@ -169,16 +168,6 @@ def project_digest(project: str) -> str:
     return hashlib.sha256("\0".join(words).encode("utf-8", "surrogateescape")).hexdigest()
 
 
-def access_directory(name: str, base: str | None = None) -> str:
-    """Make and return a directory for one access file: below `base`, `DFM_ACCESS_DIR` or the home directory.
-
-    Raises:
-        InfrastructureError: it cannot be made, or belongs to somebody else.
-    """
-    root = base or os.environ.get("DFM_ACCESS_DIR") or os.path.join(os.path.expanduser("~"), ".dfm", "run")
-    return private_directory(os.path.join(private_directory(root, is_strict=False), name))
-
-
 def state_root() -> str:
     """Return the directory on this host's own disk under which journals lie."""
     given = os.environ.get("DFM_STATE_DIR")
@@ -191,7 +180,9 @@ def state_directory(name: str) -> str:
     Raises:
         InfrastructureError: it cannot be made, or belongs to somebody else.
     """
-    return private_directory(os.path.join(private_directory(state_root()), name))
+    root = state_root()
+    os.makedirs(os.path.dirname(root), exist_ok=True)
+    return private_directory(os.path.join(private_directory(root), name))
 
 
 def _try_lock(fd: int) -> bool:

@@ -17,8 +17,7 @@ from dfm.core.daemon.endpoint import Discovery, Endpoint
 from dfm.core.daemon.server import ClientServer
 from dfm.core.pool.engine import Engine
 from dfm.core.pool.host import PoolPlan, hosted
-from dfm.core.wire.channel import serve_local
-from dfm.core.wire.codec import decode_from_client
+from dfm.core.wire.channel import Listener, listen_unix, own_identity
 from dfm.core.wire.messages import Ask
 
 _log = logging.getLogger(__name__)
@@ -81,7 +80,14 @@ async def _serve(endpoint: Endpoint, plan: PoolPlan, ready: Callable[[Discovery]
             "started_at": discovery.started_at,
         }
         clients = ClientServer(engine, facts, lambda ask: _order(ask, engine, stopping))
-        server = await serve_local(discovery.socket, decode_from_client, clients.welcome)
+        listener = Listener(
+            [listen_unix(discovery.socket)],
+            accept=clients.welcome,
+            identity=own_identity(__version__),
+            keys=lambda _: None,
+            daemon_id=bytes.fromhex(discovery.daemon_id),
+        )
+        listening = loop.create_task(listener.run())
         try:
             endpoint.publish(discovery)
             ready(discovery)
@@ -89,7 +95,7 @@ async def _serve(endpoint: Endpoint, plan: PoolPlan, ready: Callable[[Discovery]
             await stopping.wait()
             _told("stops")
         finally:
-            server.close()
+            listening.cancel()
             clients.close()
     _told("stopped")
 

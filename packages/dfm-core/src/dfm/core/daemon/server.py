@@ -5,16 +5,15 @@ peer is this user. What a person asks is answered at once but for `watch`, which
 """
 
 import asyncio
-import logging
 from collections.abc import Callable
+from typing import cast
 
 from dfm.core.pool.engine import Engine
-from dfm.core.wire.channel import Channel
-from dfm.core.wire.messages import Answer, Ask, FromClient, Open
+from dfm.core.wire.channel import Channel, Peer
+from dfm.core.wire.exchange import decode_from_client
+from dfm.core.wire.messages import Answer, Ask, FromClient, Message, Open
 
 WATCH_SECONDS = 1.0
-
-_log = logging.getLogger(__name__)
 
 
 class ClientServer:
@@ -32,45 +31,36 @@ class ClientServer:
         self._order = order
         self._channels: set[Channel] = set()
 
-    def welcome(self, channel: Channel) -> None:
+    def welcome(self, channel: Channel) -> Peer:
         """Take in a connection."""
         self._channels.add(channel)
-        channel.on_messages = lambda messages: self._hear_all(channel, messages)
-        channel.on_closed = lambda _: self._channels.discard(channel)
+        return _ClientEnd(self, channel)
 
     def close(self) -> None:
         """Hang up on everybody."""
         for channel in list(self._channels):
-            channel.close("the daemon stops")
+            channel.close()
 
-    def _hear_all(self, channel: Channel, messages: list[FromClient]) -> None:
-        for message in messages:
-            match message:
-                case Ask():
-                    self._answer(channel, message)
-                case Open():
-                    self._open(channel, message)
-                case _:
-                    _log.warning("%s came before a run was opened", type(message).__name__)
-                    channel.abort("a run must be opened first")
-
-    def _open(self, channel: Channel, message: Open) -> None:
-        name = message.run_id
-        self._engine.attach(name, channel.send)
-        channel.on_messages = lambda messages: self._hear_run(channel, name, messages)
-        channel.on_closed = lambda _: self._lost(channel, name)
-        self._engine.hear(name, message)
-
-    def _hear_run(self, channel: Channel, name: str, messages: list[FromClient]) -> None:
-        for message in messages:
-            if isinstance(message, Ask):
+    def hear(self, channel: Channel, name: str | None, message: FromClient) -> str | None:
+        """Take in what one connection says, whose run is `name`; return the name of its run from now on."""
+        match message:
+            case Ask():
                 self._answer(channel, message)
-            else:
+            case Open(run_id=run_id):
+                self._engine.attach(run_id, channel.send)
+                self._engine.hear(run_id, message)
+                return run_id
+            case _ if name is None:
+                channel.abort(f"{type(message).__name__} came before a run was opened")
+            case _:
                 self._engine.hear(name, message)
+        return name
 
-    def _lost(self, channel: Channel, name: str) -> None:
+    def lost(self, channel: Channel, name: str | None) -> None:
+        """Be told that a connection is gone."""
         self._channels.discard(channel)
-        self._engine.detach(name, channel.send)
+        if name is not None:
+            self._engine.detach(name, channel.send)
 
     def _answer(self, channel: Channel, ask: Ask) -> None:
         match ask.verb:
@@ -97,3 +87,23 @@ class ClientServer:
 
     def _say(self, channel: Channel, ask: Ask, content: dict[str, object]) -> None:
         channel.send(Answer(number=ask.number, content=content))
+
+
+class _ClientEnd:
+    """Our end of one connection."""
+
+    decoder = staticmethod(decode_from_client)
+
+    def __init__(self, server: ClientServer, channel: Channel) -> None:
+        self._server = server
+        self._channel = channel
+        self._name: str | None = None
+
+    def on_messages(self, messages: list[Message]) -> None:
+        """Take in what was said."""
+        for message in cast("list[FromClient]", messages):
+            self._name = self._server.hear(self._channel, self._name, message)
+
+    def on_closed(self, reason: str) -> None:  # noqa: ARG002  (the protocol's signature)
+        """Be told that the link is gone."""
+        self._server.lost(self._channel, self._name)

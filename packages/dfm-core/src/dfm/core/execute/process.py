@@ -151,6 +151,10 @@ class ProcessTrees:
         started = time.monotonic()
         return await self._watch(self._fork(call), call.token, started)
 
+    def set_grace(self, seconds: float) -> None:
+        """Change the time between SIGTERM and SIGKILL for bodies that are stopped from now on."""
+        self._grace = seconds
+
     def kill_all(self) -> None:
         """Kill every body now."""
         for leader in self._leaders:

@@ -104,7 +104,7 @@ class WorkerLink(Protocol):
     def send(self, message: ToWorker) -> None:
         """Say something, some time soon."""
 
-    def close(self, reason: str) -> None:
+    def close(self) -> None:
         """Say what was said and hang up."""
 
 
@@ -185,7 +185,7 @@ class Engine:
         self._clients: dict[str, _Client] = {}
         self._workers: dict[tuple[str, str], _Worker] = {}
         self._current: dict[str, str] = {}
-        self._environments: dict[str, dict[bytes, bytes]] = {}
+        self._environments: dict[str, dict[str, str]] = {}
         self._running: dict[int, tuple[Assign, float]] = {}
         self._records: list[JournalEntry] = []
         self._outbox: list[tuple[Callable[..., None], ToWorker | ToClient]] = []
@@ -212,7 +212,7 @@ class Engine:
             self._timer = None
         self._flush()
         for worker in list(self._workers.values()):
-            worker.link.close("the daemon stops")
+            worker.link.close()
 
     def dismiss_workers(self, why: str) -> None:
         """Tell every worker to kill what it runs and to leave."""
@@ -296,12 +296,12 @@ class Engine:
         job = next((job for job in self._ledger.jobs() if job.slot == hello.slot), None)
         if job is None or not self._ledger.knows(hello.slot):
             link.send(Exit(why=f"slot {hello.slot} is not one of ours"))
-            link.close("unknown slot")
+            link.close()
             return
         jobs = self._batch
         if hello.unfit:
             link.send(Exit(why=f"unfit: {hello.unfit}"))
-            link.close("unfit")
+            link.close()
             jobs.feed(WorkerUnfit(slot=hello.slot, host=hello.host, text=hello.unfit))
             return
         jobs.feed(WorkerConnected(slot=hello.slot, host=hello.host, job_id=hello.job_id))
@@ -472,7 +472,7 @@ class Engine:
         if worker is not None:
             self._flush()
             worker.link.send(Exit(why=why))
-            worker.link.close(why)
+            worker.link.close()
         self._batch.feed(WorkerParted(slot=slot))
 
     def _welcome(self, keep: Sequence[int]) -> Welcome:

@@ -7,6 +7,7 @@ nobody serves them.
 
 import asyncio
 import contextlib
+import dataclasses
 import logging
 import os
 import secrets
@@ -14,6 +15,7 @@ import shutil
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
+from typing import cast
 
 from dfm.api.batch import BatchDialect
 from dfm.api.errors import InfrastructureError, RunnerError
@@ -28,14 +30,14 @@ from dfm.core.pool.journal import Header, JournalFile, Replay
 from dfm.core.pool.ledger import Ledger, LedgerSettings
 from dfm.core.pool.reactor import Reactor, ReactorSettings
 from dfm.core.pool.reap import owned
-from dfm.core.wire.access import Access, new_key, write_access
-from dfm.core.wire.channel import Channel, WorkerServer
-from dfm.core.wire.codec import decode_from_worker
-from dfm.core.wire.messages import FromWorker, Hello, Shape
+from dfm.core.wire.access import Access, Root, new_key, plant_probe, remove_probe, write_access
+from dfm.core.wire.channel import Channel, Listener, listen_tcp, own_identity
+from dfm.core.wire.exchange import decode_from_worker
+from dfm.core.wire.handshake import slot_key
+from dfm.core.wire.messages import FromWorker, Hello, Message, Shape
 
 END_SECONDS = 10.0
 SYNC_SECONDS = 0.02
-PROBE_NAME = ".dfm-probe"
 
 _log = logging.getLogger(__name__)
 
@@ -54,6 +56,7 @@ class PoolPlan:
         default_shape: of workers that are kept for `min_workers`.
         is_on_this_host: workers are processes of this host; nobody else needs to reach it.
         is_passing: it lives as long as a run; when all its jobs have ended nothing of it is kept.
+        probe: by which workers see that they have the same directory; planted when the pool opens.
     """
 
     dialect: BatchDialect
@@ -69,6 +72,7 @@ class PoolPlan:
     notice: Callable[[str], None]
     is_on_this_host: bool = False
     is_passing: bool = False
+    probe: Root | None = None
 
     @property
     def journal_path(self) -> str:
@@ -89,8 +93,12 @@ async def hosted(plan: PoolPlan) -> AsyncIterator[Engine]:
         if not is_ours:
             raise RunnerError(f"the journal in {plan.state_directory} belongs to a process that lives")
         journal, replay = _opened(plan, header)
-        async with _hosted(plan, header, journal, replay) as engine:
-            yield engine
+        probe = plant_probe(plan.log_directory)
+        try:
+            async with _hosted(dataclasses.replace(plan, probe=probe), header, journal, replay) as engine:
+                yield engine
+        finally:
+            remove_probe(probe)
 
 
 @contextlib.asynccontextmanager
@@ -129,8 +137,7 @@ async def _hosted(plan: PoolPlan, header: Header, journal: JournalFile, replay: 
                 notice=engine.notice,
             )
             engine.on_notice = plan.notice
-            server = await _served(plan, engine, ledger)
-            stack.push_async_callback(server.close)
+            listening = _served(plan, engine, ledger, group)
             syncing = group.create_task(_sync(journal, header, reactor, ledger))
             engine.start(jobs)
             jobs.do(restored)
@@ -139,6 +146,7 @@ async def _hosted(plan: PoolPlan, header: Header, journal: JournalFile, replay: 
             finally:
                 await _ended(plan, engine, jobs)
                 syncing.cancel()
+                listening.cancel()
                 engine.stop()
 
 
@@ -150,51 +158,62 @@ def _opened(plan: PoolPlan, header: Header) -> tuple[JournalFile, Replay]:
         raise InfrastructureError(f"cannot write {error.filename or plan.journal_path}: {error.strerror}") from error
 
 
-async def _served(plan: PoolPlan, engine: Engine, ledger: Ledger) -> WorkerServer:
-    """Listen for workers and tell them where."""
+def _served(plan: PoolPlan, engine: Engine, ledger: Ledger, group: asyncio.TaskGroup) -> "asyncio.Task[None]":
+    """Listen for workers and tell them where; return what listens."""
     key, daemon_id = new_key(), secrets.token_bytes(16)
-    server = WorkerServer(
-        daemon_id=daemon_id,
-        key=key,
-        version=__version__,
-        decode=decode_from_worker,
-        knows=ledger.knows,
-        on_worker=lambda channel, slot: _introduce(engine, channel, slot),
-    )
     settings = plan.settings
     here = (LOOPBACK,) if plan.is_on_this_host else ()
-    addresses = settings.addresses or here or own_addresses()
-    port = await server.listen(listening_addresses(settings.bind, settings.addresses or here), settings.port)
+    sockets = listen_tcp(listening_addresses(settings.bind, settings.addresses or here), settings.port)
+    listener = Listener(
+        sockets,
+        accept=lambda channel: _WorkerEnd(engine, channel),
+        identity=own_identity(__version__),
+        keys=lambda slot: slot_key(key, slot) if ledger.knows(slot) else None,
+        daemon_id=daemon_id,
+    )
+    directory, name = os.path.split(plan.access_path)
     write_access(
-        plan.access_path,
+        directory,
         Access(
             project=plan.project,
             epoch=plan.epoch,
             daemon_id=daemon_id,
             key=key,
-            addresses=tuple(addresses),
-            port=port,
-            probe=_probe(plan.log_directory, daemon_id.hex()),
+            addresses=tuple(settings.addresses or here or own_addresses()),
+            port=sockets[0].getsockname()[1],
+            roots=(plan.probe,) if plan.probe is not None else (),
         ),
+        name,
     )
-    return server
+    return group.create_task(listener.run())
 
 
-def _introduce(engine: Engine, channel: Channel, slot: str) -> None:
-    """Wait for the hello of a worker that has proved its slot, then let the engine have it."""
+class _WorkerEnd:
+    """Our end of a worker's link: its hello first, then all else to the engine."""
 
-    def first(messages: list[FromWorker]) -> None:
-        hello, rest = messages[0], messages[1:]
-        if not isinstance(hello, Hello) or hello.slot != slot:
-            channel.abort("a worker speaks before it says hello")
-            return
-        channel.on_messages = lambda more: engine.worker_said(slot, hello.incarnation, more)
-        channel.on_closed = lambda _: engine.worker_went(slot, hello.incarnation, channel)
-        engine.worker_came(hello, channel)
-        if rest:
-            engine.worker_said(slot, hello.incarnation, rest)
+    decoder = staticmethod(decode_from_worker)
 
-    channel.on_messages = first
+    def __init__(self, engine: Engine, channel: Channel) -> None:
+        self._engine = engine
+        self._channel = channel
+        self._incarnation: str | None = None
+
+    def on_messages(self, messages: list[Message]) -> None:
+        """Take in what the worker says."""
+        said = cast("list[FromWorker]", messages)
+        if self._incarnation is None:
+            hello = said.pop(0)
+            if not isinstance(hello, Hello) or hello.slot != self._channel.slot:
+                self._channel.abort("a worker speaks before it says hello, or for another slot")
+                return
+            self._incarnation = hello.incarnation
+            self._engine.worker_came(hello, self._channel)
+        self._engine.worker_said(self._channel.slot, self._incarnation, said)
+
+    def on_closed(self, reason: str) -> None:  # noqa: ARG002  (the protocol's signature)
+        """Tell the engine that the link is gone."""
+        if self._incarnation is not None:
+            self._engine.worker_went(self._channel.slot, self._incarnation, self._channel)
 
 
 async def _ended(plan: PoolPlan, engine: Engine, jobs: BatchJobs) -> None:
@@ -236,13 +255,3 @@ def _fail(group: asyncio.TaskGroup, error: BaseException) -> None:
         raise error
 
     group.create_task(fail())
-
-
-def _probe(directory: str, content: str) -> tuple[str, str]:
-    """Leave something for workers to read: a node that does not see it does not see the project."""
-    path = os.path.join(directory, PROBE_NAME)
-    temporary = f"{path}.{os.getpid()}"
-    with open(temporary, "w", encoding="ascii") as file:
-        file.write(content)
-    os.replace(temporary, path)
-    return path, content

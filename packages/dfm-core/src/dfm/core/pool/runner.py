@@ -14,12 +14,12 @@ from typing import Protocol, Self
 
 from dfm.api.errors import RunnerError
 from dfm.api.runner import Outcome, Resources, Runner, TaskRequest, TaskResult
-from dfm.core.wire.codec import decode_result, encode_request, environment_for
+from dfm.core.wire.codec import decode_result, encode_request
+from dfm.core.wire.environment import environment_message
 from dfm.core.wire.messages import (
     CancelTask,
     Close,
     Done,
-    Environment,
     FromClient,
     InFlight,
     Notice,
@@ -72,7 +72,7 @@ class PooledRunner(Runner):
         self._link = connect(self._hear, self._broken)
         self._notice = notice
         self.environment = environment
-        self._environment = environment_for(environment)
+        self._environment = environment_message(environment)
         self._waiting: dict[int, asyncio.Future[Done]] = {}
         self._states: dict[int, TaskState] = {}
         self._last_ticket = 0
@@ -114,7 +114,7 @@ class PooledRunner(Runner):
                 ticket=ticket,
                 task=request.task,
                 shape=shape_of(request.resources),
-                spec=encode_request(request, self._environment),
+                spec=encode_request(request, self.environment),
                 environment=self._environment.digest,
                 wall_seconds=request.resources.wall_seconds,
             )
@@ -192,6 +192,3 @@ def _result(done: Done) -> TaskResult:
     if not done.body:
         return TaskResult(outcome=Outcome.LOST, cause=done.cause or "the pool lost it", status=1)
     return decode_result(done.body)
-
-
-__all__ = ["Environment", "PoolLink", "PooledRunner", "shape_of"]

@@ -1,155 +1,253 @@
-"""The access file: how a worker finds its daemon and proves that it belongs to it; and private directories.
+"""The access file: where a daemon listens, and the key that proves one belongs to it.
 
-It holds the key, the addresses in the order in which to try them, and the epoch. It is written in one step, for its
-owner alone, into a directory of its owner's alone; whoever reads it checks both on the opened file. Only its path
-travels.
+It is the only place of the key: not argv, not the environment, not a job script. The directory is 0700, the file 0600,
+both ours, and a reader trusts neither before it has looked at the *opened* file. Workers read it anew at each
+reconnection, so that a daemon may come back at another address.
 """
 
-import base64
 import contextlib
-import json
+import hashlib
 import os
 import secrets
 import stat
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
 
-from dfm.api.errors import InfrastructureError, RunnerError
+import msgspec
 
-KEY_BYTES = 32
-_MAX_FILE_BYTES = 64 * 1024
+from dfm.api.errors import RunnerError
+from dfm.core.wire.handshake import KEY_BYTES
+
+ACCESS_FILE = "access.json"
+_MAX_ACCESS_BYTES = 64 * 1024
+_MAX_SOCKET_PATH = 107
+"""sockaddr_un.sun_path has 108 bytes on Linux, the last a NUL (unix(7))."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Access:
-    """What a worker must know.
+class AccessError(RunnerError):
+    """The access file, or the directory of it, is not there or not to be trusted."""
+
+
+class Root(msgspec.Struct, frozen=True, kw_only=True):
+    """A directory that workers must see as the daemon does.
 
     Attributes:
-        addresses: names or numbers of the daemon's host, in the order in which to try them.
-        probe: path of a file on the shared file system and what it holds: a node that does not see it is not fit.
+        directory: absolute.
+        probe: name of a file in it.
+        content: what the daemon wrote into that file.
+    """
+
+    directory: str
+    probe: str
+    content: str
+
+
+class Access(msgspec.Struct, frozen=True, kw_only=True):
+    """What one needs to reach a daemon.
+
+    Attributes:
+        project: a name of the project for logs.
+        epoch: number of the daemon's life; grows.
+        addresses: names or addresses of the daemon's host, in the order to try them.
+        key: KEY_BYTES of randomness, new for each daemon.
     """
 
     project: str
     epoch: int
     daemon_id: bytes
-    key: bytes
     addresses: tuple[str, ...]
     port: int
-    probe: tuple[str, str] = ("", "")
+    key: bytes
+    roots: tuple[Root, ...] = ()
+    v: int = 1
 
     def __repr__(self) -> str:
-        return f"Access(project={self.project!r}, epoch={self.epoch}, addresses={self.addresses}, port={self.port})"
-
-    def with_port(self, port: int) -> "Access":
-        """Return the same with the port that was got."""
-        return replace(self, port=port)
+        return f"Access({self.project!r}, epoch={self.epoch}, addresses={self.addresses}, port={self.port})"
 
 
 def new_key() -> bytes:
-    """Return a key that nobody has."""
+    """Return a fresh key."""
     return secrets.token_bytes(KEY_BYTES)
 
 
-def write_access(path: str, access: Access) -> None:
-    """Write the file in one step; a worker that reads sees the old one or the new one.
-
-    Raises:
-        InfrastructureError: it cannot be written, or its directory is not this user's alone.
-    """
-    directory = private_directory(os.path.dirname(path))
-    temporary = os.path.join(directory, f".{os.path.basename(path)}.{os.getpid()}.{secrets.token_hex(4)}")
-    content = {
-        "v": 1,
-        "project": access.project,
-        "epoch": access.epoch,
-        "daemon_id": access.daemon_id.hex(),
-        "key": base64.b64encode(access.key).decode(),
-        "addresses": list(access.addresses),
-        "port": access.port,
-        "probe": list(access.probe),
-    }
-    try:
-        fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-        with open(fd, "w", encoding="utf-8") as file:
-            json.dump(content, file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            os.unlink(temporary)
-        raise InfrastructureError(f"cannot write {path}: {error.strerror}") from error
-
-
-def read_access(path: str) -> Access:
-    """Read the file, if nobody else could have written or read it.
-
-    Raises:
-        RunnerError: there is none, it is not this user's alone, or it is not an access file.
-    """
-    try:
-        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-    except OSError as error:
-        raise RunnerError(f"cannot read the access file {path}: {error.strerror}") from error
-    with open(fd, "rb") as file:
-        _check_private(path, os.fstat(file.fileno()))
-        content = file.read(_MAX_FILE_BYTES + 1)
-    try:
-        fields = json.loads(content)
-        return Access(
-            project=fields["project"],
-            epoch=fields["epoch"],
-            daemon_id=bytes.fromhex(fields["daemon_id"]),
-            key=base64.b64decode(fields["key"], validate=True),
-            addresses=tuple(fields["addresses"]),
-            port=fields["port"],
-            probe=(fields["probe"][0], fields["probe"][1]),
-        )
-    except (ValueError, KeyError, TypeError, IndexError) as error:
-        raise RunnerError(f"{path} is not an access file of DFM") from error
-
-
-def private_directory(path: str, *, is_strict: bool = True) -> str:
-    """Make a directory that only this user may enter, and return its path.
+def access_directory(project: str, base: str | None = None) -> str:
+    """Return the private directory of a project's access file; make it where it is not there.
 
     Args:
-        path: of the directory.
-        is_strict: whether one that others may enter is refused; else the mode its owner gave it is left.
+        project: absolute directory of the project.
+        base: directory that all nodes share; None is ~/.dfm/run.
 
     Raises:
-        InfrastructureError: it cannot be made, is a link, or is not this user's alone.
+        AccessError: it cannot be made, or others may write or read it.
     """
+    parent = base or os.path.join(os.path.expanduser("~"), ".dfm", "run")
+    digest = hashlib.sha256(os.fsencode(os.path.realpath(project))).hexdigest()[:16]
     try:
-        os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
-        with contextlib.suppress(FileExistsError):
-            os.mkdir(path, 0o700)
-        facts = os.lstat(path)
+        os.makedirs(parent, mode=0o700, exist_ok=True)
     except OSError as error:
-        raise InfrastructureError(f"cannot make the directory {path}: {error.strerror}") from error
-    is_ours = facts.st_uid == os.geteuid() and stat.S_ISDIR(facts.st_mode)
-    if not is_ours or (is_strict and facts.st_mode & 0o077):
-        raise InfrastructureError(
-            f"{path} is not a directory of this user's alone",
-            hint=f"remove it, or make it yours: chmod 700 {path}",
-        )
-    return path
+        raise AccessError(f"cannot make the directory {parent}: {error.strerror}") from error
+    return private_directory(os.path.join(parent, digest))
 
 
 def runtime_directory() -> str:
-    """Return a directory of this user's alone for sockets, with a short path.
+    """Return the private directory of this user for sockets on this host; make it where it is not there.
 
     Raises:
-        InfrastructureError: it belongs to somebody else.
+        AccessError: it cannot be made, or somebody else has made it.
     """
-    given = os.environ.get("DFM_RUNTIME_DIR") or os.environ.get("XDG_RUNTIME_DIR")
-    if given and os.path.isdir(given) and os.access(given, os.W_OK):
+    given = os.environ.get("XDG_RUNTIME_DIR", "")
+    if given and _is_private(given):
         return private_directory(os.path.join(given, "dfm"))
-    return private_directory(f"/tmp/dfm-{os.geteuid()}")  # noqa: S108  (its owner and mode are checked)
+    return private_directory(f"/tmp/dfm-{os.geteuid()}")  # noqa: S108  (owner, mode and kind are looked at)
 
 
-def _check_private(path: str, facts: os.stat_result) -> None:
-    is_ours = stat.S_ISREG(facts.st_mode) and facts.st_uid == os.geteuid()
-    if not is_ours or facts.st_mode & 0o077 or facts.st_size > _MAX_FILE_BYTES:
-        raise RunnerError(
-            f"{path} is not a file of this user's alone",
-            hint="whoever could write or read it could run tasks in your name; stop the daemon and start it again",
+def socket_path(project: str) -> str:
+    """Return where the daemon of a project has its socket.
+
+    It lies in the project's `.dfm`, or in `runtime_directory` where that path is too long for a socket.
+    """
+    usual = os.path.join(project, ".dfm", "daemon.sock")
+    if len(os.fsencode(usual)) <= _MAX_SOCKET_PATH:
+        return usual
+    digest = hashlib.sha256(os.fsencode(os.path.realpath(project))).hexdigest()[:24]
+    return os.path.join(runtime_directory(), f"{digest}.sock")
+
+
+def private_directory(path: str) -> str:
+    """Make a directory for us alone, or see that it is one.
+
+    Raises:
+        AccessError: it is a link, not a directory, another's, or open to others.
+    """
+    with contextlib.suppress(FileExistsError):
+        try:
+            os.mkdir(path, 0o700)
+        except FileExistsError:
+            raise
+        except OSError as error:
+            raise AccessError(f"cannot make the directory {path}: {error.strerror}") from error
+    with _opened_directory(path):
+        return path
+
+
+def write_access(directory: str, access: Access, name: str = ACCESS_FILE) -> str:
+    """Write the access file, whole or not at all; return its path.
+
+    Raises:
+        AccessError: the directory is not private, or cannot be written.
+    """
+    temporary = f".{name}.{secrets.token_hex(8)}"
+    with _opened_directory(directory) as at:
+        try:
+            _write_new(at, temporary, msgspec.json.encode(access))
+            os.replace(temporary, name, src_dir_fd=at, dst_dir_fd=at)
+            os.fsync(at)
+        except OSError as error:
+            with contextlib.suppress(OSError):
+                os.unlink(temporary, dir_fd=at)
+            raise AccessError(f"cannot write {os.path.join(directory, name)}: {error.strerror}") from error
+    return os.path.join(directory, name)
+
+
+def read_access(path: str) -> Access:
+    """Read an access file.
+
+    Raises:
+        AccessError: it is not there, not ours alone, too large, or says something else.
+    """
+    directory, name = os.path.split(os.path.abspath(path))
+    with _opened_directory(directory) as at:
+        try:
+            fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK, dir_fd=at)
+        except OSError as error:
+            raise AccessError(f"cannot open the access file {path}: {error.strerror}") from error
+        try:
+            _check_file(path, os.fstat(fd))
+            text = os.read(fd, _MAX_ACCESS_BYTES + 1)
+        finally:
+            os.close(fd)
+    return _decoded(path, text)
+
+
+def plant_probe(directory: str) -> Root:
+    """Write a file by which workers see that they have the same directory.
+
+    Raises:
+        AccessError: the directory cannot be written.
+    """
+    content = secrets.token_hex(16)
+    name = f".dfm-probe-{secrets.token_hex(4)}"
+    path = os.path.join(directory, name)
+    try:
+        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        try:
+            os.write(fd, content.encode())
+        finally:
+            os.close(fd)
+    except OSError as error:
+        raise AccessError(f"cannot write {path}: {error.strerror}") from error
+    return Root(directory=directory, probe=name, content=content)
+
+
+def remove_probe(root: Root) -> None:
+    """Take the probe away again."""
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(os.path.join(root.directory, root.probe))
+
+
+def _decoded(path: str, text: bytes) -> Access:
+    try:
+        access = msgspec.json.decode(text, type=Access)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise AccessError(f"{path} is no access file: {error}") from None
+    if access.v != 1 or len(access.key) != KEY_BYTES or not 0 < access.port < 1 << 16 or not access.addresses:
+        raise AccessError(f"{path} is no access file that this version knows")
+    return access
+
+
+def _check_file(path: str, status: os.stat_result) -> None:
+    if not stat.S_ISREG(status.st_mode):
+        raise AccessError(f"the access file {path} is no regular file")
+    _check_owner(path, status)
+    if status.st_size > _MAX_ACCESS_BYTES:
+        raise AccessError(f"the access file {path} has {status.st_size} bytes, more than any of ours")
+
+
+def _check_owner(path: str, status: os.stat_result) -> None:
+    if status.st_uid != os.geteuid():
+        raise AccessError(f"{path} belongs to user {status.st_uid}, not to {os.geteuid()}")
+    if status.st_mode & 0o077:
+        raise AccessError(
+            f"{path} has mode {stat.S_IMODE(status.st_mode):04o}, others may use it",
+            hint=f"chmod go= {path}",
         )
+
+
+@contextlib.contextmanager
+def _opened_directory(path: str) -> Iterator[int]:
+    """Open a directory that is ours alone; what is done through the descriptor cannot be led elsewhere."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError as error:
+        raise AccessError(f"cannot open the directory {path}: {error.strerror}") from error
+    try:
+        _check_owner(path, os.fstat(fd))
+        yield fd
+    finally:
+        os.close(fd)
+
+
+def _is_private(path: str) -> bool:
+    try:
+        with _opened_directory(path):
+            return True
+    except AccessError:
+        return False
+
+
+def _write_new(at: int, name: str, content: bytes) -> None:
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    fd = os.open(name, flags, 0o600, dir_fd=at)
+    with open(fd, "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())

@@ -1,437 +1,543 @@
-"""Links in an event loop: TCP between workers and daemon, a Unix socket between clients and daemon.
+"""Links between processes: TCP with the handshake of DFM-AUTH/1, Unix sockets with the kernel's word for the peer.
 
-What is said in one turn of the loop leaves as one frame. Who does not prove in time who it is, sends anything else, or
-does not read what it is sent is hung up on. Strangers cost one line in the log a minute, however many they are.
+What is sent in one turn of the event loop goes out together. A peer that does not read is not waited for: when more
+than QUEUE_BYTES wait for it, its link is closed. A dead host is noticed by keep-alive and TCP_USER_TIMEOUT, a silent
+peer by whoever holds the link, with `heard_at`.
+
+Strangers cost little: at most MAX_HANDSHAKES at once, HANDSHAKE_SECONDS each, no answer that tells them anything, and
+one line of log a minute at most.
 """
 
 import asyncio
 import contextlib
+import errno
 import logging
 import os
 import secrets
 import socket
 import struct
-import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
 
 from dfm.api.errors import RunnerError
 from dfm.core.wire.access import Access
-from dfm.core.wire.codec import encode_messages
-from dfm.core.wire.frame import FrameReader, FrameWriter, ProtocolError
+from dfm.core.wire.exchange import Decoder, encode
+from dfm.core.wire.frame import MAX_FRAME_BYTES, FrameReader, FrameWriter, ProtocolError
 from dfm.core.wire.handshake import (
-    MAX_HANDSHAKE_BYTES,
+    CAN_TLS,
+    KEY_BYTES,
     NONCE_BYTES,
-    ClientHandshake,
+    ConnectingSide,
     HandshakeError,
-    ServerHandshake,
-    SessionKeys,
+    Identity,
+    ListeningSide,
+    Session,
+    VersionError,
+    as_packet,
+    check_greeting,
+    greeting,
+    packet_length,
     slot_key,
 )
 from dfm.core.wire.messages import Message
+from dfm.core.wire.tls import can_tls, tls_context
 
 HANDSHAKE_SECONDS = 10.0
 CONNECT_SECONDS = 5.0
 MAX_HANDSHAKES = 64
 BACKLOG = 2048
-MAX_UNREAD_BYTES = 512 * 1024 * 1024
-"""What a peer may leave unread before it is hung up on: two of the largest messages."""
-_COMPLAINT_SECONDS = 60.0
-_KEEPALIVE = (("TCP_KEEPIDLE", 10), ("TCP_KEEPINTVL", 5), ("TCP_KEEPCNT", 3), ("TCP_USER_TIMEOUT", 20_000))
-_PEER = struct.Struct("3i")
+QUEUE_BYTES = 64 * 1024 * 1024
+"""What may wait for a slow reader; one message more than that may be on top."""
+_BATCH_MESSAGES = 512
+_NOTE_SECONDS = 60.0
+_NO_DESCRIPTOR_SECONDS = 1.0
+_KEEP_IDLE, _KEEP_INTERVAL, _KEEP_COUNT, _USER_TIMEOUT_MS = 10, 5, 3, 20_000
+_PEER_CREDENTIALS = struct.Struct("3i")
 
-Decode = Callable[[bytes], list[Any]]
 _log = logging.getLogger(__name__)
 
 
-class Channel:
-    """A link whose peer is known. `on_messages` and `on_closed` are set by whoever is given the channel, at once.
+class Peer(Protocol):
+    """Whoever holds an end of a link. Called from the event loop; nothing here may block."""
+
+    @property
+    def decoder(self) -> Decoder:
+        """Reads what the other end says; of `exchange`."""
+
+    def on_messages(self, messages: list[Message]) -> None:
+        """Take in what the other end said, in its order."""
+
+    def on_closed(self, reason: str) -> None:
+        """The link is gone, once and for good; empty where we closed it ourselves."""
+
+
+class ConnectError(RunnerError):
+    """No address of the daemon could be reached."""
+
+
+class Channel(asyncio.Protocol):
+    """One open link.
 
     Attributes:
-        on_messages: called with what came together, in order; what it raises closes the link.
-        on_closed: called once, with the reason.
+        slot: which slot the other end has proved; empty on a Unix socket and on the worker's own end.
+        address: of the other end, for logs.
+        peer_version: of the other end's distribution.
+        heard_at: when bytes last came, on the loop's clock.
     """
 
-    def __init__(self, transport: asyncio.Transport, writer: FrameWriter, reader: FrameReader, decode: Decode) -> None:
-        self._transport = transport
-        self._writer = writer
-        self._reader = reader
-        self._decode = decode
-        self._unsent: list[Message] = []
-        self._reason: str | None = None
+    def __init__(self, session: Session | None, *, slot: str = "", address: str = "", peer_version: str = "") -> None:
+        self.slot = slot
+        self.address = address
+        self.peer_version = peer_version
+        self.heard_at = 0.0
+        self._writer = FrameWriter(None if session is None else session.sends)
+        self._reader = FrameReader(None if session is None else session.receives)
+        self._peer: Peer | None = None
         self._loop = asyncio.get_running_loop()
-        self.on_messages: Callable[[list[Any]], None] = lambda _: None
-        self.on_closed: Callable[[str], None] = lambda _: None
+        self._transport: asyncio.Transport | None = None
+        self._outbox: list[Message] = []
+        self._is_scheduled = False
+        self._is_closed = False
+        self._reason = ""
 
     @property
     def is_open(self) -> bool:
-        """Whether anything that is said can still arrive."""
-        return self._reason is None
+        """Whether something that is sent now may still arrive."""
+        return not self._is_closed
 
-    @property
-    def peer(self) -> str:
-        """Where the other end is, for people."""
-        name = self._transport.get_extra_info("peername")
-        return f"{name[0]}:{name[1]}" if isinstance(name, tuple) else "this host"
+    def attach(self, peer: Peer) -> None:
+        """Say who holds this end; before the link is opened."""
+        self._peer = peer
 
-    def send(self, message: Message) -> None:
-        """Say something: it leaves at the end of this turn of the loop, with what else is said until then."""
-        if self._reason is not None:
+    def detach(self) -> None:
+        """Tell the holder nothing more, not even the end."""
+        self._peer = None
+
+    def send(self, *messages: Message) -> None:
+        """Send messages, together with all that is sent in this turn of the loop; on a closed link they are dropped."""
+        if self._is_closed:
             return
-        if not self._unsent:
-            self._loop.call_soon(self.flush)
-        self._unsent.append(message)
+        self._outbox += messages
+        if not self._is_scheduled:
+            self._is_scheduled = True
+            self._loop.call_soon(self._flush)
 
-    def flush(self) -> None:
-        """Let what was said leave now."""
-        if not self._unsent or self._reason is not None:
-            return
-        messages, self._unsent = self._unsent, []
-        try:
-            self._transport.write(self._writer.pack(encode_messages(messages)))
-        except ProtocolError:
-            self._send_singly(messages)
-        if self._transport.get_write_buffer_size() > MAX_UNREAD_BYTES:
-            self.close("the other end does not read")
-
-    def close(self, reason: str) -> None:
-        """Let what was said leave, and hang up."""
-        if self._reason is None:
-            self.flush()
-            self._reason = reason
-            self._transport.close()
+    def close(self) -> None:
+        """Send what is still to be sent, then close; `on_closed` is called with an empty reason."""
+        if not self._is_closed:
+            self._flush()
+            self._is_closed = True
+            if self._transport is not None:
+                self._transport.close()
 
     def abort(self, reason: str) -> None:
-        """Hang up at once."""
-        if self._reason is None:
+        """Close at once; `on_closed` is called with the reason."""
+        if not self._is_closed:
+            self._is_closed = True
             self._reason = reason
+        if self._transport is not None:
             self._transport.abort()
 
-    def received(self, data: bytes) -> None:
-        """Take in what came; the protocol calls this."""
-        try:
-            for body in self._reader.feed(data):
-                self.on_messages(self._decode(body))
-        except ProtocolError as error:
-            self.abort(str(error))
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+        self.heard_at = self._loop.time()
 
-    def lost(self, error: BaseException | None) -> None:
-        """Be told that the link is gone; the protocol calls this."""
-        reason = self._reason or ("the other end hung up" if error is None else str(error))
-        self._reason = reason
-        self.on_closed(reason)
-
-    def _send_singly(self, messages: Sequence[Message]) -> None:
-        """Send what is too large together one by one; one that is too large by itself closes the link."""
+    def data_received(self, data: bytes) -> None:
+        if self._is_closed:
+            return
+        self.heard_at = self._loop.time()
         try:
-            for message in messages:
-                self._transport.write(self._writer.pack(encode_messages([message])))
+            for payload in self._reader.feed(data):
+                if self._peer is not None and not self._is_closed:
+                    self._peer.on_messages(self._peer.decoder(payload))
         except ProtocolError as error:
-            self.abort(str(error))
+            self.abort(error.message)
+
+    def connection_lost(self, error: Exception | None) -> None:
+        if not self._is_closed:
+            self._is_closed = True
+            self._reason = self._why_lost(error)
+        self._outbox.clear()
+        if self._peer is not None:
+            peer, self._peer = self._peer, None
+            peer.on_closed(self._reason)
+
+    def _why_lost(self, error: Exception | None) -> str:
+        if isinstance(error, OSError):
+            return f"the link broke: {error.strerror or error}"
+        if error is not None:
+            return f"the link broke: {error}"
+        return "the other end has closed" if self._reader.is_between_payloads else "the other end broke off"
+
+    def _flush(self) -> None:
+        self._is_scheduled = False
+        if self._is_closed or self._transport is None or not self._outbox:
+            return
+        messages, self._outbox = self._outbox, []
+        waiting = self._transport.get_write_buffer_size()
+        if waiting > QUEUE_BYTES:
+            self.abort(f"the other end does not read: {waiting} bytes wait for it")
+            return
+        try:
+            self._transport.write(self._writer.pack(_payloads(messages)))
+        except ProtocolError as error:
+            self.abort(error.message)
+
+
+def _payloads(messages: Sequence[Message]) -> Iterable[bytes]:
+    """Join messages into payloads that fit a frame where they can."""
+    if len(messages) == 1:
+        yield encode(messages)
+        return
+    for start in range(0, len(messages), _BATCH_MESSAGES):
+        batch = messages[start : start + _BATCH_MESSAGES]
+        payload = encode(batch)
+        if len(payload) <= MAX_FRAME_BYTES:
+            yield payload
+        else:
+            yield from (encode([message]) for message in batch)
+
+
+Accept = Callable[[Channel], Peer]
+"""Called with each link that has proved itself; returns who holds our end."""
 
 
 @dataclass(slots=True)
-class _Strangers:
-    """Counts those who were hung up on before they were known, and says so now and then."""
+class Refusals:
+    """How many were turned away, told at most once a minute."""
 
     count: int = 0
-    told_at: float = 0.0
+    last_reason: str = ""
+    _told_at: float = float("-inf")
+    _told_count: int = 0
 
-    def met(self, why: str) -> None:
+    def add(self, reason: str, now: float) -> None:
         """Count one."""
         self.count += 1
-        now = time.monotonic()
-        if now - self.told_at >= _COMPLAINT_SECONDS:
-            self.told_at = now
-            _log.warning("%d connections by strangers so far, the last one: %s", self.count, why)
+        self.last_reason = reason
+        if now - self._told_at >= _NOTE_SECONDS:
+            _log.warning("%d connections refused, the last: %s", self.count - self._told_count, reason)
+            self._told_at, self._told_count = now, self.count
 
 
-@dataclass(slots=True)
-class WorkerServer:
-    """Listens for workers; each that proves its slot becomes a channel.
-
-    Attributes:
-        knows: whether a slot may connect now.
-        on_worker: given the channel and the slot that was proved.
-    """
-
-    daemon_id: bytes
-    key: bytes
-    version: str
-    decode: Decode
-    knows: Callable[[str], bool]
-    on_worker: Callable[[Channel, str], None]
-    strangers: _Strangers = field(default_factory=_Strangers)
-    handshakes: int = 0
-    _servers: list[asyncio.Server] = field(default_factory=list)
-    _links: "set[_ServerLink]" = field(default_factory=set)
-
-    async def listen(self, hosts: Sequence[str], port: int) -> int:
-        """Listen at these addresses, or at every interface where there are none, and return the port.
-
-        Raises:
-            RunnerError: the addresses or the port cannot be had.
-        """
-        loop = asyncio.get_running_loop()
-        try:
-            for host in hosts or ("",):
-                listener = _listener(host, port)
-                port = listener.getsockname()[1]
-                server = await loop.create_server(lambda: _ServerLink(self), sock=listener, backlog=BACKLOG)
-                self._servers.append(server)
-        except OSError as error:
-            await self.close()
-            raise RunnerError(f"cannot listen for workers at {', '.join(hosts) or 'any address'}: {error}") from error
-        return port
-
-    async def close(self) -> None:
-        """Listen no more and hang up on everybody; waits for nobody."""
-        for server in self._servers:
-            server.close()
-        self._servers.clear()
-        for link in list(self._links):
-            link.hang_up("the daemon stops")
-
-    def slot_key(self, slot: str) -> bytes:
-        """Return the key of a slot; one that nobody knows for a slot that may not connect."""
-        return slot_key(self.key, slot) if self.knows(slot) else secrets.token_bytes(32)
-
-
-class _ServerLink(asyncio.Protocol):
-    """One connection to the daemon: a stranger first, then a channel."""
-
-    def __init__(self, server: WorkerServer) -> None:
-        self._server = server
-        self._handshake = ServerHandshake(server.daemon_id, server.version, secrets.token_bytes(NONCE_BYTES))
-        self._reader = FrameReader(None, MAX_HANDSHAKE_BYTES)
-        self._writer = FrameWriter(None)
-        self._slot: str | None = None
-        self._channel: Channel | None = None
-        self._timer: asyncio.TimerHandle | None = None
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
-        self._server._links.add(self)  # noqa: SLF001  (two halves of one thing)
-        if self._server.handshakes >= MAX_HANDSHAKES:
-            transport.abort()
-            return
-        self._server.handshakes += 1
-        _tune(transport.get_extra_info("socket"))
-        self._timer = asyncio.get_running_loop().call_later(HANDSHAKE_SECONDS, self._refuse, "it said nothing for long")
-
-    def data_received(self, data: bytes) -> None:
-        if self._channel is not None:
-            self._channel.received(data)
-            return
-        try:
-            channel = self._stepped(self._reader.feed(data))
-        except ProtocolError as error:
-            self._refuse(str(error))
-            return
-        if channel is not None and self._reader.rest:
-            channel.received(self._reader.rest)
-
-    def connection_lost(self, exc: BaseException | None) -> None:
-        self._server._links.discard(self)  # noqa: SLF001  (two halves of one thing)
-        self._settled()
-        if self._channel is not None:
-            self._channel.lost(exc)
-
-    def hang_up(self, reason: str) -> None:
-        """Close the connection, whatever it is."""
-        if self._channel is not None:
-            self._channel.close(reason)
-        else:
-            self._transport.abort()
-
-    def _stepped(self, bodies: Sequence[bytes]) -> Channel | None:
-        """Go on with the handshake; return the channel once the peer has proved its slot."""
-        for body in bodies:
-            if self._slot is None:
-                self._slot = self._handshake.slot(body)
-                answer = self._handshake.answer(self._server.slot_key(self._slot))
-                self._transport.write(self._writer.pack(answer))
-                continue
-            keys = self._handshake.accept(body)
-            self._settled()
-            reader = FrameReader(keys.to_server)
-            channel = self._channel = Channel(self._transport, FrameWriter(keys.to_client), reader, self._server.decode)
-            self._server.on_worker(channel, self._slot)
-            return channel
-        return None
-
-    def _refuse(self, why: str) -> None:
-        self._server.strangers.met(why)
-        self._transport.abort()
-
-    def _settled(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-            self._server.handshakes -= 1
-
-
-class _ClientLink(asyncio.Protocol):
-    """One connection of a worker: the handshake, then a channel."""
-
-    def __init__(self, handshake: ClientHandshake, decode: Decode) -> None:
-        self._handshake = handshake
-        self._decode = decode
-        self._reader = FrameReader(None, MAX_HANDSHAKE_BYTES)
-        self._writer = FrameWriter(None)
-        self._channel: Channel | None = None
-        self.ready: asyncio.Future[Channel] = asyncio.get_running_loop().create_future()
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
-        _tune(transport.get_extra_info("socket"))
-        transport.write(self._writer.pack(self._handshake.hello()))
-
-    def data_received(self, data: bytes) -> None:
-        if self._channel is not None:
-            self._channel.received(data)
-            return
-        try:
-            for body in self._reader.feed(data):
-                self._finish(self._handshake.prove(body))
-                break
-        except ProtocolError as error:
-            self._fail(error)
-
-    def connection_lost(self, exc: BaseException | None) -> None:
-        if self._channel is not None:
-            self._channel.lost(exc)
-        else:
-            self._fail(HandshakeError("it hung up; the slot is not known there, or the key is not its own"))
-
-    def _finish(self, proof: bytes) -> None:
-        self._transport.write(self._writer.pack(proof))
-        keys: SessionKeys = self._handshake.keys()
-        self._channel = Channel(self._transport, FrameWriter(keys.to_server), FrameReader(keys.to_client), self._decode)
-        if not self.ready.done():
-            self.ready.set_result(self._channel)
-
-    def _fail(self, error: ProtocolError) -> None:
-        self._transport.abort()
-        if not self.ready.done():
-            self.ready.set_exception(error)
-
-
-async def connect_worker(
-    access: Access, slot: str, version: str, decode: Decode, tell: Callable[[str], None]
-) -> Channel:
-    """Return a channel to the daemon, by the first address that leads to it.
+class Listener:
+    """Accepts links at a listening socket, of `listen_tcp` or `listen_unix`, until `run` is cancelled.
 
     Args:
-        access: as the access file has it now.
-        slot: the slot of this worker.
-        version: of DFM, for people.
-        decode: of what comes.
-        tell: is told of every try, for the worker's log.
+        sockets: listening, non-blocking; closed when `run` ends.
+        accept: takes in a link.
+        identity: what we tell of ourselves.
+        keys: the own key of a slot that may connect (`slot_key`), None for others; unused on Unix sockets.
+        daemon_id: as in the access file.
+    """
+
+    def __init__(
+        self,
+        sockets: Sequence[socket.socket],
+        accept: Accept,
+        identity: Identity,
+        keys: Callable[[str], bytes | None],
+        daemon_id: bytes,
+    ) -> None:
+        self.refusals = Refusals()
+        self._sockets = sockets
+        self._accept = accept
+        self._identity = identity
+        self._keys = keys
+        self._daemon_id = daemon_id
+
+    async def run(self) -> None:
+        """Accept until cancelled. Open links live on; they belong to whoever accepted them."""
+        turns = asyncio.Semaphore(MAX_HANDSHAKES)
+        try:
+            async with asyncio.TaskGroup() as group:
+                for listening in self._sockets:
+                    group.create_task(self._accept_all(listening, turns, group))
+        finally:
+            for listening in self._sockets:
+                listening.close()
+
+    async def _accept_all(self, listening: socket.socket, turns: asyncio.Semaphore, group: asyncio.TaskGroup) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            await turns.acquire()
+            try:
+                connection, _ = await loop.sock_accept(listening)
+            except OSError as error:
+                turns.release()
+                self.refusals.add(f"cannot accept: {error.strerror}", loop.time())
+                await asyncio.sleep(_NO_DESCRIPTOR_SECONDS if error.errno in (errno.EMFILE, errno.ENFILE) else 0)
+            except asyncio.CancelledError:
+                turns.release()
+                raise
+            else:
+                group.create_task(self._take_in(connection, turns))
+
+    async def _take_in(self, connection: socket.socket, turns: asyncio.Semaphore) -> None:
+        try:
+            async with asyncio.timeout(HANDSHAKE_SECONDS):
+                await self._open(connection)
+        except TimeoutError:
+            self._refuse(connection, f"no proof within {HANDSHAKE_SECONDS:.0f} s")
+        except (RunnerError, OSError) as error:
+            self._refuse(connection, str(error))
+        except BaseException:
+            connection.close()
+            raise
+        finally:
+            turns.release()
+
+    async def _open(self, connection: socket.socket) -> None:
+        connection.setblocking(False)  # noqa: FBT003  (the standard library's signature)
+        is_unix = connection.family == socket.AF_UNIX
+        channel, session = await (self._greet(connection) if is_unix else self._prove(connection))
+        channel.attach(self._accept(channel))
+        loop = asyncio.get_running_loop()
+        context = None if session is None or session.tls is None else tls_context(session.tls, is_server=True)
+        await loop.connect_accepted_socket(lambda: channel, connection, ssl=context)
+
+    async def _greet(self, connection: socket.socket) -> tuple[Channel, None]:
+        check_credentials(connection)
+        await _send_packet(connection, greeting(self._identity))
+        version = check_greeting(await _read_packet(connection), self._identity)
+        return Channel(None, address="local", peer_version=version), None
+
+    async def _prove(self, connection: socket.socket) -> tuple[Channel, Session]:
+        _set_options(connection)
+        side = ListeningSide(
+            self._keys,
+            self._identity,
+            self._daemon_id,
+            secrets.token_bytes(NONCE_BYTES),
+            secrets.token_bytes(KEY_BYTES),
+        )
+        await _send_packet(connection, side.answer(await _read_packet(connection)))
+        session = side.finish(await _read_packet(connection))
+        address = _shown(connection.getpeername())
+        return Channel(session, slot=session.slot, address=address, peer_version=session.peer_version), session
+
+    def _refuse(self, connection: socket.socket, reason: str) -> None:
+        self.refusals.add(reason, asyncio.get_running_loop().time())
+        connection.close()
+
+
+def listen_tcp(bind: Sequence[str], port: int) -> list[socket.socket]:
+    """Return listening sockets: at each of the addresses, at every interface where there is none; all of one port.
 
     Raises:
-        RunnerError: none does; the error tells of each.
+        RunnerError: an address is not one of this host, or the port is taken.
     """
-    failures = []
-    for address in access.addresses:
-        handshake = ClientHandshake(slot_key(access.key, slot), slot, version, secrets.token_bytes(NONCE_BYTES))
-        try:
-            async with asyncio.timeout(CONNECT_SECONDS):
-                return await _connected(address, access.port, handshake, decode)
-        except (OSError, ProtocolError, TimeoutError) as error:
-            why = str(error) or "no answer in time"
-            failures.append(f"{address}:{access.port}: {why}")
-            tell(f"cannot reach the daemon at {failures[-1]}")
-    raise RunnerError(f"cannot reach the daemon: {'; '.join(failures) or 'the access file names no address'}")
-
-
-async def _connected(address: str, port: int, handshake: ClientHandshake, decode: Decode) -> Channel:
-    loop = asyncio.get_running_loop()
-    transport, link = await loop.create_connection(lambda: _ClientLink(handshake, decode), address, port)
+    found: list[socket.socket] = []
+    address = ""
     try:
-        return await link.ready
-    except BaseException:
-        transport.abort()
-        raise
+        for address in bind or ("",):
+            found.append(_listening(address, port if not found else found[0].getsockname()[1]))
+    except OSError as error:
+        for opened in found:
+            opened.close()
+        raise RunnerError(f"cannot listen at {address or 'any address'} port {port}: {error.strerror}") from error
+    return found
 
 
-class _LocalLink(asyncio.Protocol):
-    """A connection over a Unix socket: the kernel has named the peer, there is no handshake."""
+def listen_unix(path: str) -> socket.socket:
+    """Return a listening Unix socket, made anew; its directory is the caller's to keep private.
 
-    def __init__(self, decode: Decode, on_channel: Callable[[Channel], None]) -> None:
-        self._decode = decode
-        self._on_channel = on_channel
-        self._channel: Channel | None = None
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        peer = transport.get_extra_info("socket")
-        _, uid, _ = _PEER.unpack(peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _PEER.size))
-        if uid not in (os.geteuid(), 0):
-            transport.abort()
-            return
-        self._channel = Channel(transport, FrameWriter(None), FrameReader(None), self._decode)
-        self._on_channel(self._channel)
-
-    def data_received(self, data: bytes) -> None:
-        if self._channel is not None:
-            self._channel.received(data)
-
-    def connection_lost(self, exc: BaseException | None) -> None:
-        if self._channel is not None:
-            self._channel.lost(exc)
-
-
-async def serve_local(path: str, decode: Decode, on_channel: Callable[[Channel], None]) -> asyncio.Server:
-    """Listen at a Unix socket that only this user can reach, in the place of one that nobody serves any more."""
-    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    mask = os.umask(0o177)
+    Raises:
+        RunnerError: it cannot be made.
+    """
+    listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(path)
-        listener.bind(path)
+        listening.setblocking(False)  # noqa: FBT003  (the standard library's signature)
+        listening.bind(path)
+        os.chmod(path, 0o600)
+        listening.listen(BACKLOG)
     except OSError as error:
-        listener.close()
-        raise RunnerError(f"cannot make the socket {path}: {error}") from error
-    finally:
-        os.umask(mask)
-    return await asyncio.get_running_loop().create_unix_server(lambda: _LocalLink(decode, on_channel), sock=listener)
+        listening.close()
+        raise RunnerError(f"cannot make the socket {path}: {error.strerror or error}") from error
+    return listening
 
 
-async def connect_local(path: str, decode: Decode) -> Channel:
-    """Return a channel to whoever serves the socket.
+def own_identity(version: str) -> Identity:
+    """Return what this process tells of itself."""
+    return Identity(version=version, abilities=CAN_TLS if can_tls() else 0)
+
+
+async def connect(
+    access: Access, slot: str, peer: Peer, identity: Identity, note: Callable[[str], None] = lambda _: None
+) -> Channel:
+    """Open a link to the daemon of an access file: its addresses in their order, each for CONNECT_SECONDS.
+
+    Args:
+        access: of `read_access`.
+        slot: which slot we are.
+        peer: who holds our end.
+        identity: of `own_identity`.
+        note: is told of each address, for the log.
 
     Raises:
-        OSError: nobody does.
-        RunnerError: it is somebody else's.
+        ConnectError: no address led to the daemon; the message lists them all.
+        VersionError: the daemon speaks another protocol.
+    """
+    tried: list[str] = []
+    for address in access.addresses:
+        note(f"trying {address} port {access.port}")
+        try:
+            return await _connect_at(address, access, slot, peer, identity)
+        except VersionError:
+            raise
+        except TimeoutError:
+            tried.append(f"{address}: no answer within {CONNECT_SECONDS + HANDSHAKE_SECONDS:.0f} s")
+        except OSError as error:
+            tried.append(f"{address}: {error.strerror or error}")
+        except RunnerError as error:
+            tried.append(f"{address}: {error.message}")
+        note(tried[-1])
+    raise ConnectError(f"cannot reach the daemon at port {access.port}: {'; '.join(tried)}")
+
+
+async def connect_unix(path: str, peer: Peer, identity: Identity) -> Channel:
+    """Open a link to the daemon's Unix socket.
+
+    Raises:
+        ConnectError: nobody listens there, or somebody else does.
+        VersionError: the daemon speaks another protocol.
     """
     loop = asyncio.get_running_loop()
-    made: list[Channel] = []
-    await loop.create_unix_connection(lambda: _LocalLink(decode, made.append), path)
-    if not made:
-        raise RunnerError(f"the socket {path} is served by another user")
-    return made[0]
-
-
-def _listener(host: str, port: int) -> socket.socket:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
+    connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    connection.setblocking(False)  # noqa: FBT003  (the standard library's signature)
     try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind((host, port))
-    except OSError:
-        listener.close()
+        async with asyncio.timeout(HANDSHAKE_SECONDS):
+            await loop.sock_connect(connection, path)
+            check_credentials(connection)
+            await _send_packet(connection, greeting(identity))
+            version = check_greeting(await _read_packet(connection), identity)
+            channel = Channel(None, address=path, peer_version=version)
+            channel.attach(peer)
+            await loop.create_connection(lambda: channel, sock=connection)
+    except VersionError:
+        connection.close()
         raise
-    return listener
+    except (OSError, RunnerError) as error:
+        connection.close()
+        reason = "no answer" if isinstance(error, TimeoutError) else str(error)
+        raise ConnectError(f"cannot reach the daemon at {path}: {reason}") from error
+    except BaseException:
+        connection.close()
+        raise
+    return channel
 
 
-def _tune(link: socket.socket) -> None:
-    """Have small messages sent at once, and a peer whose host is gone noticed."""
-    link.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    link.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    for name, value in _KEEPALIVE:
-        if hasattr(socket, name):
-            link.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
+def check_credentials(connection: socket.socket) -> None:
+    """See that the process at the other end of a Unix socket is ours.
+
+    Raises:
+        HandshakeError: it is another user's.
+    """
+    content = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _PEER_CREDENTIALS.size)
+    _, uid, _ = _PEER_CREDENTIALS.unpack(content)
+    if uid != os.geteuid():
+        raise HandshakeError(f"the process at the other end belongs to user {uid}")
+
+
+async def _connect_at(address: str, access: Access, slot: str, peer: Peer, identity: Identity) -> Channel:
+    loop = asyncio.get_running_loop()
+    connection = await _connected(address, access.port)
+    try:
+        async with asyncio.timeout(HANDSHAKE_SECONDS):
+            session = await _prove_to(connection, access, slot, identity)
+            channel = Channel(session, address=f"{address}:{access.port}", peer_version=session.peer_version)
+            channel.attach(peer)
+            context = None if session.tls is None else tls_context(session.tls, is_server=False)
+            await loop.create_connection(
+                lambda: channel, sock=connection, ssl=context, server_hostname=None if context is None else ""
+            )
+    except BaseException:
+        connection.close()
+        raise
+    return channel
+
+
+async def _prove_to(connection: socket.socket, access: Access, slot: str, identity: Identity) -> Session:
+    side = ConnectingSide(
+        slot_key(access.key, slot), slot, identity, secrets.token_bytes(NONCE_BYTES), access.daemon_id
+    )
+    await _send_packet(connection, side.hello())
+    proof, session = side.answer(await _read_packet(connection))
+    await _send_packet(connection, proof)
+    return session
+
+
+async def _connected(address: str, port: int) -> socket.socket:
+    loop = asyncio.get_running_loop()
+    last: OSError = OSError(errno.EADDRNOTAVAIL, "no such host")
+    async with asyncio.timeout(CONNECT_SECONDS):
+        found = _numeric(address, port) or await loop.getaddrinfo(address, port, type=socket.SOCK_STREAM)
+        for family, kind, protocol, _, where in found:
+            connection = socket.socket(family, kind, protocol)
+            connection.setblocking(False)  # noqa: FBT003  (the standard library's signature)
+            try:
+                await loop.sock_connect(connection, where)
+            except OSError as error:
+                connection.close()
+                last = error
+            except BaseException:
+                connection.close()
+                raise
+            else:
+                _set_options(connection)
+                return connection
+    raise last
+
+
+def _numeric(address: str, port: int) -> Sequence[Any]:
+    """Resolve what is a number already without a thread."""
+    try:
+        return socket.getaddrinfo(address, port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
+    except OSError:
+        return []
+
+
+async def _read_packet(connection: socket.socket) -> bytes:
+    return await _read_exactly(connection, packet_length(await _read_exactly(connection, 2)))
+
+
+async def _read_exactly(connection: socket.socket, count: int) -> bytes:
+    loop = asyncio.get_running_loop()
+    content = b""
+    while len(content) < count:
+        part = await loop.sock_recv(connection, count - len(content))
+        if not part:
+            raise HandshakeError("the other end closed during the handshake")
+        content += part
+    return content
+
+
+async def _send_packet(connection: socket.socket, content: bytes) -> None:
+    await asyncio.get_running_loop().sock_sendall(connection, as_packet(content))
+
+
+def _listening(address: str, port: int) -> socket.socket:
+    if not address and socket.has_dualstack_ipv6():
+        listening = socket.create_server(("", port), family=socket.AF_INET6, backlog=BACKLOG, dualstack_ipv6=True)
+    else:
+        family = socket.AF_INET6 if ":" in address else socket.AF_INET
+        listening = socket.create_server((address, port), family=family, backlog=BACKLOG)
+    listening.setblocking(False)  # noqa: FBT003  (the standard library's signature)
+    return listening
+
+
+def _set_options(connection: socket.socket) -> None:
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, _KEEP_IDLE)
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, _KEEP_INTERVAL)
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, _KEEP_COUNT)
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _USER_TIMEOUT_MS)
+
+
+def _shown(address: tuple[object, ...]) -> str:
+    return f"{address[0]}:{address[1]}"

@@ -1,133 +1,156 @@
-"""Frames: how messages become bytes on a link, and how nobody can slip one in.
+"""Frames: bytes in order, whole, and from whom they claim to be.
 
-    u32 length | 16-byte MAC | flags | body            (length counts MAC, flags and body)
+    u32 length | 16 bytes of MAC | u8 flags | body          length counts flags and body
 
-The MAC is HMAC-SHA256, cut to 16 bytes, over the frame's number (u64, from 0, never sent), its flags and its body,
-under a key for this direction of this connection: a frame cannot be forged, replayed, left out, reordered or cut
-without being noticed. Where both ends are one user on one host (a Unix socket whose peer the kernel has named) there is
-no MAC.
+The MAC is HMAC-SHA256, cut to 16 bytes, over (sequence u64, flags, length, body): what is changed, repeated, left out,
+reordered or cut off is noticed. Each direction has a key and a sequence of its own. Without a key (a Unix socket, whose
+other end the kernel vouches for) the MAC is left out and everything else stays.
 
-A body is a MessagePack list of messages. A body larger than MAX_FRAME_BYTES is cut over frames; all but the last bear
-the flag MORE.
+A payload larger than a frame takes several, all but the last with the MORE flag, up to MAX_MESSAGE_BYTES together. No
+clock, no socket.
 """
 
+import hashlib
 import hmac
 import struct
 from collections.abc import Iterable
 
+from dfm.api.errors import RunnerError
+from dfm.core.wire.messages import MAX_MESSAGE_BYTES
+
 MAX_FRAME_BYTES = 1024 * 1024
-MAX_BODY_BYTES = 256 * 1024 * 1024
+"""The largest body of one frame: what a peer can make us hold before its MAC has been looked at."""
 MAC_BYTES = 16
+_MORE = 0x01
 _LENGTH = struct.Struct(">I")
-_NUMBERED = struct.Struct(">QB")
-_MORE = 1
+_SEALED = struct.Struct(">QBI")
 
 
-class ProtocolError(Exception):
-    """What came is not of this protocol, or not from whom it should be: the link is to be closed."""
+class ProtocolError(RunnerError):
+    """The other side sent what it may not; the link is closed."""
 
 
 class FrameWriter:
-    """Turns bodies into frames.
+    """Makes frames of payloads.
 
     Args:
-        key: of this direction; None leaves the MAC out.
+        key: of this direction; None on a link that needs no MAC.
     """
 
     def __init__(self, key: bytes | None) -> None:
-        self._key = key
-        self._number = 0
+        self._mac = _keyed(key)
+        self._sequence = 0
 
-    def pack(self, body: bytes) -> bytes:
-        """Return the frames of one body.
+    def pack(self, payloads: Iterable[bytes]) -> bytes:
+        """Return the frames of the payloads, in order.
 
         Raises:
-            ProtocolError: it is larger than MAX_BODY_BYTES.
+            ProtocolError: a payload is larger than MAX_MESSAGE_BYTES.
         """
-        if len(body) <= MAX_FRAME_BYTES:
-            return self._frame(body, 0)
-        if len(body) > MAX_BODY_BYTES:
-            raise ProtocolError(f"a message of {len(body):,} bytes; {MAX_BODY_BYTES:,} is the limit")
-        view = memoryview(body)
-        pieces = [bytes(view[start : start + MAX_FRAME_BYTES]) for start in range(0, len(body), MAX_FRAME_BYTES)]
-        return b"".join(self._frame(piece, _MORE if piece is not pieces[-1] else 0) for piece in pieces)
+        parts: list[bytes | memoryview] = []
+        for payload in payloads:
+            self._split(payload, parts)
+        return b"".join(parts)
 
-    def _frame(self, body: bytes, flags: int) -> bytes:
-        mac = b"" if self._key is None else _mac(self._key, self._number, flags, body)
-        self._number += 1
-        return b"%b%b%c%b" % (_LENGTH.pack(len(mac) + 1 + len(body)), mac, flags, body)
+    def _split(self, payload: bytes, parts: list[bytes | memoryview]) -> None:
+        if len(payload) > MAX_MESSAGE_BYTES:
+            raise ProtocolError(
+                f"a message of {len(payload)} bytes is larger than the {MAX_MESSAGE_BYTES} that may travel",
+                hint="put what is large into a file and pass its path",
+            )
+        if len(payload) <= MAX_FRAME_BYTES:
+            self._seal(payload, 0, parts)
+            return
+        view = memoryview(payload)
+        for start in range(0, len(view), MAX_FRAME_BYTES):
+            body = view[start : start + MAX_FRAME_BYTES]
+            self._seal(body, _MORE if start + MAX_FRAME_BYTES < len(view) else 0, parts)
+
+    def _seal(self, body: bytes | memoryview, flags: int, parts: list[bytes | memoryview]) -> None:
+        length = len(body) + 1
+        parts.append(_LENGTH.pack(length))
+        if self._mac is not None:
+            parts.append(_digest(self._mac, self._sequence, flags, length, body))
+        parts.append(bytes((flags,)))
+        parts.append(body)
+        self._sequence += 1
 
 
 class FrameReader:
-    """Turns what comes on a link into bodies.
+    """Makes payloads of the bytes of one direction; after a ProtocolError it is of no further use.
 
     Args:
-        key: of this direction; None expects no MAC.
-        max_body_bytes: smaller for peers that have not proved who they are.
+        key: of this direction; None on a link that needs no MAC.
     """
 
-    def __init__(self, key: bytes | None, max_body_bytes: int = MAX_BODY_BYTES) -> None:
-        self._key = key
-        self._mac_bytes = 0 if key is None else MAC_BYTES
-        self._max_body_bytes = max_body_bytes
-        self._number = 0
+    def __init__(self, key: bytes | None) -> None:
+        self._mac = _keyed(key)
+        self._head = _LENGTH.size + (0 if key is None else MAC_BYTES)
+        self._sequence = 0
         self._buffer = bytearray()
-        self._pieces: list[bytes] = []
-        self._pieces_bytes = 0
-
-    def feed(self, data: bytes) -> list[bytes]:
-        """Take in what came and return the bodies that are whole.
-
-        Raises:
-            ProtocolError: a frame is too large, or its MAC is not the one it must have. Nothing of it was used.
-        """
-        self._buffer += data
-        bodies: list[bytes] = []
-        start = 0
-        while len(self._buffer) - start >= _LENGTH.size:
-            (length,) = _LENGTH.unpack_from(self._buffer, start)
-            self._check_length(length)
-            end = start + _LENGTH.size + length
-            if len(self._buffer) < end:
-                break
-            self._take(bytes(self._buffer[start + _LENGTH.size : end]), bodies)
-            start = end
-        del self._buffer[:start]
-        return bodies
+        self._partial = bytearray()
 
     @property
-    def rest(self) -> bytes:
-        """What came and is no whole frame yet, for whoever reads on under another key."""
-        return bytes(self._buffer)
+    def is_between_payloads(self) -> bool:
+        """Whether the stream may end here without anything being cut off."""
+        return not self._buffer and not self._partial
 
-    def _check_length(self, length: int) -> None:
-        if length < self._mac_bytes + 1:
-            raise ProtocolError("a frame is too short to be one")
-        if length > min(MAX_FRAME_BYTES, self._max_body_bytes) + self._mac_bytes + 1:
-            raise ProtocolError(f"a frame says that it has {length:,} bytes")
+    def feed(self, data: bytes) -> list[bytes]:
+        """Take in what has come; return the payloads that are whole with it.
 
-    def _take(self, frame: bytes, bodies: list[bytes]) -> None:
-        mac, flags, body = frame[: self._mac_bytes], frame[self._mac_bytes], frame[self._mac_bytes + 1 :]
-        if self._key is not None and not hmac.compare_digest(mac, _mac(self._key, self._number, flags, body)):
-            raise ProtocolError("a frame does not bear the mark of who should have sent it")
-        self._number += 1
-        if not flags & _MORE and not self._pieces:
-            bodies.append(body)
-            return
-        self._pieces.append(body)
-        self._pieces_bytes += len(body)
-        if self._pieces_bytes > self._max_body_bytes:
-            raise ProtocolError(f"a message is larger than {self._max_body_bytes:,} bytes")
-        if not flags & _MORE:
-            bodies.append(b"".join(self._pieces))
-            self._pieces.clear()
-            self._pieces_bytes = 0
+        Raises:
+            ProtocolError: a frame is not what its MAC says, or larger than it may be.
+        """
+        self._buffer += data
+        payloads: list[bytes] = []
+        start = 0
+        while (end := self._end_of_frame(start)) is not None:
+            self._take(start, end, payloads)
+            start = end
+        if start:
+            del self._buffer[:start]
+        return payloads
+
+    def _end_of_frame(self, start: int) -> int | None:
+        """Return where the frame ends that begins at `start`; None where it is not whole yet."""
+        if len(self._buffer) - start < _LENGTH.size:
+            return None
+        (length,) = _LENGTH.unpack_from(self._buffer, start)
+        if not 1 <= length <= MAX_FRAME_BYTES + 1:
+            raise ProtocolError(f"a frame of {length} bytes is not one of ours")
+        end: int = start + self._head + length
+        return end if end <= len(self._buffer) else None
+
+    def _take(self, start: int, end: int, payloads: list[bytes]) -> None:
+        flags = self._buffer[start + self._head]
+        body = bytes(memoryview(self._buffer)[start + self._head + 1 : end])
+        if self._mac is not None:
+            mac = bytes(self._buffer[start + _LENGTH.size : start + self._head])
+            if not hmac.compare_digest(mac, _digest(self._mac, self._sequence, flags, len(body) + 1, body)):
+                raise ProtocolError("a frame does not carry the right authentication")
+        self._sequence += 1
+        self._join(flags, body, payloads)
+
+    def _join(self, flags: int, body: bytes, payloads: list[bytes]) -> None:
+        if flags & ~_MORE or (flags and not body):
+            raise ProtocolError(f"a frame with flags {flags:#x} and {len(body)} bytes is not one of ours")
+        if len(self._partial) + len(body) > MAX_MESSAGE_BYTES:
+            raise ProtocolError(f"a message is larger than the {MAX_MESSAGE_BYTES} bytes that may travel")
+        if flags & _MORE:
+            self._partial += body
+        elif self._partial:
+            payloads.append(bytes(self._partial) + body)
+            self._partial = bytearray()
+        else:
+            payloads.append(body)
 
 
-def joined(parts: Iterable[bytes]) -> bytes:
-    """Return parts as one text that no other parts give: each with its length before it."""
-    return b"".join(_LENGTH.pack(len(part)) + part for part in parts)
+def _keyed(key: bytes | None) -> "hmac.HMAC | None":
+    return None if key is None else hmac.new(key, digestmod=hashlib.sha256)
 
 
-def _mac(key: bytes, number: int, flags: int, body: bytes) -> bytes:
-    return hmac.digest(key, _NUMBERED.pack(number, flags) + body, "sha256")[:MAC_BYTES]
+def _digest(keyed: hmac.HMAC, sequence: int, flags: int, length: int, body: bytes | memoryview) -> bytes:
+    mac = keyed.copy()
+    mac.update(_SEALED.pack(sequence, flags, length))
+    mac.update(body)
+    return mac.digest()[:MAC_BYTES]

@@ -114,10 +114,10 @@ class Welcome(Message, frozen=True, kw_only=True, tag="welcome"):
 
 
 class Environment(Message, frozen=True, kw_only=True, tag="env"):
-    """An environment, sent once; requests name it by its digest. Names and values are bytes, as the system has them."""
+    """An environment, sent once; requests name it by its digest."""
 
     digest: str
-    variables: dict[bytes, bytes]
+    variables: dict[str, str]
 
 
 class Run(Message, frozen=True, kw_only=True, tag="run"):

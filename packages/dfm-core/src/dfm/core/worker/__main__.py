@@ -1,5 +1,7 @@
-"""`python -m dfm.core.worker` is what a batch job starts."""
+"""`python -m dfm.core.worker` is `dfm worker`, without loading what only the other commands need."""
+
+import sys
 
 from dfm.core.worker.main import main
 
-main()
+sys.exit(main())

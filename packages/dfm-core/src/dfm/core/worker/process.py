@@ -1,292 +1,365 @@
-"""The worker at work: its session in an event loop, between the link to the daemon and the bodies it runs.
+"""The worker as a process: it feeds its session with what happens, and does what the session says.
 
-A body is run by the same code as on the person's own machine, under a jobserver of this worker. Times are taken from
-CLOCK_BOOTTIME, which goes on while a host sleeps: who was asleep must not believe that its lease still stands.
+Its first lines of log are written before anything can fail: host, directory, Python, every address that is tried.
 """
 
 import asyncio
 import contextlib
 import errno
+import logging
 import os
+import random
+import secrets
+import signal
+import socket
+import sys
 import time
-import zlib
-from collections.abc import Callable, Mapping
-from contextlib import AsyncExitStack
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import cast
 
-from dfm.api.errors import DfmError, InfrastructureError
-from dfm.api.runner import Outcome, TaskResult
-from dfm.core.execute.body import BodyRunner
-from dfm.core.execute.process import ProcessTrees
-from dfm.core.execute.staging import write_bin_dir
+from dfm.api.errors import DfmError, ExitCode
+from dfm.core.__about__ import __version__
+from dfm.core.crashpoint import crash_point
+from dfm.core.execute.process import RUN_TOKEN, ProcessTrees, token_holders
 from dfm.core.jobserver.owner import TokenServer
-from dfm.core.wire.access import read_access
-from dfm.core.wire.channel import Channel, connect_worker
-from dfm.core.wire.codec import decode_request, decode_to_worker, encode_result
-from dfm.core.wire.frame import ProtocolError
-from dfm.core.wire.messages import Result, Run, ToWorker
-from dfm.core.worker.memory import OutOfMemoryCounter
+from dfm.core.wire.access import Access, read_access
+from dfm.core.wire.channel import Channel, ConnectError, connect, own_identity
+from dfm.core.wire.exchange import Decoder, decode_to_worker
+from dfm.core.wire.handshake import VersionError
+from dfm.core.wire.messages import Beat, Message, Result, ToWorker
+from dfm.core.worker.attempts import AttemptRunner
+from dfm.core.worker.fitness import free_bytes, resident_bytes, unfit_reason
+from dfm.core.worker.kept import KeptResults
 from dfm.core.worker.session import (
-    BodyEnded,
-    BodyStarted,
+    VACATE_SECONDS,
     Connect,
-    Connected,
-    Disconnected,
-    Heard,
-    Identity,
-    Jitter,
+    Effect,
+    End,
+    Forget,
+    HangUp,
+    Keep,
     Leave,
     Say,
+    Self,
     Session,
-    SessionAction,
-    SessionEvent,
     Start,
-    StopBody,
-    Tick,
-    Told,
-    Unreachable,
+    Stop,
 )
 
-TICK_SECONDS = 0.25
-STOP_SECONDS = 8.0
-"""The longest that bodies may take to end when the worker goes; then they are killed."""
-FAREWELL_SECONDS = 1.0
-_SHELL_NOT_FOUND = 127
+EXIT_VERSION = 78
+"""EX_CONFIG of sysexits.h: the daemon speaks another protocol, no retry helps."""
+_EXITS = {
+    End.ORDERLY: int(ExitCode.OK),
+    End.SIGNAL: int(ExitCode.TERMINATED),
+    End.LOST: int(ExitCode.RUNNER_UNAVAILABLE),
+    End.UNFIT: int(ExitCode.INFRASTRUCTURE),
+}
+_SIGNALS = {
+    signal.SIGINT: "signal",
+    signal.SIGTERM: "signal",
+    signal.SIGHUP: "signal",
+    signal.SIGUSR1: "preempted",
+    signal.SIGUSR2: "preempted",
+}
+_RECYCLE_BYTES = 1024 * 1024 * 1024
+"""A worker needs some 30 MiB; one that has grown to this leaves when it is free."""
+_FAREWELL_SECONDS = 1.0
+_JOB_IDS = ("SLURM_JOB_ID", "LSB_JOBID")
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class WorkerPlace:
-    """Where a worker keeps what it needs.
+class Options:
+    """What the command line says.
 
     Attributes:
-        access_path: of the access file; read anew before every connection, for the daemon may have moved.
-        scratch: directory of its own, on this host.
-        run_token: marks all its bodies.
+        access: path of the access file.
+        directory: in which the process must have been started; None for any.
+        lives_seconds: how long the batch job may still live; None has no end.
     """
 
-    access_path: str
-    scratch: str
-    run_token: str
+    access: str
+    slot: str
+    directory: str | None = None
+    slots: int = 1
+    cores: int = 1
+    lives_seconds: float | None = None
 
 
-class Worker:
-    """One worker process.
+def run_worker(options: Options) -> int:
+    """Be a worker until it is time to leave; return the exit status."""
+    _log.info("dfm %s worker %s on %s, process %d", __version__, options.slot, socket.gethostname(), os.getpid())
+    _log.info("python %s, directory %s", sys.executable, _present_directory())
+    try:
+        return asyncio.run(_Worker(options).run())
+    except DfmError as error:
+        _log.error("%s%s", error, f" ({error.hint})" if error.hint else "")
+        return int(error.exit_code)
 
-    Args:
-        identity: what it says of itself.
-        place: where it keeps what it needs.
-        tell: writes one line to its log.
+
+class _Worker:
+    """The one worker of this process; the peer of its link.
+
+    Everything runs in one event loop; `_perform` is where the session's effects become deeds.
     """
 
-    def __init__(self, identity: Identity, place: WorkerPlace, tell: Callable[[str], None]) -> None:
-        self._identity = identity
-        self._place = place
-        self._tell = tell
-        self._session = Session(identity, boot_time(), Jitter(zlib.crc32(identity.incarnation.encode())))
-        self._trees = ProcessTrees(run_token=place.run_token)
-        self._tokens = TokenServer(identity.cores, place.run_token)
-        self._oom = OutOfMemoryCounter()
-        self._bodies: BodyRunner | None = None
+    def __init__(self, options: Options) -> None:
+        self._options = options
+        self._host = socket.gethostname()
+        self._kept = KeptResults(os.path.dirname(os.path.abspath(options.access)), options.slot)
         self._channel: Channel | None = None
-        self._attempts: dict[int, asyncio.Task[None]] = {}
-        self._connecting: asyncio.Task[None] | None = None
-        self._left: asyncio.Future[str] | None = None
-        self._group: asyncio.TaskGroup | None = None
-        self._pending_signal: str | None = None
+        self._tasks: dict[int, asyncio.Task[None]] = {}
+        self._causes: dict[int, str] = {}
+        self._left: asyncio.Future[Leave] | None = None
+        self._has_swept = False
+        self._exit_status: int | None = None
+        self._is_closed = asyncio.Event()
 
-    async def run(self) -> str:
-        """Work until there is a reason to go, and return it. Nothing of what was run is left."""
+    @property
+    def decoder(self) -> Decoder:
+        """Reads what a daemon says to a worker."""
+        return decode_to_worker
+
+    async def run(self) -> int:
         loop = asyncio.get_running_loop()
+        access = read_access(self._options.access)
+        self._run_token = f"dfm-worker/{access.project}/{self._options.slot}"
         self._left = loop.create_future()
-        async with AsyncExitStack() as stack:
-            await stack.enter_async_context(self._tokens)
-            await stack.enter_async_context(self._trees)
-            self._bodies = BodyRunner(self._trees, write_bin_dir(self._place.scratch))
-            group = self._group = await stack.enter_async_context(asyncio.TaskGroup())
-            ticking = group.create_task(self._tick())
-            self._do(self._session.begin())
-            if self._pending_signal is not None:
-                self._feed(Told(self._pending_signal))
-            reason = await self._left
-            ticking.cancel()
-            if self._connecting is not None:
-                self._connecting.cancel()
-            await self._stop_bodies()
-            await self._hang_up()
-        return reason
+        for number, reason in _SIGNALS.items():
+            loop.add_signal_handler(number, self._on_signal, number, reason)
+        async with (
+            TokenServer(max(self._options.cores, self._options.slots), name=f"worker-{os.getpid()}") as tokens,
+            ProcessTrees(self._run_token) as self._trees,
+        ):
+            self._runner = AttemptRunner(self._trees, tokens, self._host)
+            self._session = Session(self._self(access), _now(), self._kept.load())
+            return await self._live()
 
-    def told(self, reason: str) -> None:
-        """Be told to go by a signal; a second one kills at once."""
-        self._tell(f"was told to go ({reason})")
-        if self._group is None:
-            self._pending_signal = reason
-            return
-        if self._left is not None and self._left.done():
-            self._trees.kill_all()
-        self._feed(Told(reason))
+    def on_messages(self, messages: list[Message]) -> None:
+        self._perform(self._session.heard(cast("list[ToWorker]", messages), _now()))
 
-    def _feed(self, event: SessionEvent) -> None:
-        self._do(self._session.handle(event, boot_time()))
-
-    def _do(self, actions: list[SessionAction]) -> None:
-        for action in actions:
-            match action:
-                case Say(message):
-                    if self._channel is not None:
-                        self._channel.send(message)
-                case Start(run, variables):
-                    self._start(run, variables)
-                case StopBody(attempt, is_urgent):
-                    self._stop(attempt, is_urgent=is_urgent)
-                case Connect(after_seconds):
-                    self._connect(after_seconds)
-                case Leave(reason):
-                    assert self._left is not None
-                    if not self._left.done():
-                        self._left.set_result(reason)
-
-    # The link.
-
-    def _connect(self, after_seconds: float) -> None:
-        if self._channel is not None:
-            channel, self._channel = self._channel, None
-            channel.on_closed = lambda _: None
-            channel.on_messages = lambda _: None
-            channel.abort("looking for the daemon anew")
-        if self._connecting is not None and not self._connecting.done():
-            return
-        assert self._group is not None
-        self._connecting = self._group.create_task(self._look_for_daemon(after_seconds))
-
-    async def _look_for_daemon(self, after_seconds: float) -> None:
-        await asyncio.sleep(after_seconds)
-        try:
-            access = read_access(self._place.access_path)
-            channel = await connect_worker(
-                access, self._identity.slot, self._identity.version, decode_to_worker, self._tell
-            )
-        except DfmError as error:
-            self._connecting = None
-            self._feed(Unreachable(error.message))
-            return
-        self._connecting = None
-        self._tell(f"connected to {channel.peer}, epoch {access.epoch}")
-        self._channel = channel
-        channel.on_messages = self._hear
-        channel.on_closed = self._closed
-        self._feed(Connected())
-
-    def _hear(self, messages: list[ToWorker]) -> None:
-        for message in messages:
-            self._feed(Heard(message))
-
-    def _closed(self, why: str) -> None:
+    def on_closed(self, reason: str) -> None:
         self._channel = None
-        self._tell(f"the link to the daemon is gone: {why}")
-        self._feed(Disconnected(why))
+        self._is_closed.set()
+        _log.info("the link is gone: %s", reason or "closed by us")
+        self._perform(self._session.disconnected(_now()))
 
-    async def _hang_up(self) -> None:
-        """Let the last words leave."""
-        channel, self._channel = self._channel, None
-        if channel is None:
-            return
-        closed = asyncio.Event()
-        channel.on_closed = lambda _: closed.set()
-        channel.close("the worker leaves")
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(FAREWELL_SECONDS):
-                await closed.wait()
+    async def _live(self) -> int:
+        assert self._left is not None
+        async with asyncio.TaskGroup() as self._group:
+            ticking = self._group.create_task(self._tick())
+            self._perform(self._session.begin())
+            leave = await self._left
+            ticking.cancel()
+            _log.info("leaving: %s", leave.reason)
+            await self._stop_all()
+            await self._say_farewell()
+            self._kept.close()
+        return _EXITS[leave.end] if self._exit_status is None else self._exit_status
 
-    # Bodies.
-
-    def _start(self, run: Run, variables: Mapping[bytes, bytes]) -> None:
-        assert self._group is not None
-        self._attempts[run.attempt] = self._group.create_task(self._attempt(run, variables))
-
-    def _stop(self, attempt: int, *, is_urgent: bool) -> None:
-        task = self._attempts.get(attempt)
-        if task is not None:
-            task.cancel()
-            if is_urgent:
-                asyncio.get_running_loop().call_soon(task.cancel)
-
-    async def _attempt(self, run: Run, variables: Mapping[bytes, bytes]) -> None:
-        try:
-            result = await self._result(run, variables)
-        except asyncio.CancelledError:
-            result = Result(attempt=run.attempt, outcome="cancelled", body=b"")
-        self._attempts.pop(run.attempt, None)
-        self._feed(BodyEnded(result))
-
-    async def _result(self, run: Run, variables: Mapping[bytes, bytes]) -> Result:
-        """Run one attempt and return what came of it, whatever came of it."""
-        assert self._bodies is not None
-        try:
-            request = decode_request(run.spec, variables, attempt=run.number)
-        except ProtocolError as error:
-            return _failed(run, f"the request cannot be read: {error}", is_infrastructure=False)
-        lease = await self._tokens.acquire()
-        is_clean = False
-        kills = self._oom.count()
-        try:
-            self._feed(BodyStarted(run.attempt))
-            async with asyncio.timeout(run.wall_seconds):
-                result = await self._bodies.run(request, lease)
-            is_clean = result.outcome is Outcome.SUCCEEDED
-        except TimeoutError:
-            return _failed(run, f"walltime of {run.wall_seconds:g} s exceeded", is_infrastructure=False)
-        except InfrastructureError as error:
-            return _failed(run, error.message, is_infrastructure=True)
-        finally:
-            self._tokens.release(lease, is_clean=is_clean)
-        is_killed = result.status == 128 + 9
-        try:
-            body = encode_result(result)
-        except (TypeError, ValueError, RecursionError) as error:
-            return _failed(run, f"the result cannot be sent: {error}", is_infrastructure=False)
-        return Result(
-            attempt=run.attempt,
-            outcome=str(result.outcome),
-            body=body,
-            is_out_of_memory=is_killed and self._oom.count() > kills,
-            is_infrastructure=_is_of_the_host(result),
+    def _self(self, access: Access) -> Self:
+        options = self._options
+        unfit = unfit_reason(options.directory, access.roots)
+        if unfit:
+            _log.error("unfit: %s", unfit)
+        return Self(
+            slot=options.slot,
+            incarnation=secrets.token_hex(8),
+            host=self._host,
+            pid=os.getpid(),
+            version=__version__,
+            slots=options.slots,
+            cores=options.cores,
+            lives_seconds=options.lives_seconds,
+            job_id=next((os.environ[name] for name in _JOB_IDS if os.environ.get(name)), ""),
+            restarts=_number(os.environ.get("SLURM_RESTART_COUNT", "")),
+            unfit=unfit,
         )
 
-    async def _stop_bodies(self) -> None:
-        """Stop what runs: politely, then not."""
-        for task in self._attempts.values():
+    def _perform(self, effects: Sequence[Effect]) -> None:
+        for effect in effects:
+            self._do(effect)
+
+    def _do(self, effect: Effect) -> None:
+        match effect:
+            case Say(message):
+                if self._channel is not None:
+                    self._channel.send(self._filled(message))
+            case Start():
+                self._start(effect)
+            case Stop():
+                self._stop(effect)
+            case Keep(result):
+                self._keep(result)
+            case Forget(attempt):
+                self._kept.forget(attempt)
+            case Connect(within_seconds):
+                self._group.create_task(self._connect(within_seconds))
+            case HangUp(reason):
+                self._hang_up(reason)
+            case Leave():
+                assert self._left is not None
+                if not self._left.done():
+                    self._left.set_result(effect)
+
+    def _start(self, start: Start) -> None:
+        number = start.run.attempt
+        _log.info("attempt %d: %s", number, start.run.task)
+        task = self._group.create_task(self._attempt(start))
+        self._tasks[number] = task
+        task.add_done_callback(lambda _: self._on_end_without_start(number))
+
+    def _on_end_without_start(self, number: int) -> None:
+        """A task that is cancelled before its first step never runs a line of its own."""
+        if number in self._tasks:
+            self._tell_end(self._runner.failed(number, "stopped"))
+
+    def _filled(self, message: Message) -> Message:
+        if not isinstance(message, Beat):
+            return message
+        return Beat(
+            load=os.getloadavg()[0], rss_bytes=resident_bytes(), free_bytes=free_bytes(self._options.directory or ".")
+        )
+
+    def _hang_up(self, reason: str) -> None:
+        _log.info("closing the link: %s", reason)
+        channel, self._channel = self._channel, None
+        if channel is not None:
+            channel.detach()
+            channel.abort(reason)
+
+    def _keep(self, result: Result) -> None:
+        crash_point("worker.body_ended")
+        try:
+            self._kept.keep(result)
+        except OSError as error:
+            _log.warning("cannot keep the result of attempt %d: %s", result.attempt, error)
+        crash_point("worker.result_kept")
+
+    async def _attempt(self, start: Start) -> None:
+        number = start.run.attempt
+        self._perform(self._session.started(number, _now()))
+        environment = None if start.environment is None else dict(start.environment)
+        try:
+            result = await self._runner.run(start.run, environment)
+        except asyncio.CancelledError:  # only ever by `_stop`: the attempt is gone, its end is told, and this task ends
+            result = self._runner.failed(number, self._causes.get(number) or "stopped")
+        except Exception as error:  # noqa: BLE001  (a fault of ours must not take the worker's other attempts with it)
+            _log.exception("attempt %d", number)
+            result = self._runner.unable(number, f"the worker failed: {error!r}")
+        self._tell_end(result)
+
+    def _tell_end(self, result: Result) -> None:
+        self._tasks.pop(result.attempt, None)
+        self._causes.pop(result.attempt, None)
+        _log.info("attempt %d ended: %s", result.attempt, result.outcome)
+        self._perform(self._session.ended(result, _now()))
+
+    def _stop(self, stop: Stop) -> None:
+        task = self._tasks.get(stop.attempt)
+        if task is None:
+            return
+        _log.info("attempt %d is stopped %s", stop.attempt, stop.cause)
+        if stop.cause:
+            self._causes[stop.attempt] = stop.cause
+        task.cancel()
+        if stop.is_urgent:  # the second time it is SIGKILL at once; the first must have arrived
+            asyncio.get_running_loop().call_soon(lambda: asyncio.get_running_loop().call_soon(task.cancel))
+
+    async def _stop_all(self) -> None:
+        tasks = list(self._tasks.values())
+        for task in tasks:
             task.cancel()
-        if self._attempts:
-            _, left = await asyncio.wait(list(self._attempts.values()), timeout=STOP_SECONDS)
-            for task in left:
-                task.cancel()
-            self._trees.kill_all()
+        self._trees.kill_all()
+        if tasks:
+            await asyncio.wait(tasks, timeout=VACATE_SECONDS)
+
+    async def _say_farewell(self) -> None:
+        """Close the link after what is still to be sent; a daemon that does not read it is not waited for."""
+        if self._channel is None:
+            return
+        self._is_closed.clear()
+        self._channel.close()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_FAREWELL_SECONDS):
+                await self._is_closed.wait()
+
+    async def _connect(self, within_seconds: float) -> None:
+        await asyncio.sleep(random.uniform(0.0, within_seconds))  # noqa: S311  (jitter)
+        if self._session.has_left or self._channel is not None:
+            return
+        try:
+            access = read_access(self._options.access)
+            channel = await connect(access, self._options.slot, self, own_identity(__version__), _log.info)
+        except VersionError as error:
+            self._give_up(error)
+        except DfmError as error:
+            _log.warning("%s", error)
+            is_refused = isinstance(error, ConnectError) and _is_refusal(error)
+            self._perform(self._session.unreachable(_now(), is_refused=is_refused))
+        else:
+            self._on_connected(channel)
+
+    def _on_connected(self, channel: Channel) -> None:
+        if not channel.is_open:
+            self._perform(self._session.unreachable(_now(), is_refused=False))
+            return
+        self._channel = channel
+        _log.info("connected to %s, dfm %s", channel.address, channel.peer_version)
+        self._sweep()
+        self._perform(self._session.connected(_now()))
+
+    def _sweep(self) -> None:
+        """Kill what an earlier life of this slot has left on this host."""
+        if self._has_swept:
+            return
+        self._has_swept = True
+        for pid in token_holders(RUN_TOKEN, self._run_token):
+            _log.warning("killing process %d of an earlier life of this slot", pid)
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.kill(pid, signal.SIGKILL)
+
+    def _give_up(self, error: VersionError) -> None:
+        _log.error("%s (%s)", error, error.hint)
+        self._exit_status = EXIT_VERSION
+        self._do(Leave(End.LOST, "another version"))
+
+    def _on_signal(self, number: signal.Signals, reason: str) -> None:
+        _log.info("signal %s", number.name)
+        self._perform(self._session.signalled(reason, _now()))
 
     async def _tick(self) -> None:
+        parent = os.getppid()
         while True:
-            await asyncio.sleep(TICK_SECONDS)
-            self._feed(Tick())
+            await asyncio.sleep(self._session.beat_seconds)
+            grace = self._session.kill_grace_seconds
+            if grace is not None:
+                self._trees.set_grace(min(grace, VACATE_SECONDS / 2))
+            if resident_bytes() > _RECYCLE_BYTES:
+                self._session.recycle("its memory has grown")
+            if os.getppid() != parent and any(os.environ.get(name) for name in _JOB_IDS):
+                _log.warning("the batch job's own process is gone")
+                parent = os.getppid()
+                self._perform(self._session.signalled("signal", _now()))
+            self._perform(self._session.tick(_now()))
 
 
-def boot_time() -> float:
-    """Return seconds on a clock that goes on while the host sleeps."""
+def _is_refusal(error: ConnectError) -> bool:
+    return os.strerror(errno.ECONNREFUSED) in error.message or "Connect call failed" in error.message
+
+
+def _now() -> float:
     return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
-def _failed(run: Run, cause: str, *, is_infrastructure: bool) -> Result:
-    result = TaskResult(outcome=Outcome.FAILED, cause=cause, status=1, host=os.uname().nodename)
-    return Result(
-        attempt=run.attempt,
-        outcome=str(result.outcome),
-        body=encode_result(result),
-        is_infrastructure=is_infrastructure,
-    )
+def _number(text: str) -> int:
+    return int(text) if text.isdecimal() else 0
 
 
-def _is_of_the_host(result: TaskResult) -> bool:
-    """Whether a body could not be started for reasons of this host, so that another may do better."""
-    words = (os.strerror(errno.ENOSPC), os.strerror(errno.ESTALE), os.strerror(errno.EIO))
-    is_not_started = result.status == _SHELL_NOT_FOUND and not result.commands
-    return is_not_started or (
-        result.outcome is Outcome.FAILED and result.cause is not None and any(word in result.cause for word in words)
-    )
+def _present_directory() -> str:
+    try:
+        return os.getcwd()
+    except OSError as error:
+        return f"unknown: {error.strerror}"

@@ -1,16 +1,21 @@
-"""What a worker does when, free of I/O and clocks.
+"""What a worker does about what it hears, sees and waits for; free of I/O and clocks.
 
-What holds after every event:
-1. a result is kept until the daemon has acknowledged it, and is said again after every reconnection;
-2. nothing is said to a daemon that was silent for longer than `silence_seconds` before it has taken the worker in anew:
-   who was asleep or cut off does not know what became of its leases, the daemon tells by `keep`;
-3. an attempt that the daemon does not want any more is stopped, and its result forgotten;
-4. a worker that nobody serves, that has nothing to do, whose time is up or that was told to, goes.
+Rules that hold after every event:
+1. a result is said only while the lease holds, and is held until it is acknowledged;
+2. an attempt that is not wanted any more is stopped, and its result is never said as one;
+3. the lease holds for `silence_seconds` after the daemon was last heard, or its host last told that nobody listens: the
+   daemon that is certainly dead gives our attempts to nobody, the one that cannot be reached may. When it lapses the
+   attempts are stopped, so that they have ended before the daemon starts them elsewhere;
+4. who was frozen asks before it goes on: it connects anew and learns which of its attempts are still wanted.
+
+Times are seconds on a clock that goes on while the machine or the process sleeps (CLOCK_BOOTTIME).
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+import enum
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 
+from dfm.core.wire.environment import variables_of
 from dfm.core.wire.messages import (
     Ack,
     Beat,
@@ -18,9 +23,9 @@ from dfm.core.wire.messages import (
     Drain,
     Environment,
     Exit,
-    FromWorker,
     Hello,
     Leaving,
+    Message,
     Result,
     Run,
     Started,
@@ -29,348 +34,459 @@ from dfm.core.wire.messages import (
     Welcome,
 )
 
-FIRST_LOST_SECONDS = 120.0
-"""How long a worker that was never welcomed looks for its daemon."""
+UNSERVED_SECONDS = 120.0
+"""Without a first welcome the worker leaves after this time."""
+VACATE_SECONDS = 8.0
+"""What was told to stop has ended after this time, or is left behind."""
+_MARGIN_SECONDS, _MARGIN_SHARE = 120.0, 0.05
+_BACKOFF_SECONDS = (0.5, 30.0)
+_FIRST_SILENCE = 15.0
+"""Until the first welcome says otherwise."""
+
+
+class End(enum.Enum):
+    """How a worker's life ends."""
+
+    ORDERLY = "orderly"
+    SIGNAL = "signal"
+    LOST = "lost"
+    UNFIT = "unfit"
+
+
+@dataclass(frozen=True, slots=True)
+class Say:
+    """Send a message."""
+
+    message: Message
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """Run an attempt; answer with `started`, then `ended`."""
+
+    run: Run
+    environment: Mapping[str, str] | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Identity:
-    """What does not change in a worker's life; the rest of its hello does."""
+class Stop:
+    """Kill an attempt; answer with `ended`.
+
+    Attributes:
+        cause: why it has failed, where its result is wanted all the same.
+    """
+
+    attempt: int
+    is_urgent: bool = False
+    cause: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Keep:
+    """Write a result down, so that the next life of the slot can say it."""
+
+    result: Result
+
+
+@dataclass(frozen=True, slots=True)
+class Forget:
+    """Remove what was written down of an attempt."""
+
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True)
+class Connect:
+    """Try to reach the daemon after a time of at most so many seconds; answer with `connected` or `unreachable`."""
+
+    within_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class HangUp:
+    """Close the link; no `disconnected` is wanted for it."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Leave:
+    """Go: send what is still to be sent, kill what still runs, and end the process."""
+
+    end: End
+    reason: str
+
+
+Effect = Say | Start | Stop | Keep | Forget | Connect | HangUp | Leave
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Self:
+    """What a worker knows of itself when it starts."""
 
     slot: str
     incarnation: str
     host: str
     pid: int
     version: str
-    slots: int
-    cores: int
+    slots: int = 1
+    cores: int = 1
+    lives_seconds: float | None = None
     job_id: str = ""
     restarts: int = 0
     unfit: str = ""
-    ends_at: float | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Connected:
-    """There is a link to a daemon, proved in both directions."""
-
-
-@dataclass(frozen=True, slots=True)
-class Unreachable:
-    """No address led to a daemon."""
-
-    why: str
-
-
-@dataclass(frozen=True, slots=True)
-class Disconnected:
-    """The link broke."""
-
-    why: str
-
-
-@dataclass(frozen=True, slots=True)
-class Heard:
-    """The daemon said something."""
-
-    message: ToWorker
-
-
-@dataclass(frozen=True, slots=True)
-class BodyStarted:
-    """The body of an attempt runs."""
-
-    attempt: int
-
-
-@dataclass(frozen=True, slots=True)
-class BodyEnded:
-    """An attempt has ended, and nothing of it is left running."""
-
-    result: Result
-
-
-@dataclass(frozen=True, slots=True)
-class Told:
-    """The batch system, or a person, wants the worker to go: `preempted`, `walltime` or `signal`."""
-
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class Tick:
-    """Time has passed."""
-
-
-SessionEvent = Connected | Unreachable | Disconnected | Heard | BodyStarted | BodyEnded | Told | Tick
-
-
-@dataclass(frozen=True, slots=True)
-class Say:
-    """Tell the daemon."""
-
-    message: FromWorker
-
-
-@dataclass(frozen=True, slots=True)
-class Start:
-    """Start the body of an attempt in the environment of its digest."""
-
-    run: Run
-    variables: Mapping[bytes, bytes]
-
-
-@dataclass(frozen=True, slots=True)
-class StopBody:
-    """Stop the body of an attempt; a BodyEnded follows."""
-
-    attempt: int
-    is_urgent: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Connect:
-    """Look for the daemon, after so many seconds; hang up what there is."""
-
-    after_seconds: float
-
-
-@dataclass(frozen=True, slots=True)
-class Leave:
-    """Stop everything and end."""
-
-    reason: str
-
-
-SessionAction = Say | Start | StopBody | Connect | Leave
 
 
 @dataclass(slots=True)
-class Session:
-    """One life of a worker.
+class _Attempt:
+    wall_seconds: float | None
+    started_at: float
+    is_wanted: bool = True
+    is_stopping: bool = False
+    """Whether it was told to stop."""
+    is_reported: bool = True
+    """Whether the daemon wants to hear that it has ended."""
 
-    Attributes:
-        jitter: a number from 0 to 1 for each wait, so that a thousand workers do not come back at once.
+
+class Session:
+    """The life of a worker.
+
+    Args:
+        me: what to tell of ourselves.
+        now: the present.
+        held: results of an earlier life of this slot that nobody has acknowledged.
     """
 
-    identity: Identity
-    now: float
-    jitter: "Jitter"
-    _welcome: Welcome | None = None
-    _is_linked: bool = False
-    _is_in: bool = False
-    _heard_at: float = 0.0
-    _served_at: float = 0.0
-    _said_at: float = 0.0
-    _busy_at: float = 0.0
-    _tries: int = 0
-    _is_draining: bool = False
-    _is_gone: bool = False
-    _running: dict[int, bool] = field(default_factory=dict)
-    _unwanted: set[int] = field(default_factory=set)
-    _finished: dict[int, Result] = field(default_factory=dict)
-    _environments: dict[str, Mapping[bytes, bytes]] = field(default_factory=dict)
-    _actions: list[SessionAction] = field(default_factory=list)
+    def __init__(self, me: Self, now: float, held: Iterable[Result] = ()) -> None:
+        self._me = me
+        self._born_at = now
+        self._attempts: dict[int, _Attempt] = {}
+        self._held: dict[int, Result] = {result.attempt: result for result in held}
+        self._environments: dict[str, dict[str, str]] = {}
+        self._terms: Welcome | None = None
+        self._is_linked = False
+        self._is_welcome = False
+        self._heard_at = self._certain_at = self._seen_at = self._free_since = now
+        self._said_at = now
+        self._tries = 0
+        self._going = ""
+        """Why no more work is taken; empty while it is."""
+        self._must_leave_at: float | None = None
+        self._end = End.ORDERLY
+        self._has_left = False
+        self._ends_at = None if me.lives_seconds is None else now + me.lives_seconds
+        self._margin = _margin(me.lives_seconds)
 
-    def __post_init__(self) -> None:
-        self._heard_at = self._served_at = self._busy_at = self.now
+    @property
+    def running(self) -> list[int]:
+        """The attempts that have not ended."""
+        return sorted(self._attempts)
 
-    def begin(self) -> list[SessionAction]:
-        """Return what is to be done first."""
+    @property
+    def has_left(self) -> bool:
+        """Whether `Leave` was said; nothing counts any more."""
+        return self._has_left
+
+    @property
+    def beat_seconds(self) -> float:
+        """How often `tick` should come."""
+        return 1.0 if self._terms is None else max(0.02, min(1.0, self._terms.heartbeat_seconds / 4))
+
+    @property
+    def kill_grace_seconds(self) -> float | None:
+        """Time between SIGTERM and SIGKILL, once the daemon has said it."""
+        return None if self._terms is None else self._terms.kill_grace_seconds
+
+    def begin(self) -> list[Effect]:
+        """Return what is done first."""
         return [Connect(0.0)]
 
-    def handle(self, event: SessionEvent, now: float) -> list[SessionAction]:
-        """Take in one event; return what must be done, in order. After a Leave nothing more is asked for."""
-        if self._is_gone:
+    def connected(self, now: float) -> list[Effect]:
+        """The handshake has succeeded: introduce ourselves."""
+        effects = self._look(now)
+        if self._has_left:
+            return effects
+        self._is_linked, self._is_welcome = True, False
+        self._tries = 0
+        self._heard_at = now
+        return [*effects, Say(self._hello(now))]
+
+    def unreachable(self, now: float, *, is_refused: bool) -> list[Effect]:
+        """No link could be opened; `is_refused` where the daemon's host said that nobody listens there."""
+        if is_refused:
+            self._certain_at = now
+        effects = self._look(now)
+        return effects if self._has_left else [*effects, self._retry()]
+
+    def disconnected(self, now: float) -> list[Effect]:
+        """The link broke."""
+        if self._has_left or not self._is_linked:
             return []
-        self.now = now
-        match event:
-            case Heard(message):
-                self._heard(message)
-            case BodyEnded(result):
-                self._body_ended(result)
-            case BodyStarted(attempt):
-                self._say(Started(attempt=attempt))
-            case Tick():
-                self._tick()
-            case Connected():
-                self._connected()
-            case Disconnected(why) | Unreachable(why):
-                self._disconnected(why)
-            case Told(reason):
-                self._told(reason)
-        actions, self._actions = self._actions, []
-        return actions
+        self._is_linked = self._is_welcome = False
+        effects = self._look(now)
+        return effects if self.has_left else [*effects, self._retry()]
 
-    @property
-    def running(self) -> frozenset[int]:
-        """The attempts whose bodies run."""
-        return frozenset(self._running)
+    def heard(self, messages: Iterable[ToWorker], now: float) -> list[Effect]:
+        """The daemon spoke."""
+        effects = self._look(now)
+        if self._has_left or not self._is_linked:
+            return effects
+        self._heard_at = now
+        if self._is_welcome:
+            self._certain_at = now
+        for message in messages:
+            if not self._has_left:
+                effects += self._take(message, now)
+        return effects
 
-    # The link.
+    def started(self, attempt: int, now: float) -> list[Effect]:
+        """The body of an attempt was started."""
+        effects = self._look(now)
+        return [*effects, *self._say(Started(attempt=attempt))]
 
-    def _connected(self) -> None:
-        self._is_linked, self._is_in, self._heard_at = True, False, self.now
-        who = self.identity
-        self._act(
-            Say(
-                Hello(
-                    slot=who.slot,
-                    incarnation=who.incarnation,
-                    host=who.host,
-                    pid=who.pid,
-                    version=who.version,
-                    slots=who.slots,
-                    cores=who.cores,
-                    lives_seconds=None if who.ends_at is None else max(0.0, who.ends_at - self.now),
-                    job_id=who.job_id,
-                    restarts=who.restarts,
-                    running=[attempt for attempt in self._running if attempt not in self._unwanted],
-                    finished=list(self._finished),
-                    unfit=who.unfit,
-                )
-            )
-        )
+    def ended(self, result: Result, now: float) -> list[Effect]:
+        """An attempt has ended, by itself or because it was stopped."""
+        effects = self._look(now)
+        attempt = self._attempts.pop(result.attempt, None)
+        if not self._attempts:
+            self._free_since = now
+        if attempt is None or not attempt.is_reported:
+            return [*effects, *self._go_on(now)]
+        if not attempt.is_wanted:
+            result = Result(attempt=result.attempt, outcome="lost", body=b"")
+        self._held[result.attempt] = result
+        return [*effects, Keep(result), *self._say(result), *self._go_on(now)]
 
-    def _disconnected(self, why: str) -> None:
-        self._is_linked = self._is_in = False
-        if self.identity.unfit and self._tries == 0 and self._welcome is None and not why:
-            self._leave(f"unfit: {self.identity.unfit}")
-            return
-        self._tries += 1
-        longest = min(30.0, 0.5 * 2.0 ** min(self._tries, 10)) * self._scale
-        self._act(Connect(longest * self.jitter.next()))
+    def signalled(self, reason: str, now: float) -> list[Effect]:
+        """A signal told us to go: `signal`, `preempted`. The second time it is urgent."""
+        if self._has_left:
+            return []
+        is_again = self._end is End.SIGNAL
+        if self._ends_at is not None and self._ends_at - now <= 2 * self._margin:
+            reason = "walltime"
+        return self._vacate(reason, now, end=End.SIGNAL, is_urgent=is_again)
 
-    def _heard(self, message: ToWorker) -> None:
-        if self._is_stale:
-            self._reconnect()
-            return
-        self._heard_at = self._served_at = self.now
+    def recycle(self, reason: str) -> None:
+        """Take no more work, and leave when what runs has ended: this process has become too large."""
+        self._going = self._going or reason
+
+    def tick(self, now: float) -> list[Effect]:
+        """Time has passed."""
+        effects = self._look(now)
+        if self._has_left:
+            return effects
+        effects += self._stop_overdue(now)
+        effects += self._go_on(now)
+        return effects if self.has_left else [*effects, *self._beat(now)]
+
+    def _beat(self, now: float) -> list[Effect]:
+        if self._terms is None or now - self._said_at < self._terms.heartbeat_seconds:
+            return []
+        self._said_at = now
+        return self._say(Beat())
+
+    def _take(self, message: ToWorker, now: float) -> list[Effect]:
         match message:
-            case Run():
-                self._run(message)
-            case Ack(attempt=attempt):
-                self._finished.pop(attempt, None)
-                self._settle()
-            case Environment(digest=digest, variables=variables):
-                self._environments[digest] = variables
-            case Beat():
-                pass
-            case CancelAttempt(attempt=attempt, is_urgent=is_urgent):
-                self._cancel(attempt, is_urgent=is_urgent)
             case Welcome():
-                self._welcomed(message)
+                return self._be_welcome(message, now)
+            case Environment():
+                self._environments[message.digest] = variables_of(message)
+                return []
+            case Run():
+                return self._run(message, now)
+            case Ack():
+                self._held.pop(message.attempt, None)
+                return [Forget(message.attempt), *self._go_on(now)]
+            case CancelAttempt():
+                return self._cancel(message)
             case Drain():
-                self._is_draining = True
-                self._settle()
-            case Exit(why=why):
-                self._leave(why)
+                self._going = self._going or "drained"
+                return self._go_on(now)
+            case Exit():
+                return self._leave(End.ORDERLY, message.why)
+            case Beat():
+                return []
 
-    def _welcomed(self, message: Welcome) -> None:
-        self._welcome, self._is_in, self._tries = message, True, 0
-        self._busy_at = self.now
-        for attempt in list(self._running):
-            if attempt not in message.keep:
-                self._cancel(attempt, is_urgent=True)
-        for result in self._finished.values():
-            self._say(result)
+    def _be_welcome(self, welcome: Welcome, now: float) -> list[Effect]:
+        if self._terms is not None and welcome.epoch < self._terms.epoch:
+            return [HangUp("a daemon of an earlier life answers"), *self._lose_link()]
+        if self._terms is None:
+            self._free_since = now
+        self._terms = welcome
+        self._is_welcome = True
+        self._certain_at = self._said_at = now
+        if self._me.unfit:
+            return self._leave(End.UNFIT, f"unfit: {self._me.unfit}")
+        effects: list[Effect] = []
+        for number in set(self._attempts) - set(welcome.keep):
+            effects += self._stop(number, is_urgent=True, is_reported=False)
+        effects += [Say(self._held[number]) for number in sorted(self._held)]
+        return [*effects, *self._go_on(now)]
 
-    @property
-    def _is_stale(self) -> bool:
-        """Whether the daemon may have given this worker up: then it must take it in anew before anything counts."""
-        return self._is_in and self.now - self._heard_at > self._silence
+    def _run(self, run: Run, now: float) -> list[Effect]:
+        if run.attempt in self._attempts:
+            return []
+        if run.attempt in self._held:
+            return self._say(self._held[run.attempt])
+        if self._going or not self._is_welcome:
+            return self._say(Vacating(reason=self._going or "unready", dropped=[run.attempt]))
+        if not self._fits(run.wall_seconds, now):
+            self._going = "walltime"
+            left = self._left(now)
+            return [
+                *self._say(Vacating(reason="walltime", left_seconds=left, dropped=[run.attempt])),
+                *self._go_on(now),
+            ]
+        self._attempts[run.attempt] = _Attempt(run.wall_seconds, now)
+        return [Start(run, self._environments.get(run.environment) if run.environment else {})]
+
+    def _fits(self, wall_seconds: float | None, now: float) -> bool:
+        return self._ends_at is None or now + (wall_seconds or 0.0) < self._ends_at - self._margin
+
+    def _left(self, now: float) -> float:
+        return 0.0 if self._ends_at is None else max(0.0, self._ends_at - now)
+
+    def _cancel(self, message: CancelAttempt) -> list[Effect]:
+        if message.attempt in self._held:
+            del self._held[message.attempt]
+            return [Forget(message.attempt)]
+        return self._stop(message.attempt, is_urgent=message.is_urgent, is_reported=True)
+
+    def _stop(self, number: int, *, is_urgent: bool, is_reported: bool) -> list[Effect]:
+        """Stop an attempt whose result is not wanted."""
+        attempt = self._attempts.get(number)
+        if attempt is None:
+            return []
+        attempt.is_wanted = False
+        attempt.is_reported = attempt.is_reported and is_reported
+        if attempt.is_stopping and not is_urgent:
+            return []
+        attempt.is_stopping = True
+        return [Stop(attempt=number, is_urgent=is_urgent)]
+
+    def _stop_overdue(self, now: float) -> list[Effect]:
+        effects: list[Effect] = []
+        for number, attempt in self._attempts.items():
+            limit = attempt.wall_seconds
+            if limit is not None and now - attempt.started_at >= limit and not attempt.is_stopping:
+                attempt.is_stopping = True
+                effects.append(Stop(attempt=number, cause=f"walltime of {limit:g} s exceeded"))
+        return effects
+
+    def _look(self, now: float) -> list[Effect]:
+        """See whether we were frozen, and whether the lease still holds, before anything is said or believed."""
+        if self._has_left:
+            return []
+        silence = self._silence
+        gap, self._seen_at = now - self._seen_at, now
+        if gap > silence and self._terms is not None:
+            self._certain_at = now - silence * 2 / 3
+            self._heard_at = now
+            if self._is_linked:
+                return [HangUp("we were frozen"), *self._lose_link()]
+            return []
+        effects: list[Effect] = []
+        if self._is_linked and now - self._heard_at > silence:
+            effects += [HangUp("the daemon is silent"), *self._lose_link()]
+        if self._terms is not None and now - self._certain_at > silence:
+            for number in list(self._attempts):
+                effects += self._stop(number, is_urgent=True, is_reported=False)
+        return effects
 
     @property
     def _silence(self) -> float:
-        return 15.0 if self._welcome is None else self._welcome.silence_seconds
+        return _FIRST_SILENCE if self._terms is None else self._terms.silence_seconds
+
+    def _lose_link(self) -> list[Effect]:
+        self._is_linked = self._is_welcome = False
+        return [self._retry()]
+
+    def _retry(self) -> Connect:
+        """Wait longer each time; with attempts that wait for the answer never longer than the lease allows."""
+        least, most = _BACKOFF_SECONDS
+        if self._terms is not None:
+            least = min(least, self._silence / 10)
+            most = min(most, self._silence / 4) if self._attempts else min(most, self._silence * 2)
+        within = min(most, least * 2**self._tries)
+        self._tries = min(self._tries + 1, 16)
+        return Connect(within)
+
+    def _go_on(self, now: float) -> list[Effect]:
+        """Leave where there is a reason to, now that nothing is in the way."""
+        if self._has_left:
+            return []
+        if self._must_leave_at is not None:
+            is_over = not self._attempts or now >= self._must_leave_at
+            return self._leave(self._end, self._going) if is_over else []
+        if not self._is_linked and now - max(self._born_at, self._heard_at) > self._lost_seconds:
+            return self._leave(End.LOST, "the daemon is lost" if self._terms else "no daemon took us in")
+        if self._ends_at is not None and now >= self._ends_at - self._margin / 4 and self._attempts:
+            return self._vacate("walltime", now, end=End.ORDERLY, is_urgent=False)
+        if self._attempts or self._held:
+            return self._announce_end(now)
+        return self._leave_free(now)
+
+    def _leave_free(self, now: float) -> list[Effect]:
+        if self._going:
+            return self._leave(End.ORDERLY, self._going)
+        if self._ends_at is not None and now >= self._ends_at - self._margin:
+            return self._leave(End.ORDERLY, "walltime")
+        if self._terms is not None and self._is_welcome and now - self._free_since >= self._terms.idle_seconds:
+            return self._leave(End.ORDERLY, "idle")
+        if self._terms is None and now - self._born_at > UNSERVED_SECONDS:
+            return self._leave(End.LOST, "no daemon took us in")
+        return []
+
+    def _announce_end(self, now: float) -> list[Effect]:
+        if self._going or self._ends_at is None or now < self._ends_at - self._margin:
+            return []
+        self._going = "walltime"
+        return self._say(Vacating(reason="walltime", left_seconds=self._left(now)))
 
     @property
-    def _scale(self) -> float:
-        """How much shorter times are than usual, as the daemon's heartbeat tells; 1 before it has told."""
-        return 1.0 if self._welcome is None else min(1.0, self._welcome.heartbeat_seconds / 5.0)
+    def _lost_seconds(self) -> float:
+        return UNSERVED_SECONDS if self._terms is None else self._terms.lost_seconds
 
-    def _reconnect(self) -> None:
-        self._is_linked = self._is_in = False
-        self._act(Connect(0.0))
+    def _vacate(self, reason: str, now: float, *, end: End, is_urgent: bool) -> list[Effect]:
+        dropped = self.running
+        self._going, self._end = reason, end
+        if self._must_leave_at is None:
+            self._must_leave_at = now + VACATE_SECONDS
+        effects = self._say(Vacating(reason=reason, left_seconds=self._left(now), dropped=dropped))
+        for number in dropped:
+            effects += self._stop(number, is_urgent=is_urgent, is_reported=False)
+        return [*effects, *self._go_on(now)]
 
-    def _say(self, message: FromWorker) -> None:
-        if not self._is_in:
-            return
-        if self._is_stale:
-            self._reconnect()
-            return
-        self._said_at = self.now
-        self._act(Say(message))
+    def _leave(self, end: End, reason: str) -> list[Effect]:
+        farewell = self._say(Leaving(reason=reason))
+        self._has_left = True
+        return [*farewell, Leave(end, reason)]
 
-    # Attempts.
+    def _say(self, message: Message) -> list[Effect]:
+        """Say something that only a welcome worker may say; held results follow the next welcome."""
+        return [Say(message)] if self._is_welcome else []
 
-    def _run(self, message: Run) -> None:
-        if message.attempt in self._running or message.attempt in self._finished:
-            return
-        self._running[message.attempt] = True
-        variables = self._environments.get(message.environment, {})
-        self._act(Start(message, variables))
-
-    def _cancel(self, attempt: int, *, is_urgent: bool) -> None:
-        if attempt in self._running:
-            self._unwanted.add(attempt)
-            self._act(StopBody(attempt, is_urgent))
-        elif attempt in self._finished:
-            self._say(self._finished[attempt])
-        else:
-            self._say(Result(attempt=attempt, outcome="cancelled", body=b""))
-
-    def _body_ended(self, result: Result) -> None:
-        self._running.pop(result.attempt, None)
-        self._unwanted.discard(result.attempt)
-        self._busy_at = self.now
-        self._finished[result.attempt] = result
-        self._say(result)
-        self._settle()
-
-    # Going.
-
-    def _tick(self) -> None:
-        if self._is_linked and self.now - self._heard_at > self._silence:
-            self._reconnect()
-        lost = FIRST_LOST_SECONDS if self._welcome is None else self._welcome.lost_seconds
-        if not self._is_in and self.now - self._served_at > lost:
-            self._leave(f"no daemon served this worker for {lost:g} s")
-            return
-        if self._welcome is None or not self._is_in:
-            return
-        if self.now - self._said_at >= self._welcome.heartbeat_seconds:
-            self._say(Beat())
-        if self._running or self._finished:
-            self._busy_at = self.now
-        elif self.now - self._busy_at > self._welcome.idle_seconds:
-            self._leave(f"idle for {self._welcome.idle_seconds:g} s")
-
-    def _told(self, reason: str) -> None:
-        """Give up what runs: the daemon is told which attempts that costs, and why."""
-        self._say(Vacating(reason=reason, dropped=list(self._running)))
-        self._leave(f"told to go ({reason})")
-
-    def _settle(self) -> None:
-        if self._is_draining and not self._running and not self._finished:
-            self._leave("drained")
-
-    def _leave(self, reason: str) -> None:
-        self._say(Leaving(reason=reason))
-        self._is_gone = True
-        self._act(Leave(reason))
-
-    def _act(self, action: SessionAction) -> None:
-        self._actions.append(action)
+    def _hello(self, now: float) -> Hello:
+        me = self._me
+        return Hello(
+            slot=me.slot,
+            incarnation=me.incarnation,
+            host=me.host,
+            pid=me.pid,
+            version=me.version,
+            slots=me.slots,
+            cores=me.cores,
+            lives_seconds=None if self._ends_at is None else self._left(now),
+            job_id=me.job_id,
+            restarts=me.restarts,
+            running=[number for number, attempt in sorted(self._attempts.items()) if attempt.is_wanted],
+            finished=sorted(self._held),
+            unfit=me.unfit,
+        )
 
 
-class Jitter:
-    """Numbers from 0 to 1 that differ from worker to worker, and are the same for the same seed."""
-
-    def __init__(self, seed: int) -> None:
-        self._state = seed & 0xFFFFFFFF or 1
-
-    def next(self) -> float:
-        """Return the next one (a linear congruential generator; nothing secret hangs on it)."""
-        self._state = (1664525 * self._state + 1013904223) & 0xFFFFFFFF
-        return self._state / 0x100000000
+def _margin(lives_seconds: float | None) -> float:
+    """Return the time before the limit of the job that no work reaches into."""
+    if lives_seconds is None:
+        return 0.0
+    return min(max(_MARGIN_SECONDS, _MARGIN_SHARE * lives_seconds), lives_seconds / 4)

@@ -1,0 +1,115 @@
+"""Requests and results arrive as they were, to the byte."""
+
+import dataclasses
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dfm.api.runner import (
+    Body,
+    BuiltinBody,
+    CommandRecord,
+    Outcome,
+    PythonBody,
+    PythonSource,
+    Resources,
+    ShellBody,
+    TaskRequest,
+    TaskResult,
+)
+from dfm.api.task import Marker, MarkerLocation, Severity
+from dfm.core.wire.codec import decode_request, decode_result, encode_request, encode_result
+from dfm.core.wire.environment import environment_message, redact, secret_values, travelling, variables_of
+from dfm.core.wire.exchange import decode_to_worker, encode
+from dfm.core.wire.frame import ProtocolError
+
+texts = st.text(st.characters(exclude_categories=()), max_size=20)
+environments = st.dictionaries(texts.filter(lambda text: "\0" not in text), texts.filter(lambda text: "\0" not in text))
+json_like = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | texts,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(texts, inner, max_size=3),
+    max_leaves=8,
+)
+REQUEST = TaskRequest(
+    run_id="r", task="p.t", attempt=2, rundir="/r\udcfe", srcdir="/s", root_pkgdir="/p", root_rundir="/r", artefact="a",
+    body=ShellBody("echo", "sh"), params={}, inputs=[], memento=None, env={}, changed=False,
+    resources=Resources(cores=4, memory_bytes=1 << 40, wall_seconds=1.5, queue="q", resource_select=("a", "b")),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "body",
+    [ShellBody("é", "tcsh"), PythonBody(PythonSource.FILE, "/a.py", "f", "flow.yaml:3"), BuiltinBody("std.Message")],
+)
+def test_every_body_arrives(body: Body) -> None:
+    request = dataclasses.replace(REQUEST, body=body)
+    assert decode_request(encode_request(request)) == request
+
+
+@given(json_like, st.dictionaries(texts, json_like, max_size=3))
+def test_json_like_values_arrive_as_they_were(value: object, params: dict[str, object]) -> None:
+    request = dataclasses.replace(REQUEST, params=params, memento=value, inputs=[{"type": "T", "v": value}])
+    assert decode_request(encode_request(request)) == request
+    result = TaskResult(
+        outcome=Outcome.SUCCEEDED, memento=value, outputs=[{"type": "T", "v": value}], markers=[], commands=[]
+    )
+    assert decode_result(encode_result(result)) == result
+
+
+@given(environments, environments)
+def test_environment_travels_as_its_difference(base: dict[str, str], env: dict[str, str]) -> None:
+    request = dataclasses.replace(REQUEST, env=env)
+    assert decode_request(encode_request(request, base), base) == request
+
+
+def test_same_environment_costs_nothing_in_the_request() -> None:
+    env = {f"VARIABLE_{number}": "x" * 100 for number in range(100)}
+    assert len(encode_request(dataclasses.replace(REQUEST, env=env), env)) < 500
+
+
+def test_result_arrives_whole() -> None:
+    result = TaskResult(
+        outcome=Outcome.FAILED, cause="exit status 3", status=3, changed=False, outputs=[{"type": "T"}], memento=[1],
+        markers=[Marker(Severity.ERROR, "m", MarkerLocation("f", 1, 2)), Marker(Severity.INFO, "n")],
+        commands=[CommandRecord("make", 2)], text="t", host="h", started_at="now", seconds=1.0, cpu_seconds=0.5,
+        max_rss_bytes=1 << 33,
+    )  # fmt: skip
+    assert decode_result(encode_result(result)) == result
+
+
+@given(st.binary(max_size=100))
+def test_garbage_is_a_protocol_error(garbage: bytes) -> None:
+    with pytest.raises(ProtocolError):
+        decode_request(garbage)
+    with pytest.raises(ProtocolError):
+        decode_result(garbage)
+
+
+@given(st.dictionaries(st.binary(min_size=1).map(lambda b: b.replace(b"\0", b"x").decode("utf-8", "surrogateescape")),
+                       st.binary().map(lambda b: b.replace(b"\0", b"x").decode("utf-8", "surrogateescape"))))  # fmt: skip
+def test_environment_message_arrives_to_the_byte(variables: dict[str, str]) -> None:
+    message = environment_message(variables)
+    [arrived] = decode_to_worker(encode([message]))
+    assert arrived == message
+    assert variables_of(message) == variables
+
+
+def test_digest_names_the_content_and_not_the_order() -> None:
+    first, second = environment_message({"A": "1", "B": "2"}), environment_message({"B": "2", "A": "1"})
+    assert first.digest == second.digest
+    assert environment_message({"A": "1B", "B": "2"}).digest != environment_message({"A": "1", "BB": "2"}).digest
+
+
+def test_denied_variables_stay_at_home_whatever_is_allowed() -> None:
+    variables = {"PATH": "/bin", "GITHUB_TOKEN": "t", "HOME": "/h", "LSB_JOBID": "1"}
+    assert travelling(variables, ["*"], ["*TOKEN*", "LSB_*"]) == {"PATH": "/bin", "HOME": "/h"}
+    assert travelling(variables, ["PATH", "GIT*"], ["*TOKEN*"]) == {"PATH": "/bin"}
+    assert travelling(variables, [], []) == {}
+    assert travelling(variables, ["path"], []) == {}
+
+
+def test_values_of_secret_variables_are_blackened() -> None:
+    secret = secret_values({"API_TOKEN": "hunter2hunter2", "MY_PASSWORD": "short", "PATH": "/usr/bin:/bin"})
+    assert secret == {"hunter2hunter2"}
+    assert redact("call with hunter2hunter2 /usr/bin:/bin", secret) == "call with *** /usr/bin:/bin"
