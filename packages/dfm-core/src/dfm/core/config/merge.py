@@ -202,7 +202,8 @@ def _decoded(path: Path, setting: Setting, given: Iterable[Given], faults: Fault
         try:
             value = decode(setting, item.node)
         except WrongValueError as wrong:
-            faults.add(item.origin, f"{'.'.join(path)}: {wrong.message}", wrong.hint, wrong.location)
+            message = "the value is not possible" if setting.spec.is_secret else wrong.message
+            faults.add(item.origin, f"{'.'.join(path)}: {message}", wrong.hint, wrong.location)
             continue
         if _continues(setting, item, found):
             value = _sum(setting, found.pop().value, value)
