@@ -174,6 +174,8 @@ def test_validate_tells_every_fault_of_a_file(dfm: Dfm, write: Write) -> None:
     refused(answer, 3, "bad.yaml:1:1: unknown key 'x'", "bad.yaml:2:18: runner local has no option 'y'")
     report = json.loads(dfm("config", "validate", "bad.yaml", "--json").stdout)
     assert (report["valid"], report["error_count"]) == (False, 2)
+    write(lost="runner: {default: locl}")
+    refused(dfm("config", "validate", "lost.yaml"), 3, "lost.yaml:1:19: there is no runner 'locl'")
     refused(dfm("config", "validate", "ghost.yaml"), 3, "ghost.yaml:1:1", "No such file")
 
 

@@ -160,6 +160,9 @@ def test_a_plugin_that_breaks_the_contract_is_told(dfm: Dfm, install: Install, o
     assert told in answer.stderr
     assert "Traceback" not in answer.stderr
     assert answer.returncode == 7
+    for words in (["config", "show"], ["runners"], ["doctor"]):
+        other = dfm(*words, env=env)
+        assert (other.returncode, told in other.stdout + other.stderr) == (0, True)
 
 
 @pytest.mark.parametrize("name", ["pool", "default", "defaults", "type", "resource_classes"])

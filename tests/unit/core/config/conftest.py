@@ -27,6 +27,7 @@ class Options:
     patience: float = option(60.0, doc="patience", unit=Unit.DURATION)
     variables: dict[str, str] = option(doc="variables", default_factory=dict)  # noqa: RUF009  (it declares a field)
     mode: str = option("fast", doc="mode", choices=("fast", "safe"))
+    key: str | None = option(None, doc="a secret", is_secret=True, check=lambda key: None if key == "right" else key)
     plain: str = dataclasses.field(default="x", metadata={"help": "a plain field"})
 
 

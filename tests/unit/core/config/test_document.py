@@ -1,10 +1,11 @@
 """The reference of all settings is made of the declarations; run as a program, this file writes it."""
 
+import re
 import sys
 from pathlib import Path
 
 from dfm.core.config.document import file_schema, reference_page
-from dfm.core.config.load import declared_options
+from dfm.core.config.load import check_file, declared_options
 from dfm.core.local.plugin import dfm_runner as local
 from dfm.runner.lsf.plugin import dfm_runner as lsf
 from dfm.runner.slurm.plugin import dfm_runner as slurm
@@ -27,6 +28,15 @@ def test_the_schema_of_a_runner_that_is_not_installed_is_open() -> None:
     assert runner["local"]["properties"]["kill_grace"]["default"] == "3s"
     assert runner["pool"]["properties"]["walltime"]["type"] == ["string", "null"]
     assert runner["pool"]["additionalProperties"] is False
+
+
+def test_the_files_in_the_guide_are_valid(tmp_path: Path) -> None:
+    text = (PAGE.parents[1] / "guides" / "configuration.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"^```yaml\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    for number, block in enumerate(blocks):
+        (tmp_path / f"{number}.yaml").write_text(block, encoding="utf-8")
+    assert len(blocks) == 2
+    assert [check_file(str(tmp_path / f"{number}.yaml"), [local()]) for number in range(2)] == [[], []]
 
 
 if __name__ == "__main__":

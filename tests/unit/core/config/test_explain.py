@@ -3,8 +3,11 @@
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 from dfm.api.runner import RunnerPlugin
 from dfm.core.config.explain import as_json, as_nested, as_text, as_yaml
+from dfm.core.config.faults import ConfigInvalid
 from dfm.core.config.load import Settings, check_file, load_settings
 from dfm.core.config.merge import Effective
 
@@ -75,3 +78,14 @@ def test_what_nobody_here_declares_is_shown_as_it_is_written(load: Load) -> None
     assert as_nested(settings.undeclared("slurm")) == {
         "runner": {"slurm": {"a": ["1", "2"], "b": {"c": "d"}, "e": "90m"}}
     }
+
+
+def test_a_secret_is_never_shown(load: Load, plugin: RunnerPlugin) -> None:
+    settings = load("runner: {lsf: {key: right}}", "runner: {lsf: {key: !lock right}}")
+    found = settings.runner_settings(plugin)
+    assert settings.runner_options(plugin).key == "right"
+    told = "".join(as_text(item) + str(as_json(item)) for item in found) + as_yaml(found, is_with_origin=True)
+    assert "right" not in told
+    with pytest.raises(ConfigInvalid) as caught:
+        load("runner: {lsf: {key: hunter2}}").runner_options(plugin)
+    assert str(caught.value) == "installation.yaml:1:21: runner.lsf.key: the value is not possible"

@@ -1,5 +1,6 @@
 """Layers of settings: what wins, what is joined, what is locked, and what every mistake is told like."""
 
+import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -166,6 +167,42 @@ def test_a_locked_section_refuses_keys_that_it_does_not_name(load: Load, plugin:
 def test_a_locked_list_takes_no_more(load: Load, plugin: RunnerPlugin) -> None:
     with pytest.raises(ConfigInvalid, match=r"runner\.lsf\.select is locked"):
         load("runner: {lsf: {select: !lock [a]}}", "runner: {lsf: {select: [a]}}").runner_options(plugin)
+
+
+@pytest.mark.parametrize("evasion", ["pool: !replace {}", "pool: !replace {max_workers: 4}"])
+def test_no_replace_drops_what_is_locked(load: Load, evasion: str) -> None:
+    assert load("runner: {pool: {max_workers: !lock 4}}", f"runner: {{{evasion}}}").pool.max_workers == 4
+    locked_class = "runner: {resource_classes: {big: !lock {cores: 8}}}"
+    assert load(locked_class, "runner: !replace {}").resource_classes == {"big": ResourceClass(cores=8)}
+
+
+def test_who_locks_may_start_anew(load: Load, plugin: RunnerPlugin) -> None:
+    settings = load("runner: {lsf: {select: [a]}}", "runner: {lsf: !replace {select: !lock [b]}}")
+    assert settings.runner_options(plugin).select == ("b",)
+
+
+def test_a_lock_on_everything_locks_everything(load: Load) -> None:
+    with pytest.raises(UsageError, match=r"runner\.default is locked by the installation"):
+        load("runner: !lock {pool: {port: 1}}", runner="lsf")
+
+
+def test_an_empty_word_takes_a_value_away(load: Load, plugin: RunnerPlugin) -> None:
+    file = "runner: {lsf: {queue: night, select: [a]}}"
+    options = load(file, None, None, "queue=", "select=", "plain=", runner="lsf").runner_options(plugin)
+    assert (options.queue, options.select, options.plain) == (None, ("a",), "")
+
+
+def test_of_a_word_that_is_given_twice_the_last_counts(load: Load, plugin: RunnerPlugin) -> None:
+    assert load("", None, None, "queue=a", "partition=b", runner="lsf").runner_options(plugin).queue == "b"
+    assert load("", None, None, "partition=b", "queue=a", runner="lsf").runner_options(plugin).queue == "a"
+
+
+@pytest.mark.skipif(os.getuid() == 0, reason="root may read everything")
+def test_a_file_that_cannot_be_read_is_told(load: Load, tmp_path: Path) -> None:
+    (tmp_path / ".dfm").mkdir()
+    (tmp_path / ".dfm" / "config.yaml").touch(mode=0o000)
+    with pytest.raises(ConfigInvalid, match=r"\.dfm/config.yaml:1:1: .* Permission denied"):
+        load()
 
 
 def test_a_cap_refuses_more_and_lets_less_pass(load: Load) -> None:

@@ -16,9 +16,15 @@ from dfm.core.config.document import file_schema
 from dfm.core.config.explain import as_json, as_nested, as_text, as_yaml
 from dfm.core.config.faults import ConfigInvalid, Faults
 from dfm.core.config.layers import CliOptions
-from dfm.core.config.load import Settings, check_file, configurable_runners, declared_options, load_with_faults
+from dfm.core.config.load import (
+    Settings,
+    check_file,
+    configurable_runners,
+    declared_options,
+    declared_runners,
+    load_with_faults,
+)
 from dfm.core.config.merge import Effective
-from dfm.core.plugins.discovery import load_all
 from dfm.core.suggest import did_you_mean
 
 
@@ -110,14 +116,10 @@ def _everything(root: str | None, options: CliOptions, faults: Faults) -> tuple[
 
 def _plugins() -> Sequence[RunnerPlugin]:
     """Return the runners that can be loaded; one that cannot is told and harms no other."""
-    found = []
-    for runner in load_all():
-        if runner.plugin is not None:
-            found.append(runner.plugin)
-        else:
-            assert runner.problem is not None, "what is not loaded has a problem"
-            print(f"dfm: warning: {runner.problem}", file=sys.stderr)
-    return found
+    plugins, problems = declared_runners()
+    for problem in problems:
+        print(f"dfm: warning: {problem}", file=sys.stderr)
+    return plugins
 
 
 def _matching(key: str, found: Sequence[Effective]) -> list[Effective]:

@@ -31,11 +31,17 @@ def decode(setting: Setting, node: Node) -> object:
     Raises:
         WrongValueError: it has another type or form, or is out of the setting's bounds.
     """
-    if isinstance(node, Scalar) and node.is_null:
+    if isinstance(node, Scalar) and (node.is_null or _takes_away(setting, node)):
         return _nothing(setting, node)
     value = _converted(setting, node)
     _check_bounds(setting, value, node)
     return value
+
+
+def _takes_away(setting: Setting, node: Scalar) -> bool:
+    """Whether it is `--runner-opt queue=`: a word of the command line that takes a value away."""
+    is_empty = node.style is Style.WORD and not node.text
+    return is_empty and (setting.is_optional or setting.kind in (Kind.LIST, Kind.MAP))
 
 
 def _nothing(setting: Setting, node: Scalar) -> object:

@@ -8,7 +8,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from dfm.api.errors import FlowError, RunnerError, UsageError
+from dfm.api.errors import DfmError, FlowError, RunnerError, UsageError
 from dfm.api.runner import Resources, RunnerPlugin
 from dfm.core.config.faults import ConfigInvalid, Faults
 from dfm.core.config.layers import RUNNER_VARIABLE, CliOptions, Layer, LayerFile, layer_files
@@ -26,7 +26,8 @@ from dfm.core.config.sections import (
     split_option,
 )
 from dfm.core.config.settings import PoolSettings, ResourceClass, ResourceDefaults
-from dfm.core.plugins.discovery import OUR_DISTRIBUTIONS, installed_runners
+from dfm.core.plugins.discovery import OUR_DISTRIBUTIONS, installed_runners, load_all
+from dfm.core.suggest import did_you_mean
 
 D = TypeVar("D")
 
@@ -225,6 +226,24 @@ def declared_options(plugin: RunnerPlugin) -> tuple[Setting, ...]:
         raise RunnerError(f"runner {plugin.name} declares its options wrongly: {error}") from error
 
 
+def declared_runners() -> tuple[list[RunnerPlugin], list[DfmError]]:
+    """Return every installed runner whose options can be known, and what is wrong with the others."""
+    plugins: list[RunnerPlugin] = []
+    problems: list[DfmError] = []
+    for runner in load_all():
+        if runner.plugin is None:
+            assert runner.problem is not None, "what is not loaded has a problem"
+            problems.append(runner.problem)
+            continue
+        try:
+            declared_options(runner.plugin)
+        except RunnerError as problem:
+            problems.append(problem)
+        else:
+            plugins.append(runner.plugin)
+    return plugins, problems
+
+
 def check_file(path: str, plugins: Sequence[RunnerPlugin]) -> list[FlowError]:
     """Return every fault of one settings file, the options of the given runners included."""
     faults = Faults()
@@ -239,6 +258,10 @@ def check_file(path: str, plugins: Sequence[RunnerPlugin]) -> list[FlowError]:
     settings = Settings(layered, [], faults)
     for plugin in plugins:
         settings.runner_settings(plugin, faults)
+    known = configurable_runners()
+    if settings.runner_name not in known:
+        message = f"there is no runner {settings.runner_name!r}"
+        faults.add(settings.runner.origin, message, did_you_mean(settings.runner_name, known))
     return list(faults.found)
 
 

@@ -7,7 +7,7 @@ what a weaker layer or the default asks beyond a cap is brought down to it.
 
 import enum
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
 
 from dfm.api.errors import SourceLocation
@@ -23,11 +23,17 @@ Path: TypeAlias = tuple[str, ...]
 
 @dataclass(frozen=True, slots=True)
 class Given:
-    """A value that a layer gives; `key` is where its key stands, if it stands in a file."""
+    """A value that a layer gives.
+
+    Attributes:
+        key: where its key stands, if it stands in a file.
+        number: counts what was taken in, so that the last of two words on the command line is known.
+    """
 
     origin: Origin
     node: Node
     key: SourceLocation | None = None
+    number: int = 0
 
 
 class Role(enum.StrEnum):
@@ -88,9 +94,12 @@ class Layered:
     locks: dict[Path, Origin] = field(default_factory=dict)
     resets: dict[Path, Layer] = field(default_factory=dict)
     tables: dict[Path, Layer] = field(default_factory=dict)
+    count: int = 0
 
     def add(self, path: Path, given: Given) -> None:
         """Take in a value; layers come weakest first."""
+        self.count += 1
+        given = replace(given, number=self.count)
         if given.node.tag is Tag.MAX:
             self.caps.setdefault(path, []).append(given)
             return
@@ -113,7 +122,7 @@ class Layered:
             moved = store.pop((*prefix, old), [])
             if moved:
                 kept = [*store.get((*prefix, new), []), *moved]
-                store[(*prefix, new)] = sorted(kept, key=lambda given: given.origin.layer)
+                store[(*prefix, new)] = sorted(kept, key=lambda given: (given.origin.layer, given.number))
         lock = self.locks.pop((*prefix, old), None)
         if lock is not None:
             self.locks.setdefault((*prefix, new), lock)
@@ -134,10 +143,11 @@ class Layered:
         return [given for given in self.values.get(path, []) if given.origin.layer >= since]
 
     def _since(self, path: Path) -> Layer:
-        """Return the layer from which on what is said of a path counts."""
-        return max(
-            (layer for reset, layer in self.resets.items() if path[: len(reset)] == reset), default=Layer.DEFAULT
-        )
+        """Return the layer from which on what is said of a path counts; what is locked cannot be dropped."""
+        resets = [layer for reset, layer in self.resets.items() if path[: len(reset)] == reset]
+        since = max(resets, default=Layer.DEFAULT)
+        lock = self.lock_of(path)
+        return Layer.DEFAULT if lock is not None and lock.layer < since else since
 
     def lock_of(self, path: Path) -> Origin | None:
         """Return the weakest lock on the setting or on a section that it lies in."""
@@ -202,7 +212,8 @@ def _decoded(path: Path, setting: Setting, given: Iterable[Given], faults: Fault
         try:
             value = decode(setting, item.node)
         except WrongValueError as wrong:
-            faults.add(item.origin, f"{'.'.join(path)}: {wrong.message}", wrong.hint, wrong.location)
+            message = "the value is not possible" if setting.spec.is_secret else wrong.message
+            faults.add(item.origin, f"{'.'.join(path)}: {message}", wrong.hint, wrong.location)
             continue
         if _continues(setting, item, found):
             value = _sum(setting, found.pop().value, value)

@@ -5,11 +5,11 @@ from collections.abc import Mapping, Sequence
 from dfm.api.batch import Finding, Probe, Standing
 from dfm.api.errors import DfmError, ExitCode
 from dfm.api.runner import RunnerPlugin
-from dfm.core.config.load import Settings
+from dfm.core.config.load import Settings, declared_options
 from dfm.core.doctor.answers import answer_to
 from dfm.core.doctor.check import Check, fault, finding_of, findings_of, warning, well
 from dfm.core.plugins.dialect import dialect_of
-from dfm.core.plugins.discovery import load_all, load_runner
+from dfm.core.plugins.discovery import LoadedRunner, load_all, load_runner
 
 _ASKED_OF_CLASSES = {
     "cores": "cores",
@@ -26,12 +26,23 @@ def look_at_installed(chosen: str) -> list[Finding]:
     found = []
     for runner in load_all():
         name = f"{runner.installed.name} ({runner.installed.distribution} {runner.installed.version})"
-        if runner.problem is None:
+        problem = _problem_of(runner)
+        if problem is None:
             is_chosen = runner.installed.name == chosen
             found.append(well(f"{name}: ready" + (", chosen" if is_chosen else "")))
         elif runner.installed.name != chosen:
-            found.append(finding_of(runner.problem, Standing.WARNING))
+            found.append(finding_of(problem, Standing.WARNING))
     return found
+
+
+def _problem_of(runner: LoadedRunner) -> DfmError | None:
+    if runner.plugin is None:
+        return runner.problem
+    try:
+        declared_options(runner.plugin)
+    except DfmError as problem:
+        return problem
+    return None
 
 
 def checks_of_chosen(settings: Settings, environ: Mapping[str, str]) -> list[Check]:

@@ -66,37 +66,40 @@ def look_at_libyaml() -> list[Finding]:
     ]
 
 
-def runtime_directory(environ: Mapping[str, str]) -> str:
-    """Return where sockets and keys of this host go: `dfm` in XDG_RUNTIME_DIR, else one of this user in /tmp."""
-    base = environ.get("XDG_RUNTIME_DIR", "")
-    return os.path.join(base, "dfm") if os.path.isabs(base) else f"{tempfile.gettempdir()}/dfm-{os.getuid()}"
+RUNTIME_VARIABLES = ("DFM_RUNTIME_DIR", "XDG_RUNTIME_DIR")
+_PRIVATE = "set DFM_RUNTIME_DIR to a local directory of yours alone"
 
 
 def look_at_runtime_directory(environ: Mapping[str, str]) -> list[Finding]:
-    """Look whether what is secret on this host is this user's alone."""
-    directory = runtime_directory(environ)
+    """Look whether the directory for sockets of this host is, or can be made, this user's alone.
+
+    It is `dfm` in what DFM_RUNTIME_DIR or else XDG_RUNTIME_DIR names, where that can be written, else one in /tmp.
+    """
+    variable = next((name for name in RUNTIME_VARIABLES if environ.get(name)), None)
+    parent = "" if variable is None else environ[variable]
+    if os.path.isdir(parent) and os.access(parent, os.W_OK):
+        return [_look_at_private(os.path.join(parent, "dfm"))]
+    found = [_look_at_private(f"/tmp/dfm-{os.geteuid()}")]  # noqa: S108  (its owner and mode are looked at)
+    if variable is not None:
+        found.append(warning(f"{variable} names {parent}, which cannot be written; /tmp is used instead", _PRIVATE))
+    return found
+
+
+def _look_at_private(directory: str) -> Finding:
     try:
-        found = os.lstat(directory)
+        facts = os.lstat(directory)
     except FileNotFoundError:
-        return _look_at_parent(os.path.dirname(directory), directory)
+        return well(f"{directory} will be made when it is needed")
     except OSError as error:
-        return [fault(f"{directory}: {error.strerror}", "set XDG_RUNTIME_DIR to a directory of yours")]
-    if not stat.S_ISDIR(found.st_mode):
-        return [fault(f"{directory} is not a directory", f"look at what it is, then: rm {directory}")]
-    if found.st_uid != os.getuid():
-        return [fault(f"{directory} belongs to user {found.st_uid}", "set XDG_RUNTIME_DIR to a directory of yours")]
-    if stat.S_IMODE(found.st_mode) & 0o077:
-        mode = stat.S_IMODE(found.st_mode)
-        return [fault(f"{directory} is open to others (mode {mode:04o})", f"chmod 700 {directory}")]
-    return [well(f"{directory}, yours alone")]
-
-
-def _look_at_parent(parent: str, directory: str) -> list[Finding]:
-    if not os.path.isdir(parent):
-        return [fault(f"{parent} is not there", "unset XDG_RUNTIME_DIR, or set it to a directory of yours")]
-    if not os.access(parent, os.W_OK | os.X_OK):
-        return [fault(f"{directory} cannot be made in {parent}", "set XDG_RUNTIME_DIR to a directory of yours")]
-    return [well(f"{directory} will be made when it is needed")]
+        return fault(f"{directory}: {error.strerror}", _PRIVATE)
+    mode = stat.S_IMODE(facts.st_mode)
+    if not stat.S_ISDIR(facts.st_mode):
+        return fault(f"{directory} is not a directory", f"look at what it is, then: rm {directory}")
+    if facts.st_uid != os.geteuid():
+        return fault(f"{directory} belongs to user {facts.st_uid}", _PRIVATE)
+    if mode & 0o077:
+        return fault(f"{directory} is open to others (mode {mode:04o})", f"chmod 700 {directory}")
+    return well(f"{directory}, yours alone")
 
 
 def look_at_jobserver(environ: Mapping[str, str]) -> list[Finding]:
