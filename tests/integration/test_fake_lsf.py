@@ -105,7 +105,7 @@ def process_state(pid: int) -> str:
 def one_of_each(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, FakeLsf]]:
     with ExitStack() as stack:
         yield {
-            dialect: stack.enter_context(FakeLsf(tmp_path_factory.mktemp(dialect), dialect=dialect, queues=QUEUES))  # type: ignore[arg-type]  # is a dialect
+            dialect: stack.enter_context(FakeLsf(tmp_path_factory.mktemp(dialect), dialect=dialect, queues=QUEUES))
             for dialect in ("ibm10", "volclava")
         }
 
