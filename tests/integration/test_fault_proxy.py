@@ -200,16 +200,17 @@ def test_refused_connections_are_accepted_after_heal(client: socket.socket, prox
         assert receive(again, 5) == b"again"
 
 
+def connect_and_read(proxy: FaultProxy) -> None:
+    with socket.create_connection((proxy.host, proxy.port), timeout=30) as connection:
+        connection.recv(1)
+
+
 def test_a_target_that_does_not_listen_resets_the_client() -> None:
     with socket.create_server(("127.0.0.1", 0)) as unused:
         port = unused.getsockname()[1]
 
-    def connect_and_read() -> None:
-        with socket.create_connection((proxy.host, proxy.port), timeout=30) as client:
-            client.recv(1)
-
-    with FaultProxy("127.0.0.1", port) as proxy, pytest.raises(ConnectionResetError):
-        connect_and_read()
+    with FaultProxy("127.0.0.1", port) as started, pytest.raises(ConnectionResetError):
+        connect_and_read(started)
 
 
 def has_ended(connection: socket.socket) -> bool:

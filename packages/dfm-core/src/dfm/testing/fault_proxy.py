@@ -124,16 +124,16 @@ class FaultProxy:
 
     # In the proxy's own thread.
 
-    def _do(self, act: Callable[[], object]) -> None:
-        is_done = threading.Event()
+    def _do(self, act: Callable[[], None]) -> None:
+        """Act in the proxy's thread, and return when all that was cancelled by it has ended."""
+        asyncio.run_coroutine_threadsafe(self._act(act), self._loop).result(WAIT_SECONDS)
 
-        def do() -> None:
-            act()
-            is_done.set()
-
-        self._loop.call_soon_threadsafe(do)
-        if not is_done.wait(WAIT_SECONDS):
-            raise TimeoutError("the proxy does not answer")
+    async def _act(self, act: Callable[[], None]) -> None:
+        before = set(self._tasks)
+        act()
+        cancelled = {task for task in before if task.cancelling()}
+        if cancelled:
+            await asyncio.wait(cancelled)
 
     def _listen(self) -> None:
         listener = socket.socket()
@@ -247,10 +247,12 @@ class FaultProxy:
         for connection in self._connections:
             connection.dangling = dangling
             self._reset_one(connection)
-            self._own(self._swallow(connection.client if dangling is Way.UP else connection.target))
+            end = connection.client if dangling is Way.UP else connection.target
+            self._own(self._swallow(end, connection.task))
 
-    async def _swallow(self, end: socket.socket) -> None:
-        await asyncio.sleep(0)  # the pipe that read from it ends first
+    async def _swallow(self, end: socket.socket, pipes: "asyncio.Task[None] | None") -> None:
+        assert pipes is not None
+        await asyncio.wait({pipes})  # one reader of a socket at a time
         try:
             with contextlib.suppress(OSError):
                 while await self._loop.sock_recv(end, CHUNK_BYTES):
