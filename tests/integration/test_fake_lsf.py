@@ -474,6 +474,13 @@ def test_f5_slots_are_full_until_a_job_ends(start: Start) -> None:
     lsf.wait_for(second, "RUN")
 
 
+def test_f5_one_tick_starts_all_that_fit(start: Start) -> None:
+    lsf = start(hosts=[Host(name="hostA", slots=3)], params=Params(mbd_sleep_time=100))
+    submit(lsf, "-J", "a[1-4]", *SLEEP)
+    jobs = lsf.wait_until(lambda jobs: any(job.state == "RUN" for job in jobs))
+    assert [job.state for job in jobs] == ["RUN", "RUN", "RUN", "PEND"]
+
+
 def test_f5_memory_is_reserved_per_host_or_per_task(start: Start) -> None:
     hosts = [Host(name="hostA", slots=4, memory_mb=1000)]
     by_host = start(hosts=hosts)

@@ -49,7 +49,7 @@ def test_a_wheel_owns_its_folder_and_no_namespace(wheels: dict[str, Path], name:
     found = names(wheels[name])
     assert not {"dfm/__init__.py", "dfm/runner/__init__.py"} & found
     assert {f"{DISTRIBUTIONS[name]}/__init__.py", f"{DISTRIBUTIONS[name]}/py.typed"} <= found
-    owned = {"dfm/api/", "dfm/core/"} if name == "dfm-core" else {f"{DISTRIBUTIONS[name]}/"}
+    owned = {"dfm/api/", "dfm/core/", "dfm/testing/"} if name == "dfm-core" else {f"{DISTRIBUTIONS[name]}/"}
     code = {entry for entry in found if ".dist-info/" not in entry}
     assert all(any(entry.startswith(folder) for folder in owned) for entry in code)
 
