@@ -7,7 +7,7 @@ import dataclasses
 import json
 import os
 from dataclasses import dataclass, field
-from typing import Literal, TypeVar, get_args
+from typing import Literal, TypeVar, get_args, get_origin, get_type_hints
 
 Dialect = Literal["ibm10", "ibm10-consistent", "ibm9", "volclava"]
 DIALECTS: tuple[Dialect, ...] = get_args(Dialect)
@@ -174,7 +174,7 @@ def check(config: ClusterConfig) -> None:
         ConfigError: a speed that is not positive, an unknown dialect, no host, or a default queue that is not there.
     """
     if not config.speed > 0:
-        raise ConfigError(f"speed must be more than 0, not {config.speed:g}")
+        raise ConfigError(f"speed must be more than 0, not {config.speed!r}")
     if config.dialect not in DIALECTS:
         raise ConfigError(f"dialect {config.dialect!r} is none of {', '.join(DIALECTS)}")
     for kind, names in (
@@ -211,6 +211,8 @@ def decode(document: dict[str, object]) -> ClusterConfig:
     if unknown := sorted(set(document) - known):
         raise ConfigError(f"unknown key {unknown[0]!r}; known are {', '.join(sorted(known))}")
     values: dict[str, object] = dict(document)
+    if not isinstance(values.get("speed", 1.0), int | float):
+        raise ConfigError(f"speed must be a number, not {values['speed']!r}")
     if "hosts" in values:
         values["hosts"] = tuple(_entry(Host, each) for each in _list(values["hosts"]))
     if "queues" in values:
@@ -235,4 +237,9 @@ def _entry(kind: type[_Entry], value: object) -> _Entry:
     if unknown := sorted(set(value) - known):
         raise ConfigError(f"unknown key {unknown[0]!r} of a {kind.__name__.lower()}")
     values = {name: tuple(each) if isinstance(each, list) else each for name, each in value.items()}
-    return kind(**values)  # type: ignore[arg-type]  # keys were checked
+    hints = get_type_hints(kind)
+    for name, each in values.items():
+        hint = tuple if get_origin(hints[name]) is tuple else hints[name]
+        if not isinstance(each, int | float if hint is float else hint):
+            raise ConfigError(f"{name} of a {kind.__name__.lower()} cannot be {each!r}")
+    return kind(**values)  # type: ignore[arg-type]  # keys and types were checked

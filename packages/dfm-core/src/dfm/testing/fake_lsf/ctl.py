@@ -2,9 +2,8 @@
 
 import json
 from collections.abc import Callable
-from dataclasses import asdict
 
-from dfm.testing.fake_lsf import display, faults, processes
+from dfm.testing.fake_lsf import faults, processes
 from dfm.testing.fake_lsf.commands import switch
 from dfm.testing.fake_lsf.control import Control
 from dfm.testing.fake_lsf.display import Answer
@@ -24,6 +23,12 @@ USAGE = """Usage: fakelsf VERB [ARGUMENT ...]
   inject COMMAND KIND [NAME=VALUE ...]          faults: see `fakelsf inject`
   faults | clear-faults | jobs [REVISION] | status | stop
 """
+
+
+LISTED = (
+    "serial", "id", "index", "label", "name", "state", "hosts", "pid", "start_count", "exit_code", "exit_signal",
+    "reason", "pend_reason", "submitted_at", "started_at", "finished_at", "is_cleaned", "abandoned_pids",
+)  # fmt: skip
 
 
 class CtlError(ValueError):
@@ -155,13 +160,9 @@ _JOB_VERBS: dict[str, _JobVerb] = {
 
 def listing(cluster: Cluster) -> str:
     """Return all jobs as one JSON document, with the revision that it shows."""
-    rows = []
-    for job in cluster.jobs.values():
-        row = asdict(job)
-        submission = row.pop("submission")
-        row |= {"label": job.label, "name": job.name, "queue": job.submission.queue, "user": job.submission.user}
-        row |= {"command": submission["command"], "exit_status": display.exit_code(job)}
-        rows.append(row)
+    rows = [{name: getattr(job, name) for name in LISTED} for job in cluster.jobs.values()]
+    for row, job in zip(rows, cluster.jobs.values(), strict=True):
+        row |= {"queue": job.submission.queue, "command": job.submission.command}
     return json.dumps({"revision": cluster.revision, "jobs": rows}) + "\n"
 
 

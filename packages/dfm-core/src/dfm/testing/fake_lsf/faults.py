@@ -12,6 +12,7 @@ import dataclasses
 import enum
 import os
 import shlex
+import sys
 from dataclasses import dataclass
 
 from dfm.testing.fake_lsf.commands import NAMES
@@ -153,7 +154,10 @@ def _read_control_file(cluster: Cluster) -> None:
         return
     with open(taken, encoding="utf-8") as stream:
         for line in stream:
-            words = shlex.split(line, comments=True)
-            if words:
-                add(cluster, order(words))
+            try:
+                words = shlex.split(line, comments=True)
+                if words:
+                    add(cluster, order(words))
+            except ValueError as fault:
+                sys.stderr.write(f"{CONTROL_FILE}: {line.strip()}: {fault}\n")
     os.unlink(taken)

@@ -163,11 +163,18 @@ class Job:
         self.spells.append((now, str(state)))
 
 
+_CHANGING = tuple(each.name for each in dataclasses.fields(Job) if each.name != "submission")
+_submissions: dict[int, str] = {}
+
+
 def save(job: Job) -> None:
     """Write the job's file below the current directory, as a whole or not at all."""
+    if job.batch not in _submissions:  # it never changes, and holds a whole environment
+        _submissions[job.batch] = json.dumps(dataclasses.asdict(job.submission))
+    changing = json.dumps({name: getattr(job, name) for name in _CHANGING})
     path = f"jobs/{job.serial}.json"
     with open(path + ".new", "w", encoding="utf-8") as stream:
-        json.dump(dataclasses.asdict(job), stream)
+        stream.write(f'{{"submission":{_submissions[job.batch]},{changing[1:]}')
     os.replace(path + ".new", path)
 
 

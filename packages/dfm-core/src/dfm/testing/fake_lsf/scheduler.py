@@ -138,6 +138,8 @@ class Scheduler:
 
     def _is_rested(self, host: Host, at: float) -> bool:
         params = self._cluster.config.params
+        if params.job_accept_interval == 0:
+            return True
         pause = self._cluster.config.seconds(params.job_accept_interval * params.mbd_sleep_time)
         return at >= self._last_start.get(host.name, 0) + pause
 

@@ -79,8 +79,9 @@ def write_whole(path: str, text: str) -> None:
 
 def _supervise(plan: Plan) -> None:
     signal.set_wakeup_fd(-1)
-    for number in (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGPIPE):
-        signal.signal(number, signal.SIG_DFL)
+    for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
+        with contextlib.suppress(OSError):
+            signal.signal(number, signal.SIG_DFL)
     os.setsid()
     _close_descriptors()
     began = now()
@@ -105,7 +106,10 @@ def _close_descriptors() -> None:
     null = os.open(os.devnull, os.O_RDWR)
     for standard in (0, 1, 2):
         os.dup2(null, standard)
-    os.closerange(3, resource.getrlimit(resource.RLIMIT_NOFILE)[0])
+    for name in os.listdir("/proc/self/fd"):
+        if int(name) > 2:
+            with contextlib.suppress(OSError):  # the one that listed them is closed already
+                os.close(int(name))
 
 
 def _become_job(plan: Plan, ready: int, gate: int) -> None:
@@ -123,7 +127,6 @@ def _become_job(plan: Plan, ready: int, gate: int) -> None:
             os.dup2(1, 2)
         else:
             _redirect(2, plan.stderr, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-        os.closerange(3, 64)
         os.execve(  # noqa: S606  # the job file is what a shell runs
             "/bin/sh", ["/bin/sh", plan.job_file], {**plan.environ, "LS_JOBPID": str(os.getpid())}
         )
