@@ -1,5 +1,7 @@
 """What must hold, looked at after every event: by the journal, by what is said, and by the reactor itself."""
 
+from tests.simulation.scheduler import Scheduler
+from tests.simulation.settings import SETTINGS
 from tests.simulation.world import ViolationError, World
 
 from dfm.core.pool import journal
@@ -22,6 +24,7 @@ class Checker:
         self.of_attempt: dict[int, Task] = {}
         self.unexplained: dict[Task, set[int]] = {}
         self.intents: set[str] = set()
+        self.job_ends: dict[str, str] = {}
         self._unsynced: list[JournalEntry] = []
 
     def fail(self, text: str) -> None:
@@ -74,6 +77,8 @@ class Checker:
                 self.committed[task] = str(fields["outcome"])
             case "close":
                 self._forget(str(fields["client"]))
+            case "job-end":
+                self.job_ends[str(fields["name"])] = str(fields["cause"])
             case "job-intent":
                 self.intents.add(str(fields["name"]))
             case _:
@@ -107,9 +112,18 @@ class Checker:
         if "no known cause" in action.cause and len(self.unexplained.get(task, ())) < MAX_LOSSES:
             self.fail(f"{task} is given up after {len(self.unexplained.get(task, ()))} unexplained losses")
 
-    def submitting(self, name: str) -> None:
+    def submitting(self, name: str, ledger: Ledger, scheduler: Scheduler) -> None:
         if name not in self.intents:
             self.fail(f"{name} is submitted before it is in the journal")
+        known = {entry.fields["name"] for entry in ledger.snapshot()}
+        for job in scheduler.alive():
+            if job.name not in known and not job.is_twin and self.job_ends.get(job.name) != "lost":
+                self.fail(f"{name} is submitted while job {job.id} ({job.name}) lives, which the ledger does not know")
+        if len(ledger.jobs()) > SETTINGS.max_workers:
+            self.fail(f"there are {len(ledger.jobs())} jobs")
+        recent = sum(1 for at in scheduler.submits if at > self.world.now - 60.0)
+        if recent > SETTINGS.max_submits_per_minute:
+            self.fail(f"{recent} submissions in a minute")
 
     # The cores.
 

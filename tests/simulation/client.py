@@ -1,11 +1,16 @@
 """A `dfm run`: submits tasks, takes their results, loses its link, dies and comes back."""
 
+from typing import TYPE_CHECKING
+
 import msgspec
-from tests.simulation.daemon import SHAPE, Daemon
+from tests.simulation.settings import SHAPE
 from tests.simulation.worker import Work
 from tests.simulation.world import Link, ViolationError, World
 
 from dfm.core.wire.messages import CancelTask, Close, Done, Open, Received, Submit
+
+if TYPE_CHECKING:
+    from tests.simulation.daemon import Daemon
 
 
 class Client:

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 
 from tests.simulation.checker import Checker
 from tests.simulation.scheduler import Scheduler
+from tests.simulation.settings import SETTINGS, SHAPE
 from tests.simulation.world import Link, World
 
 from dfm.api.batch import JobKey
-from dfm.core.config.settings import PoolSettings
 from dfm.core.pool import journal
 from dfm.core.pool.events import (
     Acknowledge,
@@ -87,15 +87,12 @@ from dfm.core.wire.messages import (
     Received,
     Result,
     Run,
-    Shape,
     Started,
     Submit,
     Vacating,
     Welcome,
 )
 
-SHAPE = Shape(cores=1)
-SETTINGS = PoolSettings(max_workers=5, idle_timeout=60.0, walltime_margin=5.0, launch_batch_size=4)
 HEADER = journal.Header(project="p", epoch=1)
 _REASONS = {"preempted": LossKind.PREEMPTED, "walltime": LossKind.WALLTIME}
 
@@ -255,7 +252,7 @@ class Daemon:
                     self.disk.sync()
                     self.checker.synced()
                 case SubmitJob():
-                    self.checker.submitting(action.name)
+                    self.checker.submitting(action.name, self.ledger, self.scheduler)
                     self._submit(action)
                 case LookUpJob(name):
                     self.scheduler.find(name, lambda answer, name=name: self._look_up_answered(name, answer))  # type: ignore[misc]

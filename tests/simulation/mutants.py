@@ -243,20 +243,6 @@ class SubmitsUnrecorded(Ledger):
         return sorted(super().handle(event, now), key=lambda action: not isinstance(action, SubmitJob))
 
 
-class IgnoresTwins(Ledger):
-    """A job that the scheduler made twice is left alone."""
-
-    def _on_twin(self, job: object, status: object, actions: list[LedgerAction]) -> None:
-        pass
-
-
-class NeverCancelsAgain(Ledger):
-    """A cancel that was not answered is not repeated."""
-
-    def _on_cancelled(self, job: object, state: object, now: float, actions: list[LedgerAction]) -> None:
-        pass
-
-
 MUTANTS = {
     "no attempt check": Cores(reactor=NoAttemptCheck),
     "acknowledged before committed": Cores(arrange=acknowledge_first),
@@ -279,6 +265,4 @@ MUTANTS = {
     "ambiguous submission retried blindly": Cores(ledger=RetriesBlindly),
     "intents forgotten at a restart": Cores(ledger=ForgetsIntents),
     "submitted before journalled": Cores(ledger=SubmitsUnrecorded),
-    "twins left alone": Cores(ledger=IgnoresTwins),
-    "cancel not repeated": Cores(ledger=NeverCancelsAgain),
 }

@@ -37,6 +37,7 @@ class Job:
     restarts: int = 0
     is_hidden: bool = False
     is_hopeless: bool = False
+    is_twin: bool = False
     ends_at: float | None = None
 
     @property
@@ -70,7 +71,8 @@ class Scheduler:
             return
         job = self._accept(name, slot, slots, excluded)
         if world.strikes("submit-twice", 0.15):
-            self._accept(name, slot, slots, excluded)
+            self._accept(name, slot, slots, excluded).is_twin = True
+            job.is_twin = True
         if world.strikes("submit-answer-lost", 0.25):
             if world.random.random() < 0.3:
                 job.state, job.cause, job.is_hidden = JobState.ENDED, EndCause.KILLED_BY_OWNER, True
