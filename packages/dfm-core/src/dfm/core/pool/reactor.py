@@ -1334,10 +1334,12 @@ def _end_from(client: str, ticket: int, fields: dict[str, object]) -> Deliver:
 def _story(task: _Task) -> list[JournalEntry]:
     """Return the entries that say where a task stands."""
     entries = [_submission(task)]
+    if task.is_refunded:
+        entries.append(_entry("refund", client=task.share.client, ticket=task.ticket, host=""))
     for host, slot, text in task.losses or ():
         loss = {"kind": LossKind.UNEXPLAINED.value, "text": text, "host": host, "slot": slot, "attempt": 0}
         entries.append(_entry("lost", client=task.share.client, ticket=task.ticket, **loss))
-    if task.is_unwanted:
+    if task.is_unwanted and task.end is None:
         entries.append(_entry("cancel", client=task.share.client, ticket=task.ticket))
     if task.worker is not None:
         entries.append(_dispatch(task, task.worker).entry)
