@@ -377,3 +377,20 @@ def test_after_a_restart_jobs_are_asked_for_and_open_submissions_looked_up() -> 
     launched = after.launch()[0]
     assert isinstance(launched, SubmitJob)
     assert launched.name == "dfm-inst-2-1-1"
+
+
+def test_a_trial_that_tells_nothing_is_followed_by_another() -> None:
+    bench = Bench()
+    for number in (1, 2, 3):
+        bench.launch()
+        name = f"dfm-inst-1-{number}-1"
+        bench.do(SubmitAnswered(name=name, answer=Submitted(id=str(number))))
+        bench.poll(JobStatus(id=str(number), name=name, state=JobState.ENDED, cause=EndCause.FAILED))
+    assert bench.ledger.ramp(bench.now)[SHAPE] == 0
+    bench.now += 61.0
+    assert bench.ledger.ramp(bench.now)[SHAPE] == 1
+    bench.launch()
+    assert bench.ledger.ramp(bench.now)[SHAPE] == 0
+    answer = SubmitFailed(kind=FailureKind.TRANSIENT, text="LSF is down")
+    bench.do(SubmitAnswered(name="dfm-inst-1-4-1", answer=answer))
+    assert bench.ledger.ramp(bench.now)[SHAPE] == 1

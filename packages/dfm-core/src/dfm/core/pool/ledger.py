@@ -332,6 +332,7 @@ class Ledger:
             return
         job.look_up_at = _NEVER
         actions.append(Record(_entry("job-abandoned", name=job.name)))
+        self._deaths_of(job.shape).cancel_trial()
         self._back_off(f"a submission was not answered, and no job came of it: {job.reason}", now, actions)
         self._move(job, Phase.ABANDONED, "submitted without an answer, and not found", now)
 
@@ -449,8 +450,6 @@ class Ledger:
                 now,
                 actions,
             )
-        elif not job.is_judged:
-            self._deaths_of(job.shape).cancel_trial()
         self._forget(job, cause, text, actions)
         if not job.has_left:
             words = f"its job {job.id} ended: {text or cause.value}"
@@ -459,6 +458,8 @@ class Ledger:
     def _forget(self, job: _Job, cause: EndCause | None, text: str, actions: list[LedgerAction]) -> None:
         del self._jobs[job.name]
         del self._slots[job.slot]
+        if not job.is_judged:
+            self._deaths_of(job.shape).cancel_trial()
         actions.append(Record(_entry("job-end", name=job.name, cause=cause.value if cause else "", text=text)))
 
     def _has_done_well(self, job: _Job, now: float) -> bool:
