@@ -122,6 +122,16 @@ class WorkerUnfit:
     text: str
 
 
+@dataclass(frozen=True, slots=True)
+class WorkerWorked:
+    """A worker has begun a task: it came up well, and when it dies young, that is for the task to answer for.
+
+    To be told at the first AttemptStarted at least; without it, tasks that kill their workers pause the pool.
+    """
+
+    slot: str
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CancelWanted:
     """The jobs of these slots shall end."""
@@ -165,6 +175,7 @@ LedgerEvent = (
     | WorkerConnected
     | WorkerParted
     | WorkerUnfit
+    | WorkerWorked
     | CancelWanted
     | CancelAllWanted
     | HostExcluded

@@ -155,10 +155,10 @@ class JournalFile:
             if found.header is None:
                 journal._write(encode_header(header))
                 _sync_directory(path)
-            return journal, found
         except BaseException:
             os.close(descriptor)
             raise
+        return journal, found
 
     @property
     def size_bytes(self) -> int:

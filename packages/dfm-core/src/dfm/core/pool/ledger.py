@@ -67,6 +67,7 @@ from dfm.core.pool.jobs import (
     WorkerConnected,
     WorkerParted,
     WorkerUnfit,
+    WorkerWorked,
 )
 from dfm.core.wire.messages import Shape
 
@@ -148,6 +149,7 @@ class _Job:
     phase: Phase
     since: float
     launched_at: float
+    excluded: tuple[str, ...] = ()
     id: str | None = None
     cluster: str | None = None
     reason: str = ""
@@ -226,11 +228,13 @@ class Ledger:
                 self._on_parted(event, now)
             case WorkerUnfit():
                 self._on_unfit(event, now, actions)
+            case WorkerWorked():
+                self._on_worked(event)
             case CancelWanted():
-                self._cancel([job for slot in event.slots if (job := self._slots.get(slot))], event.why, now, actions)
+                self._cancel([job for slot in event.slots if (job := self._slots.get(slot))], event.why, actions)
             case CancelAllWanted():
                 self._is_closing = True
-                self._cancel(list(self._jobs.values()), event.why, now, actions)
+                self._cancel(list(self._jobs.values()), event.why, actions)
             case HostExcluded():
                 self._exclude(event.host, event.text, now, actions)
             case ResumeWanted():
@@ -247,7 +251,8 @@ class Ledger:
             self._count += 1
             slot = f"s-{self._epoch}-{self._count}"
             name = f"dfm-{self._instance}-{self._epoch}-{self._count}-1"
-            job = _Job(name, slot, event.shape, event.slots, event.clock, Phase.INTENT, now, now)
+            excluded = tuple(sorted(self.excluded_hosts(now)))
+            job = _Job(name, slot, event.shape, event.slots, event.clock, Phase.INTENT, now, now, excluded)
             if not self._outstanding():
                 self._answered_at = now
                 self._poll_at = now + self._settings.poll_seconds
@@ -262,7 +267,7 @@ class Ledger:
                     slot=slot,
                     shape=event.shape,
                     slots=event.slots,
-                    excluded_hosts=tuple(sorted(self.excluded_hosts(now))),
+                    excluded_hosts=excluded,
                 )
             )
 
@@ -306,7 +311,7 @@ class Ledger:
         actions.append(Record(_identified(job)))
         self._move(job, Phase.PENDING, "", now)
         if job.is_unwanted:
-            self._cancel([job], job.reason, now, actions)
+            self._cancel([job], job.reason, actions)
 
     def _on_look_up(self, event: LookUpAnswered, now: float, actions: list[LedgerAction]) -> None:
         job = self._jobs.get(event.name)
@@ -327,6 +332,7 @@ class Ledger:
             return
         job.look_up_at = _NEVER
         actions.append(Record(_entry("job-abandoned", name=job.name)))
+        self._deaths_of(job.shape).cancel_trial()
         self._back_off(f"a submission was not answered, and no job came of it: {job.reason}", now, actions)
         self._move(job, Phase.ABANDONED, "submitted without an answer, and not found", now)
 
@@ -378,7 +384,7 @@ class Ledger:
         elif phase in (Phase.PENDING, Phase.HELD):
             job.running_since = None
         self._move(job, phase, status.reason, now)
-        self._judge_pending(job, status, now, actions)
+        self._judge_pending(job, status, actions)
 
     def _announce_suspension(self, job: _Job, phase: Phase, actions: list[LedgerAction]) -> None:
         if phase is Phase.SUSPENDED and job.phase is not Phase.SUSPENDED:
@@ -386,12 +392,17 @@ class Ledger:
         elif job.phase is Phase.SUSPENDED and phase not in (Phase.SUSPENDED, Phase.UNKNOWN):
             actions.append(Announce(WorkerResumed(job.slot)))
 
-    def _judge_pending(self, job: _Job, status: JobStatus, now: float, actions: list[LedgerAction]) -> None:
+    def _judge_pending(self, job: _Job, status: JobStatus, actions: list[LedgerAction]) -> None:
         job.hopeless = job.hopeless + 1 if status.is_hopeless else 0
-        if job.hopeless == _HOPELESS_ANSWERS and not job.is_unwanted:
-            text = f"the batch system will never start job {job.id}: {status.reason}"
+        if job.hopeless < _HOPELESS_ANSWERS or job.is_unwanted:
+            return
+        text = f"the batch system will never start job {job.id}: {status.reason}"
+        if job.excluded:
+            self._excluded.clear()
+            actions.append(Tell(f"{text}; hosts that were avoided are tried again"))
+        else:
             actions.append(Announce(ShapeRefused(job.shape, text)))
-            self._cancel([job], text, now, actions)
+        self._cancel([job], text, actions)
 
     def _on_twin(self, job: _Job, status: JobStatus, actions: list[LedgerAction]) -> None:
         """End a job that the scheduler made twice of one submission."""
@@ -431,15 +442,14 @@ class Ledger:
     # Ends.
 
     def _end(self, job: _Job, cause: EndCause, text: str, now: float, actions: list[LedgerAction]) -> None:
-        if not (job.is_unwanted or cause in _GUILTLESS or job.has_left or self._has_done_well(job, now)):
+        is_guiltless = cause in _GUILTLESS or (cause is EndCause.DONE and job.connected_at is not None)
+        if not (job.is_unwanted or is_guiltless or job.has_left or self._has_done_well(job, now)):
             self._count_death(
                 job,
                 f"job {job.id} ended, {cause.value}: {text}" if text else f"job {job.id} ended, {cause.value}",
                 now,
                 actions,
             )
-        elif not job.is_judged:
-            self._deaths_of(job.shape).cancel_trial()
         self._forget(job, cause, text, actions)
         if not job.has_left:
             words = f"its job {job.id} ended: {text or cause.value}"
@@ -448,6 +458,8 @@ class Ledger:
     def _forget(self, job: _Job, cause: EndCause | None, text: str, actions: list[LedgerAction]) -> None:
         del self._jobs[job.name]
         del self._slots[job.slot]
+        if not job.is_judged:
+            self._deaths_of(job.shape).cancel_trial()
         actions.append(Record(_entry("job-end", name=job.name, cause=cause.value if cause else "", text=text)))
 
     def _has_done_well(self, job: _Job, now: float) -> bool:
@@ -492,7 +504,7 @@ class Ledger:
 
     # Cancelling.
 
-    def _cancel(self, jobs: list[_Job], why: str, now: float, actions: list[LedgerAction]) -> None:
+    def _cancel(self, jobs: list[_Job], why: str, actions: list[LedgerAction]) -> None:
         """Have jobs ended. One whose id is not known yet is cancelled as soon as it is."""
         for job in jobs:
             if not job.is_unwanted:
@@ -558,6 +570,11 @@ class Ledger:
             self._do_well(job)
         self._poll_at = min(self._poll_at, self._polled_at + self._settings.poll_seconds)
 
+    def _on_worked(self, event: WorkerWorked) -> None:
+        job = self._slots.get(event.slot)
+        if job is not None and not job.is_judged:
+            self._do_well(job)
+
     def _do_well(self, job: _Job) -> None:
         if not job.is_judged:
             job.is_judged = True
@@ -568,7 +585,7 @@ class Ledger:
         if job is not None:
             job.host = event.host
             self._count_death(job, f"host {event.host} cannot be used: {event.text}", now, actions)
-            self._cancel([job], event.text, now, actions)
+            self._cancel([job], event.text, actions)
 
     def _on_resume(self) -> None:
         self._refusals.succeed()
@@ -598,11 +615,11 @@ class Ledger:
             job.look_up_at = _NEVER
             actions.append(LookUpJob(job.name))
         if now >= job.cancel_at:
-            self._cancel([job], job.reason, now, actions)
+            self._cancel([job], job.reason, actions)
         if now >= self._start_deadline(job):
             text = f"job {job.id} runs on {job.host or 'a host'}, but its worker did not connect in time"
             self._count_death(job, text, now, actions)
-            self._cancel([job], text, now, actions)
+            self._cancel([job], text, actions)
         if now >= self._unknown_deadline(job):
             self._give_up(job, now, actions)
 
@@ -785,9 +802,10 @@ class Ledger:
                 pass
 
     def _replay_intent(self, fields: dict[str, object], now: float) -> None:
-        slots, clock = fields["slots"], fields["clock"]
+        slots, clock, excluded = fields["slots"], fields["clock"], fields["excluded"]
         assert isinstance(slots, int)
         assert isinstance(clock, int | float)
+        assert isinstance(excluded, list)
         job = _Job(
             str(fields["name"]),
             str(fields["slot"]),
@@ -797,6 +815,7 @@ class Ledger:
             Phase.AMBIGUOUS,
             now,
             now,
+            tuple(excluded),
             reason="the daemon was restarted while it was submitted",
             look_up_at=now,
         )
@@ -819,6 +838,7 @@ def _intent(job: _Job) -> JournalEntry:
         shape=msgspec.to_builtins(job.shape),
         slots=job.slots,
         clock=job.clock,
+        excluded=list(job.excluded),
     )
 
 

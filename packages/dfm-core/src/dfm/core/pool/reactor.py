@@ -167,6 +167,7 @@ class _Task:
     overruns: int = 0
     is_unwanted: bool = False
     is_orphan: bool = False
+    is_refunded: bool = False
     end: Deliver | None = None
 
 
@@ -210,6 +211,7 @@ class Reactor:
         self._is_checking = False
         self._counts = {"submitted": 0, "assigned": 0, "committed": 0, "lost_attempts": 0, "lost_tasks": 0}
         self._late_results = 0
+        self._owed: list[PoolAction] = []
 
     # What happens, most frequent first.
 
@@ -218,7 +220,7 @@ class Reactor:
 
         What follows a Record in the list may be done only once the record is in the journal.
         """
-        actions: list[PoolAction] = []
+        actions, self._owed = self._owed, []
         match event:
             case WorkerHeard():
                 self._life(event.slot, event.incarnation, now, actions)
@@ -605,9 +607,19 @@ class Reactor:
         for task in tasks:
             self._take_back(task, now)
         if loss.kind is LossKind.UNEXPLAINED and worker.host:
-            for subject in tasks or (None,):
-                self._blame(worker.host, f"worker {worker.slot}", subject, now, actions)
+            self._blame_for_loss(worker, tasks, now, actions)
         self._requeue([task for task in tasks if self._lose_attempt(task, worker, loss, now, actions)], now, actions)
+
+    def _blame_for_loss(self, worker: _Worker, tasks: list[_Task], now: float, actions: list[PoolAction]) -> None:
+        """Count a lost worker against its host, unless it had a task that has lost workers before: that one is suspect.
+
+        Without this a task that kills its workers would have all hosts suspected, one after the other.
+        """
+        if not tasks:
+            self._blame(worker.host, f"worker {worker.slot}", None, now, actions)
+        elif not any(task.losses or task.is_refunded for task in tasks):
+            for task in tasks:
+                self._blame(worker.host, f"worker {worker.slot}", task, now, actions)
 
     def _lose_attempt(self, task: _Task, worker: _Worker, loss: Loss, now: float, actions: list[PoolAction]) -> bool:
         """Take note of a lost attempt; return whether there shall be another. Without one, the task has ended."""
@@ -615,7 +627,8 @@ class Reactor:
         if task.is_unwanted or task.is_orphan:
             self._finish(task, now, actions, LOST, "cancelled")
             return False
-        if loss.kind is LossKind.UNEXPLAINED and self._hosts.is_suspected(worker.host, now):
+        if self._is_for_host(task, worker, loss, now):
+            task.is_refunded = True
             loss = Loss(LossKind.HOST, f"{loss.text}; its host is suspected")
         actions.append(_lost(task, worker, loss))
         _count_loss(task, worker.host, worker.slot, loss)
@@ -637,6 +650,11 @@ class Reactor:
             )
         )
         return True
+
+    def _is_for_host(self, task: _Task, worker: _Worker, loss: Loss, now: float) -> bool:
+        """Return whether a loss is put down to a bad host: once for each task."""
+        is_unexplained = loss.kind is LossKind.UNEXPLAINED
+        return is_unexplained and not task.is_refunded and self._hosts.is_suspected(worker.host, now)
 
     def _had_whole_life(self, task: _Task, worker: _Worker) -> bool:
         """Return whether a longer life is what the task needs, and no other worker has it."""
@@ -672,9 +690,10 @@ class Reactor:
                 self._drain(worker, actions)
 
     def _refund(self, task: _Task, host: str, actions: list[PoolAction]) -> None:
-        """Take what a bad host did to a task from its account."""
-        if task.stage is Stage.ENDED:
+        """Take what a bad host did to a task from its account, once: a task may be what makes hosts look bad."""
+        if task.stage is Stage.ENDED or task.is_refunded:
             return
+        task.is_refunded = True
         task.host_failures = 0
         if task.losses:
             task.losses = [loss for loss in task.losses if loss[0] != host]
@@ -1063,7 +1082,7 @@ class Reactor:
         """Take in the journal of earlier epochs, before any event.
 
         Clients are gone until they come back, attempts are with workers that are out of reach until they come back.
-        Entries of other kinds are passed over.
+        Entries of other kinds are passed over. What is to be done about it comes with the actions of the next event.
         """
         current: dict[int, tuple[_Task, dict[str, object]]] = {}
         for entry in entries:
@@ -1106,6 +1125,7 @@ class Reactor:
                 _count_loss(task, str(fields["host"]), str(fields["slot"]), Loss(kind, str(fields["text"])))
                 task.host_failures += kind is LossKind.HOST
             case "refund":
+                task.is_refunded = True
                 task.host_failures = 0
                 task.losses = [loss for loss in task.losses or [] if loss[0] != fields["host"]]
             case "cancel":
@@ -1145,8 +1165,8 @@ class Reactor:
             self._hand_over(task, worker)
             stage = Stage.CANCELLING if task.is_unwanted else Stage.RUNNING
             self._move(task, stage, "the daemon was restarted", now)
-        elif task.is_unwanted:
-            self._finish(task, now, [], LOST, "cancelled")
+        elif task.is_unwanted or (account := self._account(task)):
+            self._finish(task, now, self._owed, LOST, "cancelled" if task.is_unwanted else account)
         else:
             task.reason = "the daemon was restarted"
             task.pool.waiting.append(task)
@@ -1314,10 +1334,12 @@ def _end_from(client: str, ticket: int, fields: dict[str, object]) -> Deliver:
 def _story(task: _Task) -> list[JournalEntry]:
     """Return the entries that say where a task stands."""
     entries = [_submission(task)]
+    if task.is_refunded:
+        entries.append(_entry("refund", client=task.share.client, ticket=task.ticket, host=""))
     for host, slot, text in task.losses or ():
         loss = {"kind": LossKind.UNEXPLAINED.value, "text": text, "host": host, "slot": slot, "attempt": 0}
         entries.append(_entry("lost", client=task.share.client, ticket=task.ticket, **loss))
-    if task.is_unwanted:
+    if task.is_unwanted and task.end is None:
         entries.append(_entry("cancel", client=task.share.client, ticket=task.ticket))
     if task.worker is not None:
         entries.append(_dispatch(task, task.worker).entry)

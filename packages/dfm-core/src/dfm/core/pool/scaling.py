@@ -187,8 +187,8 @@ def _release(view: PoolView, counts: _Counts, settings: PoolSettings, unmet: lis
     idle = [slot for slot in view.idle if slot in live and live[slot].shape not in starving]
     if idle:
         return [Release(idle[0])]
-    since = min(view.demand[shape].waiting_since or now for shape in starving)
-    if not counts.live or now - since < _QUIET_SECONDS * settings.time_scale:
+    waits = [since for shape in starving if (since := view.demand[shape].waiting_since) is not None]
+    if not counts.live or now - min(waits, default=now) < _QUIET_SECONDS * settings.time_scale:
         return []
     richest = max(counts.live, key=lambda shape: len(counts.live[shape]))
     return [Release(counts.live[richest][0].slot)]

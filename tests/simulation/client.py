@@ -1,0 +1,109 @@
+"""A `dfm run`: submits tasks, takes their results, loses its link, dies and comes back."""
+
+from typing import TYPE_CHECKING
+
+import msgspec
+from tests.simulation.settings import SHAPE
+from tests.simulation.worker import Work
+from tests.simulation.world import Link, ViolationError, World
+
+from dfm.core.wire.messages import CancelTask, Close, Done, Open, Received, Submit
+
+if TYPE_CHECKING:
+    from tests.simulation.daemon import Daemon
+
+
+class Client:
+    """One run id; what it has received survives its death, as records in run directories do."""
+
+    def __init__(self, world: World, name: str, tasks: int) -> None:
+        self.world, self.name = world, name
+        random = world.random
+        self.work = {
+            ticket: Work(
+                client=name,
+                ticket=ticket,
+                seconds=random.choice((0.5, 3.0, 10.0, 30.0)),
+                is_poison="poison" in world.faults and random.random() < 0.1,
+            )
+            for ticket in range(1, tasks + 1)
+        }
+        self.received: dict[int, str] = {}
+        self.cancelled: set[int] = set()
+        self.daemon: Daemon | None = None
+        self._link: Link | None = None
+        self._is_dead = False
+        self.is_closed = False
+        self._tick()
+
+    @property
+    def is_done(self) -> bool:
+        return len(self.received) == len(self.work)
+
+    def _tick(self) -> None:
+        if self.is_closed:
+            return
+        if not self._is_dead:
+            self._go_on()
+        self.world.after(2.0, self._tick)
+
+    def _go_on(self) -> None:
+        world = self.world
+        if world.strikes("client-crash", 0.004):
+            self._die()
+        elif self._link is None:
+            self._connect()
+        elif self._link.is_mute:
+            self._link.close("client")
+            self._link = None
+        elif self.is_done:
+            self._link.send("up", Close())
+            self.is_closed = True
+        elif world.strikes("client-cancels", 0.05):
+            ticket = world.random.choice(sorted(self.work))
+            if ticket not in self.received:
+                self.cancelled.add(ticket)
+                self._link.send("up", CancelTask(ticket=ticket))
+
+    def _die(self) -> None:
+        self.world.log(f"client {self.name} dies")
+        self._is_dead = True
+        if self._link is not None:
+            self._link.close("client")
+            self._link = None
+        self.world.after(self.world.random.uniform(2, 120), self._revive)
+
+    def _revive(self) -> None:
+        self._is_dead = False
+
+    def _connect(self) -> None:
+        daemon = self.daemon
+        if daemon is None or not daemon.is_alive:
+            return
+        link = self._link = daemon.accept_client(self.name)
+        link.receivers["down"] = lambda message: self._heard(link, message)
+        link.closers["client"] = lambda: self._broke(link)
+        link.send("up", Open(run_id=self.name, user="u", version="1", directory="/"))
+        for ticket, work in self.work.items():
+            if ticket not in self.received:
+                link.send(
+                    "up",
+                    Submit(ticket=ticket, task=f"t{ticket}", shape=SHAPE, spec=msgspec.msgpack.encode(work)),
+                )
+                if ticket in self.cancelled:
+                    link.send("up", CancelTask(ticket=ticket))
+
+    def _broke(self, link: Link) -> None:
+        if self._link is link:
+            self._link = None
+
+    def _heard(self, link: Link, message: object) -> None:
+        if self._link is not link or not isinstance(message, Done):
+            return
+        ticket = message.ticket
+        if message.body and not message.body.startswith(f"{self.name}:{ticket}:".encode()):
+            raise ViolationError(f"{self.name} got the result of another for {ticket}: {message.body!r}")
+        if self.work[ticket].is_poison and message.outcome == "succeeded":
+            raise ViolationError(f"{ticket} of {self.name} cannot have succeeded")
+        self.received.setdefault(ticket, message.outcome)
+        link.send("up", Received(ticket=ticket))

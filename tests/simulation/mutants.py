@@ -1,0 +1,268 @@
+"""Faults planted into the cores, as subclasses: each must be found by the simulation, or the simulation is blind."""
+
+from collections.abc import Iterable
+
+from tests.simulation.daemon import Cores
+
+from dfm.api.batch import FailureKind, Listed, QueryFailed, SubmitFailed
+from dfm.core.pool.events import (
+    Acknowledge,
+    Assign,
+    AttemptEnded,
+    Deliver,
+    JournalEntry,
+    PoolAction,
+    PoolEvent,
+    Record,
+    TaskSubmitted,
+    WorkerArrived,
+    WorkerDisconnected,
+    WorkerLost,
+)
+from dfm.core.pool.jobs import LedgerAction, LedgerEvent, QueryAnswered, SubmitAnswered, SubmitJob
+from dfm.core.pool.ledger import Ledger
+from dfm.core.pool.reactor import Reactor
+
+
+class NoAttemptCheck(Reactor):
+    """Takes a result from whoever has it, as long as the ticket is known."""
+
+    def _on_ended(self, event: AttemptEnded, now: float, actions: list[PoolAction]) -> None:
+        client, ticket, _ = event.body.decode().split(":") if event.body else ("", "0", "")
+        owner = self._clients.get(client)
+        task = owner.tasks.get(int(ticket)) if owner is not None else None
+        if task is not None and task.end is None and task.attempt != event.attempt:
+            end = Deliver(client=client, ticket=int(ticket), outcome=event.outcome, body=event.body)
+            actions += [Record(_commit(end)), Acknowledge(event.slot, event.attempt), end]
+            return
+        super()._on_ended(event, now, actions)
+
+
+def _commit(end: Deliver) -> JournalEntry:
+    return JournalEntry(
+        kind="commit",
+        fields={
+            "client": end.client,
+            "ticket": end.ticket,
+            "outcome": end.outcome,
+            "cause": "",
+            "body": end.body,
+            "attempts": 1,
+            "is_out_of_memory": False,
+        },
+    )
+
+
+def acknowledge_first(actions: list[PoolAction]) -> list[PoolAction]:
+    """Tell the worker before the commit is in the journal."""
+    return sorted(actions, key=lambda action: not isinstance(action, Acknowledge))
+
+
+def deliver_first(actions: list[PoolAction]) -> list[PoolAction]:
+    """Tell the client before the commit is in the journal."""
+    return sorted(actions, key=lambda action: not isinstance(action, Deliver))
+
+
+def assign_first(actions: list[PoolAction]) -> list[PoolAction]:
+    """Send an attempt out before it is in the journal."""
+    return sorted(actions, key=lambda action: not isinstance(action, Assign))
+
+
+def forget_losses(actions: list[PoolAction]) -> list[PoolAction]:
+    """Leave lost attempts out of the journal."""
+    return [action for action in actions if not (isinstance(action, Record) and action.entry.kind == "lost")]
+
+
+class EndOfLinkIsNothing(Reactor):
+    """A worker whose link broke keeps its tasks for ever, whatever the scheduler says of its job."""
+
+    def _on_disconnected(self, event: WorkerDisconnected, now: float) -> None:
+        super()._on_disconnected(event, now)
+        worker = self._workers.get(event.slot)
+        if worker is not None and not worker.is_connected:
+            worker.heard_at = float("inf")
+
+    def _on_lost(self, event: WorkerLost, now: float, actions: list[PoolAction]) -> None:
+        worker = self._workers.get(event.slot)
+        if worker is None or worker.is_connected:
+            super()._on_lost(event, now, actions)
+
+
+class NoLeaseAfterRestart(Reactor):
+    """What ran when the daemon died goes to another worker at once."""
+
+    def restore(self, entries: Iterable[JournalEntry], now: float) -> None:
+        super().restore([entry for entry in entries if entry.kind != "dispatch"], now)
+
+
+class CountsLossesTwice(Reactor):
+    """One lost worker counts as two."""
+
+    def _account(self, task: object) -> str:
+        losses = task.losses  # type: ignore[attr-defined]
+        if losses is not None and len(losses) == 1:
+            task.losses = [*losses, *losses]  # type: ignore[attr-defined]
+        return super()._account(task)  # type: ignore[arg-type]
+
+
+class NeverCountsLosses(Reactor):
+    """A task that kills its workers goes on for ever."""
+
+    def _account(self, task: object) -> str:
+        task.losses = None  # type: ignore[attr-defined]
+        return ""
+
+
+class ForgetsOnDelivery(Reactor):
+    """A result is forgotten when it was sent, not when it was received."""
+
+    def handle(self, event: PoolEvent, now: float) -> list[PoolAction]:
+        actions = super().handle(event, now)
+        for action in actions:
+            if isinstance(action, Deliver) and action.client in self._clients:
+                self._clients[action.client].tasks.pop(action.ticket, None)
+        return actions
+
+
+class EachSubmissionIsNew(Reactor):
+    """A ticket that is submitted again after a reconnection is another task."""
+
+    def _on_submitted(self, event: TaskSubmitted, now: float, actions: list[PoolAction]) -> None:
+        client = self._clients.get(event.client)
+        if client is not None:
+            client.tasks.pop(event.ticket, None)
+        super()._on_submitted(event, now, actions)
+
+
+class NewLifeInheritsTasks(Reactor):
+    """A second life of a slot is taken for the first one come back."""
+
+    def _on_arrived(self, event: WorkerArrived, now: float, actions: list[PoolAction]) -> None:
+        worker = self._workers.get(event.slot)
+        if worker is not None and worker.incarnation != event.incarnation:
+            worker.incarnation = event.incarnation
+            worker.is_connected = True
+            worker.heard_at = now
+            return
+        super()._on_arrived(event, now, actions)
+
+
+class DropsLostTasks(Reactor):
+    """A task that lost its worker is put nowhere."""
+
+    def _requeue(self, tasks: object, now: float, actions: list[PoolAction]) -> None:
+        pass
+
+
+class WrongClient(Reactor):
+    """Results go to the client that came first."""
+
+    def handle(self, event: PoolEvent, now: float) -> list[PoolAction]:
+        first = next(iter(self._clients), "")
+        return [
+            Deliver(client=first, ticket=action.ticket, outcome=action.outcome, cause=action.cause, body=action.body)
+            if isinstance(action, Deliver) and first
+            else action
+            for action in super().handle(event, now)
+        ]
+
+
+class LosesStops(Reactor):
+    """Says that an attempt shall be stopped only once; and takes no heed of the answer."""
+
+    def _on_ended(self, event: AttemptEnded, now: float, actions: list[PoolAction]) -> None:
+        worker = self._workers.get(event.slot)
+        task = worker.attempts.get(event.attempt) if worker is not None else None
+        if task is None or not task.is_unwanted:
+            super()._on_ended(event, now, actions)
+
+    def _expect_stop(self, worker: object, task: object, now: float) -> None:
+        pass
+
+
+class ForgetsGoneClients(Reactor):
+    """A client whose link broke is taken for closed."""
+
+    def _on_client_gone(self, event: object, now: float) -> None:  # noqa: ARG002  (as its base)
+        client = self._clients.get(event.client)  # type: ignore[attr-defined]
+        if client is not None:
+            client.tasks.clear()
+
+
+class AbsenceIsDeath(Ledger):
+    """A job that an answer does not list has ended."""
+
+    def _on_query(self, event: QueryAnswered, now: float, actions: list[LedgerAction]) -> None:
+        super()._on_query(event, now, actions)
+        if isinstance(event.answer, Listed):
+            for key in event.answer.missing:
+                if key.name in self._jobs:
+                    self._forget(self._jobs[key.name], None, "missing", actions)
+
+
+class FailedQueryIsEmpty(Ledger):
+    """No answer is read as an answer that lists nothing."""
+
+    def handle(self, event: LedgerEvent, now: float) -> list[LedgerAction]:
+        if isinstance(event, QueryAnswered) and isinstance(event.answer, QueryFailed):
+            actions: list[LedgerAction] = []
+            self._is_polling = False
+            for job in self._outstanding():
+                self._forget(job, None, "missing", actions)
+            return actions
+        return super().handle(event, now)
+
+
+class RetriesBlindly(Ledger):
+    """A submission without an answer is made again, under another name, and the first one forgotten."""
+
+    def handle(self, event: LedgerEvent, now: float) -> list[LedgerAction]:
+        match event:
+            case SubmitAnswered(answer=SubmitFailed(kind=FailureKind.AMBIGUOUS, text=text)):
+                event = SubmitAnswered(name=event.name, answer=SubmitFailed(kind=FailureKind.TRANSIENT, text=text))
+            case _:
+                pass
+        return super().handle(event, now)
+
+
+class ForgetsIntents(Ledger):
+    """After a restart, submissions without an answer are forgotten."""
+
+    def restore(self, entries: Iterable[JournalEntry], now: float) -> list[LedgerAction]:
+        kept = list(entries)
+        named = {entry.fields["name"] for entry in kept if entry.kind == "job"}
+        return super().restore(
+            [entry for entry in kept if entry.kind != "job-intent" or entry.fields["name"] in named], now
+        )
+
+
+class SubmitsUnrecorded(Ledger):
+    """The intent comes into the journal behind the submission."""
+
+    def handle(self, event: LedgerEvent, now: float) -> list[LedgerAction]:
+        return sorted(super().handle(event, now), key=lambda action: not isinstance(action, SubmitJob))
+
+
+MUTANTS = {
+    "no attempt check": Cores(reactor=NoAttemptCheck),
+    "acknowledged before committed": Cores(arrange=acknowledge_first),
+    "delivered before committed": Cores(arrange=deliver_first),
+    "sent before journalled": Cores(arrange=assign_first),
+    "losses not journalled": Cores(arrange=forget_losses),
+    "end of link does not free the task": Cores(reactor=EndOfLinkIsNothing),
+    "no lease after a restart": Cores(reactor=NoLeaseAfterRestart),
+    "losses counted twice": Cores(reactor=CountsLossesTwice),
+    "losses never counted": Cores(reactor=NeverCountsLosses),
+    "result forgotten when sent": Cores(reactor=ForgetsOnDelivery),
+    "ticket taken in twice": Cores(reactor=EachSubmissionIsNew),
+    "second life inherits tasks": Cores(reactor=NewLifeInheritsTasks),
+    "lost tasks dropped": Cores(reactor=DropsLostTasks),
+    "result to the wrong client": Cores(reactor=WrongClient),
+    "stops forgotten": Cores(reactor=LosesStops),
+    "client gone is client closed": Cores(reactor=ForgetsGoneClients),
+    "absence is death": Cores(ledger=AbsenceIsDeath),
+    "failed query is an empty list": Cores(ledger=FailedQueryIsEmpty),
+    "ambiguous submission retried blindly": Cores(ledger=RetriesBlindly),
+    "intents forgotten at a restart": Cores(ledger=ForgetsIntents),
+    "submitted before journalled": Cores(ledger=SubmitsUnrecorded),
+}

@@ -1,0 +1,196 @@
+"""A worker: the real session, in a process that can crash, freeze and be killed."""
+
+from collections.abc import Callable
+from typing import Protocol
+
+import msgspec
+from tests.simulation.world import Link, World
+
+from dfm.core.wire.messages import Result, Run
+from dfm.core.worker.session import (
+    BodyEnded,
+    BodyStarted,
+    Connect,
+    Connected,
+    Disconnected,
+    Heard,
+    Identity,
+    Jitter,
+    Leave,
+    Say,
+    Session,
+    SessionAction,
+    SessionEvent,
+    Start,
+    StopBody,
+    Tick,
+    Told,
+    Unreachable,
+)
+
+
+class Work(msgspec.Struct, frozen=True):
+    """What a simulated task is: whose, how long, and whether it kills its worker."""
+
+    client: str
+    ticket: int
+    seconds: float
+    is_poison: bool = False
+
+
+class Door(Protocol):
+    """Where workers connect: the daemon, when there is one."""
+
+    def connect_worker(self, slot: str) -> Link | None: ...
+
+
+class Worker:
+    """One process of one job."""
+
+    def __init__(
+        self,
+        world: World,
+        door: Door,
+        identity: Identity,
+        *,
+        is_bad: bool,
+        on_end: Callable[["Worker", int], None],
+    ) -> None:
+        self.world = world
+        self.door = door
+        self.identity = identity
+        self.is_bad = is_bad
+        self.on_end = on_end
+        self.is_alive = True
+        self.is_frozen = False
+        self._inbox: list[SessionEvent] = []
+        self._link: Link | None = None
+        self._bodies: dict[int, Work] = {}
+        self._session = Session(identity, world.now, Jitter(world.random.getrandbits(32)))
+        self._do(self._session.begin())
+        world.after(world.random.uniform(0, 5), self._beat)
+
+    def _beat(self) -> None:
+        if self.is_alive:
+            if self.world.strikes("worker-crash", 0.01):
+                self.world.log(f"worker {self.identity.slot} crashes")
+                self.crash()
+                self.on_end(self, 137)
+                return
+            if not self.is_frozen and self.world.strikes("worker-freeze", 0.01):
+                self.freeze()
+                self.world.after(self.world.random.uniform(5, 60), self.thaw)
+            self._take(Tick())
+            self.world.after(5.0, self._beat)
+
+    def _take(self, event: SessionEvent) -> None:
+        if not self.is_alive:
+            return
+        if self.is_frozen:
+            if not isinstance(event, Tick):
+                self._inbox.append(event)
+            return
+        self._do(self._session.handle(event, self.world.now))
+
+    def _do(self, actions: list[SessionAction]) -> None:
+        for action in actions:
+            if not self.is_alive:
+                return
+            match action:
+                case Say(message):
+                    if self._link is not None:
+                        self._link.send("up", message)
+                case Start(run):
+                    self._start(run)
+                case StopBody(attempt):
+                    self.world.after(0.5, lambda attempt=attempt: self._end_body(attempt, "failed"))  # type: ignore[misc]
+                case Connect(after_seconds=seconds):
+                    self._hang_up()
+                    self.world.after(seconds + 0.01, self._connect)
+                case Leave(reason):
+                    self.world.log(f"worker {self.identity.slot} leaves: {reason}")
+                    self._die()
+                    self.on_end(self, 0)
+
+    def _connect(self) -> None:
+        if not self.is_alive or self._link is not None:
+            return
+        link = self.door.connect_worker(self.identity.slot)
+        if link is None:
+            self._take(Unreachable("nobody listens"))
+            return
+        self._link = link
+        link.receivers["down"] = lambda message: self._take_from(link, message)
+        link.closers["worker"] = lambda: self._link_broke(link)
+        self._take(Connected())
+
+    def _take_from(self, link: Link, message: object) -> None:
+        if self._link is link:
+            self._take(Heard(message))  # type: ignore[arg-type]
+
+    def _link_broke(self, link: Link) -> None:
+        if self._link is link:
+            self._link = None
+            self._take(Disconnected("broken"))
+
+    def _hang_up(self) -> None:
+        if self._link is not None:
+            self._link.close("worker")
+            self._link = None
+
+    # Bodies.
+
+    def _start(self, run: Run) -> None:
+        work = msgspec.msgpack.decode(run.spec, type=Work)
+        self._bodies[run.attempt] = work
+        self._take(BodyStarted(run.attempt))
+        if work.is_poison:
+            self.world.after(1.0, lambda: self._poisoned(run.attempt))
+        elif self.is_bad:
+            self.world.after(0.5, lambda: self._end_body(run.attempt, "failed", is_bad=True))
+        else:
+            self.world.after(work.seconds, lambda: self._end_body(run.attempt, "succeeded"))
+
+    def _poisoned(self, attempt: int) -> None:
+        if self.is_alive and attempt in self._bodies:
+            self.crash()
+            self.on_end(self, 139)
+
+    def _end_body(self, attempt: int, outcome: str, *, is_bad: bool = False) -> None:
+        if not self.is_alive:
+            return
+        if self.is_frozen:
+            self.world.after(1.0, lambda: self._end_body(attempt, outcome, is_bad=is_bad))
+            return
+        work = self._bodies.pop(attempt, None)
+        if work is not None:
+            body = f"{work.client}:{work.ticket}:{attempt}".encode()
+            self._take(BodyEnded(Result(attempt=attempt, outcome=outcome, body=body, is_infrastructure=is_bad)))
+
+    # Ends and pauses.
+
+    def crash(self) -> None:
+        """Kill -9: the kernel closes the link."""
+        self._die()
+
+    def _die(self) -> None:
+        self.is_alive = False
+        self._bodies.clear()
+        self._hang_up()
+
+    def terminate(self, reason: str) -> None:
+        self.is_frozen = False
+        self._take(Told(reason))
+        if self.is_alive:
+            self._die()
+
+    def freeze(self) -> None:
+        self.is_frozen = True
+
+    def thaw(self) -> None:
+        if not self.is_frozen:
+            return
+        self.is_frozen = False
+        inbox, self._inbox = self._inbox, []
+        for event in inbox:
+            self._take(event)

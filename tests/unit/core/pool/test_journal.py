@@ -1,0 +1,128 @@
+"""A journal that was cut or bitten anywhere is still a journal: a prefix of what was written."""
+
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dfm.core.pool import journal
+from dfm.core.pool.events import JournalEntry
+from dfm.core.pool.journal import Header, JournalFile
+
+HEADER = Header(project="p", epoch=7)
+ENTRIES = [JournalEntry(kind="submit", fields={"ticket": n, "spec": bytes(n % 7), "name": f"t{n}"}) for n in range(80)]
+
+
+def whole() -> bytes:
+    return journal.encode_header(HEADER) + journal.encode(ENTRIES)
+
+
+def test_what_was_written_is_read() -> None:
+    found = journal.replay(whole())
+    assert (found.header, found.entries, found.good_bytes, found.fault) == (HEADER, ENTRIES, len(whole()), "")
+
+
+def test_a_journal_cut_at_any_byte_is_a_prefix() -> None:
+    content = whole()
+    counts = []
+    for cut in range(len(content)):
+        found = journal.replay(content[:cut])
+        assert found.entries == ENTRIES[: len(found.entries)]
+        assert found.good_bytes <= cut
+        assert bool(found.fault) == (found.good_bytes != cut)
+        counts.append(len(found.entries))
+    assert counts == sorted(counts)
+    assert counts[-1] == len(ENTRIES) - 1
+
+
+def test_a_flipped_bit_ends_the_journal_there() -> None:
+    content = journal.encode_header(HEADER) + journal.encode(ENTRIES[:20])
+    for position in range(len(content)):
+        for bit in range(8):
+            bitten = bytearray(content)
+            bitten[position] ^= 1 << bit
+            found = journal.replay(bytes(bitten))
+            assert found.entries == ENTRIES[: len(found.entries)]
+            assert found.good_bytes <= position
+            assert found.fault
+
+
+@given(st.binary(max_size=300))
+def test_any_bytes_are_read_without_an_error(content: bytes) -> None:
+    assert journal.replay(content).good_bytes <= len(content)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> str:
+    return str(tmp_path / "journal")
+
+
+def test_a_file_gives_back_what_was_appended(path: str) -> None:
+    with JournalFile.open(path, HEADER)[0] as file:
+        file.append(ENTRIES[:3])
+        file.append(ENTRIES[3:5])
+        file.sync()
+    file, found = JournalFile.open(path, HEADER)
+    file.close()
+    assert found.entries == ENTRIES[:5]
+    assert os.stat(path).st_mode & 0o777 == 0o600
+
+
+def test_a_torn_tail_is_cut_off_and_kept_beside(path: str) -> None:
+    with JournalFile.open(path, HEADER)[0] as file:
+        file.append(ENTRIES[:5])
+    with open(path, "ab") as torn:
+        torn.write(b"\x09\x00\x00")
+    with JournalFile.open(path, HEADER)[0] as file:
+        file.append(ENTRIES[5:6])
+    with open(f"{path}.bad", "rb") as bad:
+        assert bad.read() == b"\x09\x00\x00"
+    file, found = JournalFile.open(path, HEADER)
+    file.close()
+    assert found.entries == ENTRIES[:6]
+
+
+def test_the_journal_of_another_project_is_set_aside(path: str) -> None:
+    with JournalFile.open(path, HEADER)[0] as file:
+        file.append(ENTRIES[:5])
+    file, found = JournalFile.open(path, Header(project="other", epoch=1))
+    file.close()
+    assert found.entries == []
+    assert os.path.getsize(f"{path}.bad") > 0
+    file, found = JournalFile.open(path, Header(project="other", epoch=1))
+    file.close()
+    assert found.header == Header(project="other", epoch=1)
+
+
+def test_rotation_leaves_only_what_is_given(path: str) -> None:
+    with JournalFile.open(path, HEADER)[0] as file:
+        file.append(ENTRIES)
+        file.rotate(Header(project="p", epoch=8), ENTRIES[:2])
+        file.append(ENTRIES[2:3])
+        assert file.size_bytes == os.path.getsize(path)
+        assert not file.is_due_for_rotation
+    file, found = JournalFile.open(path, HEADER)
+    file.close()
+    assert (found.header, found.entries) == (Header(project="p", epoch=8), ENTRIES[:3])
+
+
+def test_a_write_that_failed_leaves_no_torn_record(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = os.pwrite
+
+    def half(descriptor: int, content: bytes, position: int) -> int:
+        if len(content) > 10:
+            return real(descriptor, bytes(content)[:10], position)
+        raise OSError(28, "No space left on device")
+
+    with JournalFile.open(path, HEADER)[0] as file:
+        file.append(ENTRIES[:1])
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "pwrite", half)
+            with pytest.raises(OSError, match="No space"):
+                file.append(ENTRIES[1:2])
+        file.append(ENTRIES[2:3])
+    file, found = JournalFile.open(path, HEADER)
+    file.close()
+    assert found.entries == [ENTRIES[0], ENTRIES[2]]

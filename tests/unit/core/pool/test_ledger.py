@@ -1,0 +1,396 @@
+"""The ledger's decisions about jobs, one behaviour each."""
+
+import pytest
+
+from dfm.api.batch import (
+    CancelState,
+    EndCause,
+    FailureKind,
+    JobKey,
+    JobState,
+    JobStatus,
+    Listed,
+    QueryFailed,
+    SubmitFailed,
+    Submitted,
+)
+from dfm.core.pool.events import (
+    JournalEntry,
+    Loss,
+    LossKind,
+    Record,
+    ShapeRefused,
+    WorkerLost,
+    WorkerResumed,
+    WorkerSuspended,
+)
+from dfm.core.pool.jobs import (
+    Announce,
+    AskHistory,
+    CancelAllWanted,
+    CancelAnswered,
+    CancelJobs,
+    CancelWanted,
+    Clock,
+    HistoryAnswered,
+    HostExcluded,
+    LaunchWanted,
+    LedgerAction,
+    LedgerEvent,
+    LookUpAnswered,
+    LookUpJob,
+    PausePool,
+    Phase,
+    QueryAnswered,
+    QueryJobs,
+    ResumeWanted,
+    SubmitAnswered,
+    SubmitJob,
+    Tell,
+    WorkerConnected,
+    WorkerParted,
+    WorkerWorked,
+)
+from dfm.core.pool.ledger import Ledger, LedgerSettings
+from dfm.core.wire.messages import Shape
+
+SHAPE = Shape(cores=2)
+NAME = "dfm-inst-1-1-1"
+SLOT = "s-1-1"
+KEY = JobKey(name=NAME, id="7", submitted_at=5.0)
+
+
+class Bench:
+    """A ledger, its clock and its journal. `do` returns what was asked for, without polls and records."""
+
+    def __init__(self, journal: list[JournalEntry] | None = None) -> None:
+        self.now = 100.0
+        self.journal = list(journal or [])
+        self.ledger = Ledger(LedgerSettings(), "inst", 1 if journal is None else 2)
+        self.restored = self.ledger.restore(self.journal, self.now)
+
+    def do(self, *events: LedgerEvent) -> list[LedgerAction]:
+        actions: list[LedgerAction] = []
+        for event in events:
+            for action in self.ledger.handle(event, self.now):
+                if isinstance(action, Record):
+                    self.journal.append(action.entry)
+                elif not isinstance(action, QueryJobs):
+                    actions.append(action)
+            assert self.ledger.check(self.now) == []
+        return actions
+
+    def wait(self, seconds: float) -> list[LedgerAction]:
+        self.now += seconds
+        return self.do(Clock())
+
+    def poll(self, *jobs: JobStatus, missing: tuple[JobKey, ...] = (), after: float = 15.0) -> list[LedgerAction]:
+        """Let time pass, and have the scheduler answer."""
+        return self.wait(after) + self.do(QueryAnswered(answer=Listed(jobs=jobs, missing=missing)))
+
+    def launch(self, count: int = 1) -> list[LedgerAction]:
+        return self.do(LaunchWanted(shape=SHAPE, slots=1, clock=5.0, count=count))
+
+    @property
+    def phases(self) -> list[Phase]:
+        return [job.phase for job in self.ledger.jobs()]
+
+
+def status(state: JobState, job_id: str = "7", **more: object) -> JobStatus:
+    return JobStatus(id=job_id, name=NAME, state=state, **more)  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def pending() -> Bench:
+    """One job that was submitted."""
+    bench = Bench()
+    bench.launch()
+    bench.do(SubmitAnswered(name=NAME, answer=Submitted(id="7")))
+    return bench
+
+
+@pytest.fixture
+def running(pending: Bench) -> Bench:
+    """One job whose worker is connected."""
+    pending.poll(status(JobState.RUNNING, host="h"))
+    pending.do(WorkerConnected(slot=SLOT, host="h", job_id="7"))
+    return pending
+
+
+def test_a_job_is_in_the_journal_before_it_is_submitted() -> None:
+    actions = Bench().ledger.handle(LaunchWanted(shape=SHAPE, slots=1, clock=5.0), 1.0)
+    assert isinstance(actions[0], Record)
+    assert actions[0].entry.kind == "job-intent"
+    assert actions[1:] == [SubmitJob(name=NAME, slot=SLOT, shape=SHAPE, slots=1)]
+
+
+def test_no_question_is_asked_while_there_is_no_job() -> None:
+    ledger = Bench().ledger
+    assert ledger.handle(Clock(), 1e6) == []
+    assert ledger.next_deadline(1e6) is None
+
+
+def test_all_jobs_are_asked_for_at_once_and_never_twice_at_a_time(pending: Bench) -> None:
+    assert pending.ledger.handle(Clock(), 115.0) == [QueryJobs((KEY,))]
+    assert pending.ledger.handle(Clock(), 500.0) == []
+
+
+def test_a_slow_answer_makes_the_next_question_wait(pending: Bench) -> None:
+    pending.wait(15.0)
+    pending.do(QueryAnswered(answer=Listed(jobs=(status(JobState.PENDING),)), seconds=9.0))
+    assert pending.ledger.next_deadline(pending.now) == pending.now + 90.0
+
+
+def test_absence_is_unknown_and_three_absences_and_a_grace_are_loss(pending: Bench) -> None:
+    for _ in range(7):
+        actions = pending.poll(missing=(KEY,))
+        assert actions == [AskHistory(KEY)]
+        assert pending.phases == [Phase.UNKNOWN]
+    actions = pending.poll(missing=(KEY,))
+    assert isinstance(actions[0], Announce)
+    assert actions[0].event == WorkerLost(
+        slot=SLOT, loss=Loss(LossKind.UNEXPLAINED, "its job 7 ended: not listed in 8 answers")
+    )
+    assert pending.phases == []
+
+
+def test_a_job_whose_worker_is_connected_is_never_lost_by_absence(running: Bench) -> None:
+    for _ in range(20):
+        assert running.poll(missing=(KEY,), after=60.0) == []
+    assert running.phases == [Phase.RUNNING]
+
+
+def test_an_answer_that_failed_changes_nothing_and_freezes_the_pool(pending: Bench) -> None:
+    before = pending.ledger.jobs()[0].phase
+    for _ in range(4):
+        pending.wait(15.0)
+        assert pending.do(QueryAnswered(answer=QueryFailed(text="no answer"))) == []
+    assert pending.ledger.jobs()[0].phase is before
+    assert not pending.ledger.is_fresh(pending.now)
+    pending.poll(status(JobState.PENDING))
+    assert pending.ledger.is_fresh(pending.now)
+
+
+def test_an_ambiguous_submission_is_looked_up_by_name_and_freezes_the_pool() -> None:
+    bench = Bench()
+    bench.launch()
+    bench.do(SubmitAnswered(name=NAME, answer=SubmitFailed(kind=FailureKind.AMBIGUOUS, text="timed out")))
+    assert not bench.ledger.is_fresh(bench.now)
+    assert bench.wait(5.0) == [LookUpJob(NAME)]
+    bench.do(LookUpAnswered(name=NAME, answer=Listed(jobs=(status(JobState.PENDING),))))
+    assert bench.ledger.jobs()[0].id == "7"
+    assert bench.ledger.is_fresh(bench.now)
+
+
+def test_a_submission_that_is_never_found_is_abandoned_and_taken_in_again_when_it_shows_up() -> None:
+    bench = Bench()
+    bench.launch()
+    bench.do(SubmitAnswered(name=NAME, answer=SubmitFailed(kind=FailureKind.AMBIGUOUS, text="timed out")))
+    for seconds in (5.0, 10.0, 15.0):
+        assert bench.wait(seconds) == [LookUpJob(NAME)]
+        bench.do(LookUpAnswered(name=NAME, answer=Listed(jobs=())))
+    assert bench.ledger.jobs() == []
+    assert bench.ledger.knows(SLOT)
+    bench.do(WorkerConnected(slot=SLOT, host="h"))
+    bench.do(LookUpAnswered(name=NAME, answer=Listed(jobs=(status(JobState.RUNNING),))))
+    assert bench.phases == [Phase.RUNNING]
+
+
+def test_a_refusal_for_good_refuses_the_shape_and_is_not_retried() -> None:
+    bench = Bench()
+    bench.launch()
+    answer = SubmitFailed(kind=FailureKind.PERMANENT, text="no such queue")
+    assert bench.do(SubmitAnswered(name=NAME, answer=answer)) == [Announce(ShapeRefused(SHAPE, "no such queue"))]
+    assert bench.phases == []
+
+
+def test_refusals_that_may_pass_wait_longer_and_longer_and_then_pause_the_pool() -> None:
+    bench = Bench()
+    waits, actions = [], []
+    for number in range(1, 6):
+        bench.launch()
+        answer = SubmitFailed(kind=FailureKind.TRANSIENT, text="LSF is down")
+        actions = bench.do(SubmitAnswered(name=f"dfm-inst-1-{number}-1", answer=answer))
+        start = bench.now
+        while not bench.ledger.submits_left(bench.now):
+            bench.now += 5.0
+        waits.append(bench.now - start)
+    assert waits == [5.0, 15.0, 60.0, 300.0, 300.0]
+    assert [type(action) for action in actions] == [PausePool]
+    assert bench.ledger.submits_left(bench.now) == 1
+    assert "LSF is down" in bench.ledger.pause_reason(bench.now)
+    bench.do(ResumeWanted())
+    assert bench.ledger.pause_reason(bench.now) == ""
+
+
+def test_workers_that_never_come_up_pause_their_shape_and_are_tried_one_by_one() -> None:
+    bench = Bench()
+    submits = 0
+    start = bench.now
+    while bench.now < start + 3600.0:
+        room = bench.ledger.ramp(bench.now).get(SHAPE, 4) - len(bench.ledger.jobs())
+        for action in bench.launch(max(room, 0)):
+            if isinstance(action, SubmitJob):
+                submits += 1
+                job_id = str(submits)
+                bench.do(SubmitAnswered(name=action.name, answer=Submitted(id=job_id)))
+                ended = JobStatus(
+                    id=job_id, name=action.name, state=JobState.ENDED, cause=EndCause.FAILED, host=f"h{submits}"
+                )
+                bench.do(QueryAnswered(answer=Listed(jobs=(ended,))))
+        bench.now += 10.0
+    assert 4 <= submits <= 9
+    assert "workers do not come up" in bench.ledger.pause_reason(bench.now)
+
+
+def test_a_worker_that_has_worked_is_no_early_death(running: Bench) -> None:
+    running.do(WorkerWorked(SLOT), WorkerParted(slot=SLOT, is_final=False))
+    running.poll(status(JobState.ENDED, cause=EndCause.FAILED))
+    assert running.ledger.ramp(running.now)[SHAPE] == 4
+
+
+def test_two_early_deaths_on_a_host_exclude_it() -> None:
+    bench = Bench()
+    for number in (1, 2):
+        bench.launch()
+        name = f"dfm-inst-1-{number}-1"
+        bench.do(SubmitAnswered(name=name, answer=Submitted(id=str(number))))
+        ended = JobStatus(id=str(number), name=name, state=JobState.ENDED, cause=EndCause.FAILED, host="bad")
+        bench.poll(ended)
+    assert list(bench.ledger.excluded_hosts(bench.now)) == ["bad"]
+    submit = bench.launch()[0]
+    assert isinstance(submit, SubmitJob)
+    assert submit.excluded_hosts == ("bad",)
+    assert bench.ledger.excluded_hosts(bench.now + 1801.0) == {}
+
+
+def test_a_job_that_is_hopeless_because_of_excluded_hosts_does_not_refuse_its_shape() -> None:
+    bench = Bench()
+    bench.do(HostExcluded(host="bad", text="it fails"))
+    bench.launch()
+    bench.do(SubmitAnswered(name=NAME, answer=Submitted(id="7")))
+    bench.poll(status(JobState.PENDING, is_hopeless=True))
+    actions = bench.poll(status(JobState.PENDING, is_hopeless=True))
+    assert [type(action) for action in actions] == [Tell, CancelJobs]
+    assert bench.ledger.excluded_hosts(bench.now) == {}
+
+
+def test_a_job_that_will_never_start_refuses_its_shape(pending: Bench) -> None:
+    hopeless = status(JobState.PENDING, is_hopeless=True, reason="no such host")
+    assert pending.poll(hopeless) == []
+    text = "the batch system will never start job 7: no such host"
+    assert pending.poll(hopeless) == [Announce(ShapeRefused(SHAPE, text)), CancelJobs((KEY,))]
+
+
+def test_the_start_deadline_counts_from_running_and_not_from_the_submission(pending: Bench) -> None:
+    for _ in range(20):
+        assert pending.poll(status(JobState.PENDING)) == []
+    pending.poll(status(JobState.RUNNING, host="h"))
+    assert pending.wait(119.0) == []
+    assert pending.wait(1.0) == [CancelJobs((KEY,))]
+
+
+def test_a_suspended_job_is_announced_and_so_is_its_going_on(running: Bench) -> None:
+    assert running.poll(status(JobState.SUSPENDED), after=60.0) == [Announce(WorkerSuspended(SLOT))]
+    assert running.poll(status(JobState.RUNNING), after=60.0) == [Announce(WorkerResumed(SLOT))]
+
+
+@pytest.mark.parametrize(
+    ("cause", "kind"),
+    [
+        (EndCause.WALLTIME, LossKind.WALLTIME),
+        (EndCause.PREEMPTED, LossKind.PREEMPTED),
+        (EndCause.KILLED_BY_ADMIN, LossKind.KILLED),
+        (EndCause.NODE, LossKind.HOST),
+        (EndCause.MEMORY, LossKind.UNEXPLAINED),
+    ],
+)
+def test_the_end_of_a_job_says_why_its_worker_is_lost(running: Bench, cause: EndCause, kind: LossKind) -> None:
+    actions = running.poll(status(JobState.ENDED, cause=cause), after=60.0)
+    lost = [action.event for action in actions if isinstance(action, Announce)]
+    assert lost == [WorkerLost(slot=SLOT, loss=Loss(kind, f"its job 7 ended: {cause.value}"))]
+
+
+def test_a_requeued_job_pends_again_under_its_name(running: Bench) -> None:
+    running.do(WorkerParted(slot=SLOT, is_final=False))
+    assert running.poll(status(JobState.ENDED, cause=EndCause.PREEMPTED, is_requeued=True)) == []
+    assert running.phases == [Phase.PENDING]
+
+
+def test_history_tells_how_a_job_ended_that_is_not_listed_any_more(pending: Bench) -> None:
+    pending.poll(missing=(KEY,))
+    ended = status(JobState.ENDED, cause=EndCause.PREEMPTED)
+    assert len(pending.do(HistoryAnswered(name=NAME, status=ended))) == 1
+    assert pending.phases == []
+
+
+def test_a_cancel_is_repeated_until_it_is_answered(pending: Bench) -> None:
+    assert pending.do(CancelWanted(slots=(SLOT,), why="idle")) == [CancelJobs((KEY,))]
+    assert not pending.ledger.knows(SLOT)
+    pending.do(CancelAnswered(jobs=(KEY,), states={}))
+    assert pending.wait(5.0) == [CancelJobs((KEY,))]
+    pending.do(CancelAnswered(jobs=(KEY,), states={"7": CancelState.STOPPING}))
+    pending.poll(status(JobState.ENDED, cause=EndCause.KILLED_BY_OWNER))
+    assert pending.phases == []
+
+
+def test_a_job_that_has_no_id_yet_is_cancelled_as_soon_as_it_has() -> None:
+    bench = Bench()
+    bench.launch()
+    assert bench.do(CancelAllWanted("the end")) == []
+    assert bench.do(SubmitAnswered(name=NAME, answer=Submitted(id="7"))) == [CancelJobs((KEY,))]
+    assert bench.launch() == []
+
+
+def test_a_second_job_of_one_submission_is_cancelled(pending: Bench) -> None:
+    twin = CancelJobs((JobKey(name=NAME, id="8", submitted_at=5.0),))
+    actions = pending.poll(status(JobState.PENDING), status(JobState.PENDING, "8"))
+    assert [type(action) for action in actions] == [Tell, CancelJobs]
+    assert actions[1] == twin
+    assert pending.poll(status(JobState.PENDING), status(JobState.PENDING, "8")) == [twin]
+
+
+def test_a_job_of_ours_that_the_ledger_does_not_know_is_told_and_left_alone(pending: Bench) -> None:
+    stray = JobStatus(id="99", name="dfm-inst-0-1-1", state=JobState.RUNNING)
+    actions = pending.poll(status(JobState.PENDING), stray)
+    assert [type(action) for action in actions] == [Tell]
+
+
+def test_no_more_jobs_a_minute_than_allowed() -> None:
+    bench = Bench()
+    assert len(bench.launch(100)) == 30
+    bench.now += 59.0
+    assert bench.launch(1) == []
+    bench.now += 1.0
+    assert len(bench.launch(1)) == 1
+
+
+def test_after_a_restart_jobs_are_asked_for_and_open_submissions_looked_up() -> None:
+    bench = Bench()
+    bench.launch(2)
+    bench.do(SubmitAnswered(name=NAME, answer=Submitted(id="7")))
+    after = Bench(journal=bench.journal)
+    assert after.restored == [LookUpJob("dfm-inst-1-2-1"), QueryJobs((KEY,))]
+    assert not after.ledger.is_fresh(after.now)
+    assert [job.slot for job in after.ledger.jobs()] == ["s-1-1", "s-1-2"]
+    assert Bench(journal=after.ledger.snapshot()).restored == after.restored
+    launched = after.launch()[0]
+    assert isinstance(launched, SubmitJob)
+    assert launched.name == "dfm-inst-2-1-1"
+
+
+def test_a_trial_that_tells_nothing_is_followed_by_another() -> None:
+    bench = Bench()
+    for number in (1, 2, 3):
+        bench.launch()
+        name = f"dfm-inst-1-{number}-1"
+        bench.do(SubmitAnswered(name=name, answer=Submitted(id=str(number))))
+        bench.poll(JobStatus(id=str(number), name=name, state=JobState.ENDED, cause=EndCause.FAILED))
+    assert bench.ledger.ramp(bench.now)[SHAPE] == 0
+    bench.now += 61.0
+    assert bench.ledger.ramp(bench.now)[SHAPE] == 1
+    bench.launch()
+    assert bench.ledger.ramp(bench.now)[SHAPE] == 0
+    answer = SubmitFailed(kind=FailureKind.TRANSIENT, text="LSF is down")
+    bench.do(SubmitAnswered(name="dfm-inst-1-4-1", answer=answer))
+    assert bench.ledger.ramp(bench.now)[SHAPE] == 1

@@ -1,0 +1,454 @@
+"""The reactor's decisions, one behaviour each. A recorder asserts that nothing else was asked for."""
+
+import pytest
+
+from dfm.core.pool.events import (
+    Acknowledge,
+    AskToDrain,
+    Assign,
+    AttemptEnded,
+    AttemptStarted,
+    ClientClosed,
+    ClientGone,
+    ClientOpened,
+    Confirm,
+    Deliver,
+    DrainWorker,
+    HostSuspected,
+    JournalEntry,
+    Loss,
+    LossKind,
+    PoolAction,
+    PoolEvent,
+    Record,
+    Report,
+    ResultReceived,
+    Retire,
+    ShapeRefused,
+    Stop,
+    TaskCancelled,
+    TaskSubmitted,
+    Tick,
+    Welcomed,
+    WorkerArrived,
+    WorkerDisconnected,
+    WorkerHeard,
+    WorkerLost,
+    WorkerResumed,
+    WorkerSuspended,
+    WorkerVacating,
+)
+from dfm.core.pool.reactor import Reactor, ReactorSettings
+from dfm.core.pool.standing import Demand, Stage
+from dfm.core.wire.messages import EPOCH_SHIFT, Shape
+
+SHAPE = Shape(cores=1)
+SETTINGS = ReactorSettings(walltime_margin_seconds=10.0)
+UNKNOWN = Loss(LossKind.UNEXPLAINED, "gone")
+
+
+class Bench:
+    """A reactor, its clock and its journal. `do` returns what was asked for, without reports and records."""
+
+    def __init__(self, settings: ReactorSettings = SETTINGS, journal: list[JournalEntry] | None = None) -> None:
+        self.now = 100.0
+        self.journal = list(journal or [])
+        self.reactor = Reactor(settings, 1 if journal is None else 2)
+        self.reactor.restore(self.journal, self.now)
+        self.reports: list[Report] = []
+
+    def do(self, *events: PoolEvent) -> list[PoolAction]:
+        actions: list[PoolAction] = []
+        for event in events:
+            for action in self.reactor.handle(event, self.now):
+                if isinstance(action, Record):
+                    self.journal.append(action.entry)
+                elif isinstance(action, Report):
+                    self.reports.append(action)
+                else:
+                    actions.append(action)
+            assert self.reactor.check(self.now) == []
+        return actions
+
+    def wait(self, seconds: float) -> list[PoolAction]:
+        """Let time pass, ticking as often as the reactor wants."""
+        end = self.now + seconds
+        actions: list[PoolAction] = []
+        while (due := self.reactor.next_deadline(self.now)) is not None and due <= end:
+            self.now = due
+            actions += self.do(Tick())
+        self.now = end
+        return actions
+
+    def attempt(self, client: str = "c", ticket: int = 1) -> int:
+        return next(task.attempt for task in self.reactor.tasks() if (task.client, task.ticket) == (client, ticket))
+
+    def standing(self, ticket: int = 1) -> Stage:
+        standing = self.reactor.pending_reason("c", ticket, self.now)
+        assert standing is not None
+        return standing.state
+
+
+def submit(ticket: int = 1, client: str = "c", wall: float | None = None, shape: Shape = SHAPE) -> TaskSubmitted:
+    return TaskSubmitted(client=client, ticket=ticket, task=f"t{ticket}", shape=shape, spec=b"spec", wall_seconds=wall)
+
+
+def arrive(slot: str = "w", **fields: object) -> WorkerArrived:
+    values: dict[str, object] = {"slot": slot, "incarnation": "i", "host": f"host-{slot}", "slots": 1, "shape": SHAPE}
+    return WorkerArrived(**{**values, **fields})  # type: ignore[arg-type]
+
+
+def ended(attempt: int, slot: str = "w", *, incarnation: str = "i", infrastructure: bool = False) -> AttemptEnded:
+    return AttemptEnded(
+        slot=slot,
+        incarnation=incarnation,
+        attempt=attempt,
+        outcome="succeeded",
+        body=b"body",
+        is_infrastructure=infrastructure,
+    )
+
+
+def assigns(actions: list[PoolAction]) -> list[tuple[str, str]]:
+    return [(action.task, action.slot) for action in actions if isinstance(action, Assign)]
+
+
+@pytest.fixture
+def empty() -> Bench:
+    bench = Bench()
+    bench.do(ClientOpened(client="c"))
+    return bench
+
+
+@pytest.fixture
+def busy() -> Bench:
+    """One worker that has task 1 of client c."""
+    bench = Bench()
+    bench.do(ClientOpened(client="c"), arrive(), submit())
+    return bench
+
+
+def test_a_task_is_confirmed_and_given_to_a_free_worker(empty: Bench) -> None:
+    assert empty.do(arrive()) == [Welcomed(slot="w")]
+    first = (1 << EPOCH_SHIFT) | 1
+    assign = Assign(slot="w", attempt=first, number=1, task="t1", spec=b"spec", environment="", wall_seconds=None)
+    assert empty.do(submit()) == [Confirm(client="c", ticket=1), assign]
+    assert [entry.kind for entry in empty.journal] == ["client", "submit", "dispatch"]
+
+
+def test_a_result_is_committed_acknowledged_and_delivered_in_that_order(busy: Bench) -> None:
+    attempt = busy.attempt()
+    actions = busy.reactor.handle(ended(attempt), busy.now)
+    assert isinstance(actions[0], Record)
+    assert actions[0].entry.kind == "commit"
+    assert actions[1:] == [
+        Acknowledge("w", attempt),
+        Deliver(client="c", ticket=1, outcome="succeeded", body=b"body"),
+    ]
+
+
+def test_out_of_memory_is_passed_through(busy: Bench) -> None:
+    event = AttemptEnded(
+        slot="w", incarnation="i", attempt=busy.attempt(), outcome="failed", body=b"", is_out_of_memory=True
+    )
+    assert busy.do(event)[1] == Deliver(client="c", ticket=1, outcome="failed", is_out_of_memory=True)
+
+
+def test_a_received_result_is_forgotten_and_one_that_is_not_is_delivered_again(busy: Bench) -> None:
+    delivered = busy.do(ended(busy.attempt()))[1]
+    assert busy.do(ClientGone("c"), ClientOpened(client="c")) == [delivered]
+    assert busy.do(ResultReceived("c", 1), ClientOpened(client="c")) == []
+    assert busy.reactor.tasks() == []
+
+
+def test_the_same_ticket_is_the_same_task(busy: Bench) -> None:
+    assert busy.do(submit()) == [Confirm(client="c", ticket=1)]
+    delivered = busy.do(ended(busy.attempt()))[1]
+    assert busy.do(submit()) == [Confirm(client="c", ticket=1), delivered]
+
+
+def test_a_result_of_an_attempt_that_is_not_current_is_acknowledged_and_dropped(busy: Bench) -> None:
+    old = busy.attempt()
+    busy.do(WorkerLost(slot="w", loss=UNKNOWN), arrive("x"), arrive(incarnation="j"))
+    assert busy.do(ended(old, incarnation="j")) == [Acknowledge("w", old)]
+    assert busy.reactor.counters().late_results == 1
+
+
+def test_a_result_of_a_worker_that_was_given_up_counts_for_nothing(busy: Bench) -> None:
+    attempt = busy.attempt()
+    busy.wait(21.0)
+    actions = busy.do(ended(attempt))
+    assert [type(action) for action in actions] == [Retire]
+    assert busy.standing() is Stage.QUEUED
+
+
+def test_a_lost_worker_hands_its_task_to_the_next_one(busy: Bench) -> None:
+    busy.do(arrive("x"))
+    actions = busy.do(WorkerLost(slot="w", incarnation="i", loss=UNKNOWN))
+    assert assigns(actions) == [("t1", "x")]
+
+
+def test_a_silent_worker_is_given_up_after_its_lease_and_one_that_is_heard_is_not(busy: Bench) -> None:
+    for _ in range(10):
+        assert busy.wait(10.0) == []
+        busy.do(WorkerHeard(slot="w", incarnation="i"))
+    assert [type(action) for action in busy.wait(21.0)] == [Retire]
+
+
+def test_a_broken_link_leaves_the_worker_its_lease(busy: Bench) -> None:
+    attempt = busy.attempt()
+    busy.do(WorkerDisconnected(slot="w", incarnation="i"))
+    assert busy.standing() is Stage.UNREACHABLE
+    busy.wait(15.0)
+    assert busy.do(arrive(running=(attempt,))) == [Welcomed(slot="w", keep=(attempt,))]
+    assert busy.standing() is Stage.RUNNING
+    assert [type(action) for action in busy.do(ended(attempt))] == [Acknowledge, Deliver]
+
+
+def test_an_attempt_that_never_reached_its_worker_is_sent_again_and_does_not_count(busy: Bench) -> None:
+    for _ in range(5):
+        busy.do(WorkerDisconnected(slot="w", incarnation="i"))
+        assert assigns(busy.do(arrive())) == [("t1", "w")]
+
+
+def test_three_unexplained_losses_end_a_task_with_hosts_and_logs_named() -> None:
+    bench = Bench(ReactorSettings(log_of=lambda slot: f"/logs/{slot}.log"))
+    bench.do(ClientOpened(client="c"), submit())
+    for slot in ("a", "b"):
+        bench.do(arrive(slot), WorkerLost(slot=slot, loss=UNKNOWN))
+    bench.do(arrive("d"))
+    delivered = bench.do(WorkerLost(slot="d", loss=UNKNOWN))[-1]
+    assert isinstance(delivered, Deliver)
+    assert (delivered.outcome, delivered.attempts) == ("lost", 3)
+    assert all(f"host-{slot}: gone, log /logs/{slot}.log" in delivered.cause for slot in "abd")
+
+
+@pytest.mark.parametrize("kind", [kind for kind in LossKind if kind is not LossKind.UNEXPLAINED])
+def test_explained_losses_do_not_count(empty: Bench, kind: LossKind) -> None:
+    empty.do(submit())
+    for number in range(10):
+        empty.do(arrive(f"w{number}"), WorkerLost(slot=f"w{number}", loss=Loss(kind, "known")))
+    assert empty.standing() is Stage.QUEUED
+
+
+def test_a_second_life_of_a_slot_ends_the_first_and_the_first_cannot_come_back(busy: Bench) -> None:
+    actions = busy.do(arrive(incarnation="j"))
+    assert [type(action) for action in actions] == [Retire, Welcomed, Assign]
+    assert [type(action) for action in busy.do(arrive(incarnation="i"))] == [Retire]
+    assert busy.reactor.workers()[0].incarnation == "j"
+
+
+def test_a_task_is_never_given_to_a_worker_whose_life_is_too_short(empty: Bench) -> None:
+    empty.do(arrive("short", lives_seconds=60.0), submit(1, wall=51.0))
+    assert empty.standing() is Stage.QUEUED
+    assert assigns(empty.do(submit(2, wall=50.0))) == [("t2", "short")]
+    assert assigns(empty.do(arrive("long", lives_seconds=61.0))) == [("t1", "long")]
+
+
+def test_a_task_goes_to_the_worker_that_ends_first_after_it(empty: Bench) -> None:
+    empty.do(arrive("endless"), arrive("long", lives_seconds=500.0), arrive("short", lives_seconds=100.0))
+    assert assigns(empty.do(submit(1, wall=80.0), submit(2, wall=80.0), submit(3))) == [
+        ("t1", "short"),
+        ("t2", "long"),
+        ("t3", "endless"),
+    ]
+
+
+def test_a_task_longer_than_any_job_ends_at_once() -> None:
+    bench = Bench(ReactorSettings(job_wall_seconds=100.0, walltime_margin_seconds=10.0))
+    delivered = bench.do(ClientOpened(client="c"), submit(wall=91.0))[-1]
+    assert isinstance(delivered, Deliver)
+    assert delivered.outcome == "lost"
+    assert "91 s" in delivered.cause
+
+
+def test_tasks_that_no_new_worker_has_time_for_end_after_three_of_those(empty: Bench) -> None:
+    empty.do(submit(wall=1000.0))
+    for number in range(2):
+        empty.do(arrive(f"w{number}", lives_seconds=60.0))
+    delivered = empty.do(arrive("w2", lives_seconds=60.0))[-1]
+    assert isinstance(delivered, Deliver)
+    assert delivered.outcome == "lost"
+
+
+def test_a_refused_shape_ends_its_waiting_tasks_in_the_words_of_the_batch_system(empty: Bench) -> None:
+    other = Shape(cores=2)
+    empty.do(submit(1), submit(2, shape=other))
+    assert empty.do(ShapeRefused(other, "queue unknown")) == [
+        Deliver(client="c", ticket=2, outcome="lost", cause="queue unknown")
+    ]
+    assert empty.standing(1) is Stage.QUEUED
+
+
+def test_clients_share_workers_by_weight() -> None:
+    bench = Bench()
+    bench.do(ClientOpened(client="a", weight=2.0), ClientOpened(client="b"))
+    for ticket in range(30):
+        bench.do(submit(ticket, "a"))
+    for ticket in range(30):
+        bench.do(submit(ticket, "b"))
+    bench.do(arrive(slots=9))
+    running = [task.client for task in bench.reactor.tasks() if task.state is Stage.ASSIGNED]
+    assert (running.count("a"), running.count("b")) == (6, 3)
+
+
+def test_tasks_of_one_client_go_in_order_and_a_lost_one_goes_first(empty: Bench) -> None:
+    empty.do(submit(1), submit(2), submit(3))
+    assert assigns(empty.do(arrive())) == [("t1", "w")]
+    empty.do(WorkerLost(slot="w", loss=UNKNOWN))
+    assert assigns(empty.do(arrive("x", slots=3))) == [("t1", "x"), ("t2", "x"), ("t3", "x")]
+
+
+def test_a_draining_worker_gets_nothing_more(busy: Bench) -> None:
+    assert busy.do(DrainWorker("w"), DrainWorker("w"), submit(2)) == [AskToDrain("w"), Confirm(client="c", ticket=2)]
+    assert assigns(busy.do(ended(busy.attempt()))) == []
+
+
+def test_a_suspended_worker_is_not_lost_however_long_it_is_silent(busy: Bench) -> None:
+    attempt = busy.attempt()
+    busy.do(WorkerSuspended("w"), submit(2))
+    assert busy.wait(3600.0) == []
+    assert busy.standing() is Stage.SUSPENDED
+    busy.do(WorkerResumed("w"))
+    assert assigns(busy.do(ended(attempt))) == [("t2", "w")]
+
+
+def test_a_vacating_worker_gives_back_what_it_dropped(busy: Bench) -> None:
+    attempt = busy.attempt()
+    busy.do(arrive("x"))
+    loss = Loss(LossKind.PREEMPTED, "preempted")
+    vacating = WorkerVacating(slot="w", incarnation="i", loss=loss, dropped=(attempt,))
+    assert assigns(busy.do(vacating)) == [("t1", "x")]
+    assert assigns(busy.do(submit(2))) == []
+
+
+def test_a_waiting_task_that_is_cancelled_ends_at_once(empty: Bench) -> None:
+    empty.do(submit())
+    assert empty.do(TaskCancelled(client="c", ticket=1)) == [
+        Deliver(client="c", ticket=1, outcome="lost", cause="cancelled")
+    ]
+
+
+def test_a_running_task_that_is_cancelled_keeps_its_place_until_it_has_stopped(busy: Bench) -> None:
+    attempt = busy.attempt()
+    busy.do(submit(2))
+    assert busy.do(TaskCancelled(client="c", ticket=1)) == [Stop("w", attempt)]
+    assert busy.do(TaskCancelled(client="c", ticket=1, is_urgent=True)) == [Stop("w", attempt, is_urgent=True)]
+    actions = busy.do(ended(attempt))
+    assert actions[:2] == [
+        Acknowledge("w", attempt),
+        Deliver(client="c", ticket=1, outcome="lost", cause="cancelled"),
+    ]
+    assert assigns(actions) == [("t2", "w")]
+
+
+def test_a_worker_that_does_not_stop_a_task_is_retired(busy: Bench) -> None:
+    busy.do(TaskCancelled(client="c", ticket=1))
+    actions: list[PoolAction] = []
+    for _ in range(4):
+        busy.do(WorkerHeard(slot="w", incarnation="i")) if busy.reactor.workers() else None
+        actions += busy.wait(10.0)
+    assert [type(action) for action in actions] == [Retire, Deliver]
+
+
+def test_the_tasks_of_a_client_that_stays_away_are_stopped_after_the_grace(busy: Bench) -> None:
+    attempt = busy.attempt()
+    busy.do(submit(2), ClientGone("c"), WorkerSuspended("w"), WorkerResumed("w"))
+    actions: list[PoolAction] = []
+    for _ in range(7):
+        busy.do(WorkerHeard(slot="w", incarnation="i"))
+        actions += busy.wait(10.0)
+    assert actions == [Stop("w", attempt)]
+    assert busy.do(ended(attempt)) == [Acknowledge("w", attempt)]
+    assert busy.reactor.tasks() == []
+
+
+def test_a_closed_client_gets_nothing_and_leaves_nothing(busy: Bench) -> None:
+    attempt = busy.attempt()
+    assert busy.do(submit(2), ClientClosed("c"))[1:] == [Stop("w", attempt)]
+    assert busy.do(WorkerLost(slot="w", loss=UNKNOWN)) == [Retire("w", "i", "gone")]
+    assert busy.reactor.snapshot() == []
+
+
+def test_a_host_that_fails_several_tasks_is_suspected_and_they_are_not_charged(empty: Bench) -> None:
+    for ticket in (1, 2, 3):
+        empty.do(submit(ticket))
+    bad = arrive("bad", slots=3, host="bad")
+    empty.do(bad)
+    actions: list[PoolAction] = []
+    for ticket in (1, 2, 3):
+        actions += empty.do(ended(empty.attempt(ticket=ticket), "bad", infrastructure=True))
+    assert HostSuspected(host="bad", text="3 tasks failed on it or were lost with its workers") in actions
+    assert AskToDrain("bad") in actions
+    assert AskToDrain("worse") in empty.do(arrive("worse", host="bad"))
+    assert len(assigns(empty.do(arrive("good", slots=3)))) == 3
+
+
+def test_a_task_that_every_host_fails_ends_with_what_they_say(empty: Bench) -> None:
+    empty.do(submit(), arrive())
+    for _ in range(2):
+        empty.do(ended(empty.attempt(), infrastructure=True))
+        empty.wait(6.0)
+    actions = empty.do(ended(empty.attempt(), infrastructure=True))
+    assert actions[1] == Deliver(client="c", ticket=1, outcome="succeeded", body=b"body", attempts=3)
+
+
+def test_a_task_that_kills_its_workers_makes_no_host_suspect(empty: Bench) -> None:
+    actions = empty.do(submit())
+    for number in range(3):
+        actions += empty.do(arrive(f"w{number}", host=f"h{number % 2}"), WorkerLost(slot=f"w{number}", loss=UNKNOWN))
+    assert not [action for action in actions if isinstance(action, HostSuspected)]
+    assert isinstance(actions[-1], Deliver)
+
+
+def test_after_a_restart_a_worker_comes_back_with_what_it_runs(busy: Bench) -> None:
+    attempt = busy.attempt()
+    after = Bench(journal=busy.journal)
+    after.do(ClientOpened(client="c"), arrive("x"))
+    assert after.standing() is Stage.UNREACHABLE
+    after.wait(15.0)
+    assert after.do(arrive(running=(attempt,))) == [Welcomed(slot="w", keep=(attempt,))]
+    assert [type(action) for action in after.do(ended(attempt))] == [Acknowledge, Deliver]
+
+
+def test_after_a_restart_nothing_is_sent_again_before_a_lease_has_passed(busy: Bench) -> None:
+    after = Bench(journal=busy.journal)
+    after.do(ClientOpened(client="c"), arrive("x"))
+    actions: list[PoolAction] = []
+    for _ in range(3):
+        actions += after.wait(6.0)
+        after.do(WorkerHeard(slot="x", incarnation="i"))
+    assert actions == []
+    actions = after.wait(3.0)
+    assert assigns(actions) == [("t1", "x")]
+    assert after.attempt() >> EPOCH_SHIFT == 2
+
+
+def test_a_result_that_was_not_received_survives_a_restart(busy: Bench) -> None:
+    delivered = busy.do(ended(busy.attempt()))[1]
+    assert Bench(journal=busy.journal).do(ClientOpened(client="c")) == [delivered]
+
+
+def test_a_snapshot_says_what_the_journal_says(busy: Bench) -> None:
+    busy.do(submit(2), submit(3), TaskCancelled(client="c", ticket=3), arrive("x"), WorkerLost(slot="x", loss=UNKNOWN))
+    busy.do(AttemptStarted(slot="w", incarnation="i", attempt=busy.attempt()))
+    by_journal, by_snapshot = Bench(journal=busy.journal), Bench(journal=busy.reactor.snapshot())
+    assert by_snapshot.reactor.tasks() == by_journal.reactor.tasks()
+    assert by_snapshot.reactor.snapshot() == by_journal.reactor.snapshot()
+
+
+def test_demand_tells_what_waits_and_what_is_free(busy: Bench) -> None:
+    busy.do(submit(2), submit(3, wall=30.0), arrive("x", slots=3, shape=Shape(cores=2)))
+    demand = busy.reactor.demand(busy.now)
+    assert demand[SHAPE] == Demand(waiting=2, running=1, workers=1, waiting_since=100.0, longest_seconds=30.0)
+    assert demand[Shape(cores=2)] == Demand(free_slots=3, workers=1)
+
+
+def test_every_unfinished_task_has_a_reason_and_a_deadline(busy: Bench) -> None:
+    busy.do(submit(2))
+    for ticket in (1, 2):
+        standing = busy.reactor.pending_reason("c", ticket, busy.now)
+        assert standing is not None
+        assert standing.reason
+        assert busy.now <= standing.deadline <= busy.now + 20.0
+    assert busy.reactor.pending_reason("c", 9, busy.now) is None

@@ -1,0 +1,168 @@
+"""How many workers: the algorithm's invariants, on any pool."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dfm.core.config.settings import PoolSettings
+from dfm.core.pool.jobs import JobView, Phase
+from dfm.core.pool.scaling import Launch, PoolView, Release, ScaleAction, Withdraw, job_wall_seconds, plan
+from dfm.core.pool.standing import Demand
+from dfm.core.wire.messages import Shape
+
+SHAPES = [Shape(cores=1), Shape(cores=4), Shape(cores=8)]
+NOW = 1000.0
+
+
+def job(number: int, shape: Shape, *, connected: bool, stopping: bool = False, age: float = 100.0) -> JobView:
+    return JobView(
+        name=f"n{number}",
+        slot=f"s{number}",
+        id=str(number),
+        shape=shape,
+        slots=1,
+        phase=Phase.RUNNING if connected else Phase.PENDING,
+        reason="",
+        since=NOW - age,
+        deadline=NOW,
+        host="",
+        is_connected=connected,
+        is_stopping=stopping,
+        started_at=NOW - age,
+    )
+
+
+@st.composite
+def views(draw: st.DrawFn) -> tuple[PoolView, PoolSettings]:
+    shapes = draw(st.lists(st.sampled_from(SHAPES), unique=True, min_size=1))
+    jobs = [
+        job(
+            number,
+            draw(st.sampled_from(SHAPES)),
+            connected=draw(st.booleans()),
+            stopping=draw(st.booleans()),
+            age=draw(st.sampled_from([1.0, 100.0])),
+        )
+        for number in range(draw(st.integers(0, 8)))
+    ]
+    settings = PoolSettings(
+        max_workers=draw(st.integers(1, 10)),
+        min_workers=draw(st.integers(0, 3)),
+        launch_batch_size=draw(st.integers(1, 5)),
+        worker_slots=draw(st.integers(1, 3)),
+    )
+    view = PoolView(
+        demand={
+            shape: Demand(
+                waiting=draw(st.integers(0, 20)),
+                running=draw(st.integers(0, 3)),
+                waiting_since=draw(st.sampled_from([0.0, NOW])),
+            )
+            for shape in shapes
+        },
+        jobs=jobs,
+        idle=[one.slot for one in jobs if one.is_connected and draw(st.booleans())],
+        is_fresh=draw(st.booleans()),
+        submits_left=draw(st.integers(0, 10)),
+        ramp={shape: draw(st.integers(0, 8)) for shape in draw(st.lists(st.sampled_from(SHAPES), unique=True))},
+        quiet_since={
+            shape: draw(st.sampled_from([0.0, NOW])) for shape in draw(st.lists(st.sampled_from(SHAPES), unique=True))
+        },
+        default=SHAPES[0],
+    )
+    return view, settings
+
+
+def launched(actions: list[ScaleAction]) -> int:
+    return sum(action.count for action in actions if isinstance(action, Launch))
+
+
+@given(views())
+def test_no_plan_goes_beyond_a_limit(drawn: tuple[PoolView, PoolSettings]) -> None:
+    view, settings = drawn
+    actions = plan(view, settings, NOW)
+    count = launched(actions)
+    pending = sum(1 for one in view.jobs if not one.is_connected)
+    if count:
+        assert view.is_fresh
+        assert count <= view.submits_left
+        assert len(view.jobs) + count <= settings.max_workers
+        assert pending + count <= settings.launch_batch_size
+    for action in actions:
+        if isinstance(action, Launch):
+            coming = sum(
+                1 for one in view.jobs if one.shape == action.shape and not one.is_connected and not one.is_stopping
+            )
+            assert coming + action.count <= max(view.ramp.get(action.shape, 99), coming)
+
+
+@given(views())
+def test_only_workers_that_never_connected_are_cancelled(drawn: tuple[PoolView, PoolSettings]) -> None:
+    view, settings = drawn
+    by_slot = {one.slot: one for one in view.jobs}
+    for action in plan(view, settings, NOW):
+        match action:
+            case Withdraw(slots):
+                assert all(not by_slot[slot].is_connected and not by_slot[slot].is_stopping for slot in slots)
+                assert all(
+                    not view.demand.get(by_slot[slot].shape, Demand()).waiting
+                    or view.quiet_since.get(by_slot[slot].shape) == 0.0
+                    for slot in slots
+                )
+            case Release(slot):
+                assert by_slot[slot].is_connected
+            case Launch():
+                pass
+
+
+@given(views())
+def test_a_plan_depends_on_nothing_else(drawn: tuple[PoolView, PoolSettings]) -> None:
+    view, settings = drawn
+    assert plan(view, settings, NOW) == plan(view, settings, NOW)
+
+
+def view_of(waiting: dict[Shape, int], jobs: list[JobView], **more: object) -> PoolView:
+    fields: dict[str, object] = {
+        "demand": {shape: Demand(waiting=count, waiting_since=0.0) for shape, count in waiting.items()},
+        "jobs": jobs,
+        "submits_left": 30,
+        "ramp": {},
+        "quiet_since": {},
+        "default": SHAPES[0],
+        **more,
+    }
+    return PoolView(**fields)  # type: ignore[arg-type]
+
+
+def test_unlimited_tasks_fill_the_pool_and_no_tasks_leave_min_workers() -> None:
+    settings = PoolSettings(max_workers=6, min_workers=2, launch_batch_size=4)
+    jobs: list[JobView] = []
+    for _ in range(10):
+        count = launched(plan(view_of({SHAPES[0]: 1000}, jobs), settings, NOW))
+        jobs += [job(len(jobs) + n, SHAPES[0], connected=True) for n in range(count)]
+    assert len(jobs) == 6
+    assert launched(plan(view_of({}, []), settings, NOW)) == 2
+    pending = [job(n, SHAPES[0], connected=False, age=100.0 + n) for n in range(4)]
+    assert plan(view_of({}, pending), settings, NOW) == [Withdraw(("s0", "s1"))]
+
+
+def test_workers_on_their_way_count() -> None:
+    coming = [job(1, SHAPES[0], connected=False)]
+    assert launched(plan(view_of({SHAPES[0]: 1}, coming), PoolSettings(), NOW)) == 0
+    assert launched(plan(view_of({SHAPES[0]: 2}, coming), PoolSettings(), NOW)) == 1
+
+
+def test_room_is_shared_between_shapes() -> None:
+    actions = plan(view_of({SHAPES[0]: 100, SHAPES[1]: 100}, []), PoolSettings(max_workers=4), NOW)
+    assert actions == [Launch(shape=SHAPES[0], count=2), Launch(shape=SHAPES[1], count=2)]
+
+
+def test_a_full_pool_lets_one_worker_go_for_a_shape_that_has_none() -> None:
+    live = [job(n, SHAPES[0], connected=True) for n in range(2)]
+    settings = PoolSettings(max_workers=2)
+    assert plan(view_of({SHAPES[1]: 1}, live, idle=["s1"]), settings, NOW) == [Release("s1")]
+    assert plan(view_of({SHAPES[0]: 9, SHAPES[1]: 1}, live), settings, NOW) == [Release("s0")]
+
+
+def test_a_job_lives_longer_than_its_tasks() -> None:
+    assert job_wall_seconds(Shape(wall_seconds=60.0), PoolSettings(walltime_margin=10.0)) == 80.0
+    assert job_wall_seconds(Shape(), PoolSettings(walltime=500.0)) == 500.0
