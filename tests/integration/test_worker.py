@@ -146,7 +146,8 @@ class Daemon:
         return self.links[number]
 
     def log(self) -> str:
-        return (self.project / "worker.log").read_text(encoding="utf-8")
+        path = self.project / "worker.log"
+        return path.read_text(encoding="utf-8") if path.exists() else ""
 
 
 def _environ() -> dict[str, str]:
