@@ -283,6 +283,16 @@ async def test_cancelled_attempt_is_dead_with_all_that_left_its_session(
     await until(lambda: not is_alive(pid))
 
 
+async def test_attempt_that_is_cancelled_before_it_begins_ends_all_the_same(
+    daemon: Daemon, request_of: RequestOf
+) -> None:
+    link = await ready(daemon)
+    link.channel.send(run_of(request_of(ShellBody("sleep 600"))), CancelAttempt(attempt=1))
+    assert (await link.heard(Result)).outcome == "lost"
+    link.channel.send(Ack(attempt=1), Drain())
+    assert (await link.heard(Leaving)).reason == "drained"
+
+
 async def test_attempt_beyond_its_walltime_fails_and_says_so(daemon: Daemon, request_of: RequestOf) -> None:
     link = await ready(daemon)
     link.channel.send(run_of(request_of(ShellBody("sleep 600")), wall_seconds=0.2))
