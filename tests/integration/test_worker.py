@@ -129,11 +129,13 @@ class Daemon:
         self._news.set()
         return link
 
-    async def worker(self, *words: str, slot: str = "s1", cwd: Path | None = None) -> asyncio.subprocess.Process:
+    async def worker(
+        self, *words: str, slot: str = "s1", cwd: Path | None = None, **env: str
+    ) -> asyncio.subprocess.Process:
         log = self.project / "worker.log"
         process = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "dfm.core.worker", "--access", self.path, "--slot", slot, "--log", str(log), *words,
-            env=_environ(), cwd=cwd or self.project, stdin=asyncio.subprocess.DEVNULL,
+            env=_environ() | env, cwd=cwd or self.project, stdin=asyncio.subprocess.DEVNULL,
         )  # fmt: skip
         self.processes.append(process)
         return process
@@ -146,7 +148,8 @@ class Daemon:
         return self.links[number]
 
     def log(self) -> str:
-        return (self.project / "worker.log").read_text(encoding="utf-8")
+        path = self.project / "worker.log"
+        return path.read_text(encoding="utf-8") if path.exists() else ""
 
 
 def _environ() -> dict[str, str]:
@@ -280,6 +283,16 @@ async def test_cancelled_attempt_is_dead_with_all_that_left_its_session(
     await until(lambda: not is_alive(pid))
 
 
+async def test_attempt_that_is_cancelled_before_it_begins_ends_all_the_same(
+    daemon: Daemon, request_of: RequestOf
+) -> None:
+    link = await ready(daemon)
+    link.channel.send(run_of(request_of(ShellBody("sleep 600"))), CancelAttempt(attempt=1))
+    assert (await link.heard(Result)).outcome == "lost"
+    link.channel.send(Ack(attempt=1), Drain())
+    assert (await link.heard(Leaving)).reason == "drained"
+
+
 async def test_attempt_beyond_its_walltime_fails_and_says_so(daemon: Daemon, request_of: RequestOf) -> None:
     link = await ready(daemon)
     link.channel.send(run_of(request_of(ShellBody("sleep 600")), wall_seconds=0.2))
@@ -331,6 +344,21 @@ async def test_result_that_was_not_acknowledged_is_told_again_by_the_next_life_o
     assert (await second.heard(Hello)).finished == [5]
     second.channel.send(welcome())
     assert await second.heard(Result) == first
+
+
+async def test_result_survives_a_death_between_its_end_and_its_telling(daemon: Daemon, request_of: RequestOf) -> None:
+    process = await daemon.worker(DFM_CRASHPOINT="worker.result_kept", DFM_CRASHPOINT_ARMED="yes")
+    link = await daemon.link()
+    await link.heard(Hello)
+    link.channel.send(welcome(), run_of(request_of(ShellBody("true")), 5))
+    assert await process.wait() == -signal.SIGKILL
+    await link.is_closed()
+    assert [message for message in link.said if isinstance(message, Result)] == []
+    await daemon.worker()
+    second = await daemon.link(1)
+    assert (await second.heard(Hello)).finished == [5]
+    second.channel.send(welcome())
+    assert (await second.heard(Result)).outcome == "succeeded"
 
 
 async def test_next_life_of_a_slot_kills_what_the_killed_one_left(

@@ -218,7 +218,7 @@ def _check_owner(path: str, status: os.stat_result) -> None:
     if status.st_mode & 0o077:
         raise AccessError(
             f"{path} has mode {stat.S_IMODE(status.st_mode):04o}, others may use it",
-            hint=f"chmod go= {path}",
+            hint="chmod go= a file or directory that is the daemon's; never one that serves others too",
         )
 
 

@@ -143,6 +143,10 @@ class Channel(asyncio.Protocol):
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
         self.heard_at = self._loop.time()
+        if self._is_closed:
+            transport.abort()
+        else:
+            self._flush()
 
     def data_received(self, data: bytes) -> None:
         if self._is_closed:

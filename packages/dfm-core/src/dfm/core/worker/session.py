@@ -144,6 +144,8 @@ class _Attempt:
     is_wanted: bool = True
     is_stopping: bool = False
     """Whether it was told to stop."""
+    is_dying: bool = False
+    """Whether it was told so urgently."""
     is_reported: bool = True
     """Whether the daemon wants to hear that it has ended."""
 
@@ -359,9 +361,9 @@ class Session:
             return []
         attempt.is_wanted = False
         attempt.is_reported = attempt.is_reported and is_reported
-        if attempt.is_stopping and not is_urgent:
+        if attempt.is_dying or (attempt.is_stopping and not is_urgent):
             return []
-        attempt.is_stopping = True
+        attempt.is_stopping, attempt.is_dying = True, is_urgent
         return [Stop(attempt=number, is_urgent=is_urgent)]
 
     def _stop_overdue(self, now: float) -> list[Effect]:
