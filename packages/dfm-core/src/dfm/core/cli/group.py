@@ -12,6 +12,9 @@ _COMMANDS = {
     "show": "show the tasks and packages of a flow",
     "validate": "check a flow without running it",
     "graph": "print the graph of tasks as dot, mermaid or json",
+    "schema": "print the JSON Schema of flow files",
+    "complete": "print the tasks that begin with a word",
+    "completion": "print what makes a shell complete dfm on TAB",
     "runners": "list the installed runners",
 }
 

@@ -10,9 +10,6 @@ from dfm.core.flow.model import ListOperation, ParameterType
 from dfm.core.flow.source import KeyMark, Node, Scalar
 from dfm.core.flow.source import Mapping as MappingNode
 
-_OPERATIONS = ("value", "prepend", "append", "path-prepend", "path-append")
-_DECLARATION_KEYS = frozenset({"type", *_OPERATIONS})
-
 
 def declarations(reader: "KeyReader", owner: str, what: str, *, may_assign: bool = False) -> list[AssignmentDefinition]:
     """Return the parameters a mapping declares under `with`; a value without a type is a fault."""
@@ -39,7 +36,7 @@ def assignments(reader: KeyReader) -> list[AssignmentDefinition]:
     found = []
     for name, parameter in entry.value.entries.items():
         value = parameter.value
-        if isinstance(value, MappingNode) and _DECLARATION_KEYS & value.entries.keys():
+        if isinstance(value, MappingNode) and schema.DECLARATION_KEYS & value.entries.keys():
             found.extend(_declaration(name, parameter.key, value, reader.diagnostics))
         else:
             found.append(AssignmentDefinition(name=name, key=parameter.key, node=value))
@@ -55,7 +52,7 @@ def _declaration(
     doc = reader.string("doc") or reader.string("desc")
     entry = node.entries.get("type")
     kind = None if entry is None else _parameter_type(entry.value, reader)
-    given = [word for word in _OPERATIONS if word in node.entries]
+    given = [word for word in schema.OPERATIONS if word in node.entries]
     if "value" in given or not given:
         yield AssignmentDefinition(name=name, key=key, type=kind, node=reader.value("value"), doc=doc)
     for word in given:

@@ -15,14 +15,6 @@ GENERATOR_SHELL = "pytask"
 _TASK_NAME = re.compile(r"(?!\.)[A-Za-z0-9_.-]{1,128}\Z")
 _EXPRESSION = re.compile(r"\$\{\{.*?\}\}")
 _NAME_KEYS = ("name", "root", "export", "local")
-_CONTROL_KEYS = {
-    ControlKind.IF: (("cond",), ("else",)),
-    ControlKind.MATCH: (("cases",), ()),
-    ControlKind.WHILE: (("cond", "max_iter"), ("state",)),
-    ControlKind.DO_WHILE: (("until", "max_iter"), ("state",)),
-    ControlKind.REPEAT: (("count",), ("until", "state")),
-}
-"""Keys that a kind of control needs, and those that it may have besides."""
 
 
 def decode_task(node: Node, diagnostics: Diagnostics, unnamed: str | None = None) -> TaskDefinition | None:
@@ -214,7 +206,7 @@ def _control(reader: KeyReader) -> ControlDefinition | None:
             reader.diagnostics.error("missing-key", f"the `control` of {reader.what} has no `type`", control.node)
         return None
     kind = ControlKind(word)
-    needed, allowed = _CONTROL_KEYS[kind]
+    needed, allowed = schema.CONTROL_KEYS[kind]
     for key in needed:
         if key not in control.node.entries:
             control.diagnostics.error("missing-key", f"a `control` of type {kind} needs `{key}`", control.node)
