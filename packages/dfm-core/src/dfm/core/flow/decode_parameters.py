@@ -33,7 +33,7 @@ def assignments(reader: KeyReader) -> list[AssignmentDefinition]:
     if not isinstance(entry.value, MappingNode):
         reader.wrong("with", "a mapping of parameters")
         return []
-    found = []
+    found: list[AssignmentDefinition] = []
     for name, parameter in entry.value.entries.items():
         value = parameter.value
         if isinstance(value, MappingNode) and schema.DECLARATION_KEYS & value.entries.keys():
