@@ -12,6 +12,7 @@ from dfm.core.flow import schema
 from dfm.core.flow.decode import decode_file, decode_package_map
 from dfm.core.flow.diagnostics import Diagnostics
 from dfm.core.flow.json_schema import flow_schema, package_map_schema
+from dfm.core.flow.model import ControlKind
 from dfm.core.flow.source import SourceFile, to_plain
 from dfm.core.flow.yaml_reader import read_yaml
 from dfm.core.std import FLOW_FILE
@@ -151,8 +152,8 @@ def test_an_unknown_key_is_refused_by_both_at_every_level(definition: str) -> No
     assert not VALIDATOR.is_valid(document)
 
 
-@pytest.mark.parametrize("kind", list(schema.ControlKind))
-def test_each_kind_of_control_needs_and_allows_the_same_keys_for_both(kind: schema.ControlKind) -> None:
+@pytest.mark.parametrize("kind", list(ControlKind))
+def test_each_kind_of_control_needs_and_allows_the_same_keys_for_both(kind: ControlKind) -> None:
     needed, allowed = schema.CONTROL_KEYS[kind]
     body: list[object] = [{"when": True, "body": []}]
     values = {
