@@ -15,7 +15,7 @@ def declarations(reader: "KeyReader", owner: str, what: str, *, may_assign: bool
     """Return the parameters a mapping declares under `with`; a value without a type is a fault."""
     found = assignments(reader)
     for assignment in found:
-        if assignment.type is None and not may_assign:
+        if assignment.type is None and not may_assign and not _says_type(reader, assignment.name):
             reader.diagnostics.error(
                 "missing-type",
                 f"{assignment.name!r} is a {what} and needs a declaration with a `type`",
@@ -23,6 +23,14 @@ def declarations(reader: "KeyReader", owner: str, what: str, *, may_assign: bool
                 hint=f"write `{assignment.name}: {{type: str, value: ...}}` in {owner}",
             )
     return found
+
+
+def _says_type(reader: KeyReader, name: str) -> bool:
+    """Whether a declaration has a type, be it one that does not exist."""
+    parameters = reader.node.entries["with"].value
+    assert isinstance(parameters, MappingNode)
+    value = parameters.entries[name].value
+    return isinstance(value, MappingNode) and "type" in value.entries
 
 
 def assignments(reader: KeyReader) -> list[AssignmentDefinition]:

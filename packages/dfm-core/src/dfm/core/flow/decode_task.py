@@ -184,12 +184,11 @@ def _generate(strategy: KeyReader) -> tuple[Text, str] | None:
     reader = KeyReader.open(entry.value, schema.GENERATE, "`generate`", strategy.diagnostics)
     if reader is None:
         return None
-    text = reader.text("run")
+    text, shell = reader.text("run"), reader.word("shell") or GENERATOR_SHELL
     if text is None:
         if "run" not in reader.node.entries:
             strategy.diagnostics.error("missing-key", "`generate` has no `run`", entry.value)
         return None
-    shell = reader.word("shell") or GENERATOR_SHELL
     return text, GENERATOR_SHELL if shell in ("python", "python3") else shell
 
 
@@ -200,7 +199,7 @@ def _control(reader: KeyReader) -> ControlDefinition | None:
     control = KeyReader.open(entry.value, schema.CONTROL, f"`control` of {reader.what}", reader.diagnostics)
     if control is None:
         return None
-    word = control.choice("type", tuple(ControlKind))
+    word = control.choice("type", tuple(str(kind) for kind in ControlKind))
     if word is None:
         if "type" not in control.node.entries:
             reader.diagnostics.error("missing-key", f"the `control` of {reader.what} has no `type`", control.node)
