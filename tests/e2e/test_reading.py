@@ -155,6 +155,9 @@ def test_control_is_shown_and_not_executed(results: Results) -> None:
 
 def test_a_sub_task_can_be_shown(results: Results) -> None:
     assert results("task", "cmp.x")[0]["name"] == "p.cmp.x"
+    cell = results("task", "cmp.x_1")[0]
+    assert (cell["name"], cell["params"]["q"]["value"]) == ("p.cmp.x", 3)
+    assert results("task", "loop.z")[0]["run"] == "touch executed"
 
 
 def test_packages_tell_what_they_hold(results: Results) -> None:
@@ -196,6 +199,7 @@ def test_tags_count_what_bears_them(results: Results) -> None:
     ("words", "told"),
     [
         (["task", "maekr"], "did you mean 'maker'?"),
+        (["task", "cmp.xx"], "did you mean 'p.cmp.x'?"),
         (["package", "lbi"], "did you mean 'lib'?"),
         (["tasks", "--package", "lbi"], "did you mean 'lib'?"),
         (["tasks", "--tag", "Stag"], "did you mean 'Stage'?"),

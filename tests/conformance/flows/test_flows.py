@@ -96,8 +96,8 @@ def check(answer: Answer, expect: Mapping[str, Any], directory: Path) -> None:
     for what, key in (("faults", "errors"), ("warnings", "warnings")):
         if what in expect:
             check_faults(json.loads(answer.stdout)[key], expect[what], told)
-    for path, value in expect.get("json", {}).items():
-        assert at(json.loads(answer.stdout), path) == value, f"{path}{told}"
+    for keys, value in expect.get("json", {}).items():
+        assert at(json.loads(answer.stdout), keys) == value, f"{keys}{told}"
     for name, text in expect.get("files", {}).items():
         path = directory / name
         assert (path.read_text(encoding="utf-8") if path.exists() else None) == text, f"{name}{told}"
@@ -133,8 +133,10 @@ def check_faults(found: list[dict[str, Any]], wanted: list[str], told: str) -> N
         texts.append(f"{place} {fault['message']}" + (f" ({fault['hint']})" if fault["hint"] else ""))
     for fault in wanted:
         place, _, part = fault.partition(" ")
-        parts = part.split(" ... ")
-        assert any(t.startswith(f"{place} ") and all(p in t for p in parts) for t in texts), f"{fault}{told}"
+        words = part.split(" ... ")
+        assert any(text.startswith(f"{place} ") and all(word in text for word in words) for text in texts), (
+            f"{fault}{told}"
+        )
     assert len(texts) == len(wanted), told
 
 

@@ -109,7 +109,7 @@ def needs_chain(flow: Flow, task: Task, depth: int | None) -> list[Row]:
                         following.append(flow.tasks[need])
                 needed_by = row["needed_by"]
                 assert isinstance(needed_by, list)
-                if current.name not in needed_by:
+                if current.name not in needed_by[-1:]:
                     needed_by.append(current.name)
         front = following
     return list(found.values())

@@ -42,7 +42,7 @@ def command(
     comes; nothing is run for the graph. In JSON the parameters are always there.
     """
     loaded = load(flow, os.environ)
-    names = tasks or tuple(loaded.flow.root.tasks)
+    names = tasks or tuple(name for name, task in loaded.flow.root.tasks.items() if not task.is_template)
     if not names:
         raise NothingSelectedError(f"package {loaded.flow.root.name!r} has no tasks")
     graph = graph_of(loaded, names, os.environ, None)

@@ -118,11 +118,17 @@ def known_package(flow: Flow, name: str) -> str:
 
 
 def sub_task(task: Task, name: str) -> Task:
-    """Return the sub-task with a full name; the task itself where the name is that of a cell of a matrix."""
-    stack = [task]
+    """Return the sub-task with a full name.
+
+    Raises:
+        UsageError: the task has none of this name.
+    """
+    stack = list(task.sub_tasks)
+    known = []
     while stack:
         current = stack.pop()
         if current.name == name:
             return current
+        known.append(current.name)
         stack.extend(current.sub_tasks)
-    return task
+    raise UsageError(f"there is no task {name!r}", hint=did_you_mean(name, known))

@@ -16,7 +16,8 @@ from dfm.core.compose import FlowOptions, LoadedFlow, graph_of, load
 from dfm.core.flow.diagnostics import FlowInvalid
 from dfm.core.flow.model import Flow, Task, Type
 from dfm.core.flow.source import to_plain
-from dfm.core.graph.select import select
+from dfm.core.graph.node import Node
+from dfm.core.graph.select import Selection, select
 
 R = TypeVar("R")
 _ALL = "all"
@@ -144,10 +145,12 @@ def task(*, name: str, flow: FlowOptions, depth: str | None, is_verbose: bool, i
         raise UsageError(f"--needs {depth!r} is not a number of steps", hint="--needs alone goes to the end")
     steps = None if depth is None or depth == _ALL else int(depth)
     loaded = load(flow, os.environ)
-    meant = select(loaded.flow, name)
-    whole = loaded.flow.tasks[meant.task]
-    found = whole if meant.node is None else narrow.sub_task(whole, meant.node)
-    detail = describe.task_detail(found, _values(loaded, meant.node or meant.task))
+    meant = _meant(loaded.flow, name)
+    node = _node(loaded, meant.node or meant.task)
+    found = loaded.flow.tasks[meant.task]
+    if meant.node is not None:
+        found = narrow.sub_task(found, meant.node) if node is None else node.task
+    detail = describe.task_detail(found, {} if node is None else node.params)
     if depth is not None:
         detail["needs_chain"] = describe.needs_chain(loaded.flow, found, steps)
     if is_json:
@@ -156,13 +159,21 @@ def task(*, name: str, flow: FlowOptions, depth: str | None, is_verbose: bool, i
     _print_task(detail, is_verbose=is_verbose)
 
 
-def _values(loaded: LoadedFlow, name: str) -> describe.Values:
-    """Return the task's evaluated parameters; none where the flow has faults, which are for `dfm validate` to tell."""
+def _meant(flow: Flow, name: str) -> Selection:
+    """Return the task that is meant; a template is shown too, though it cannot be run."""
+    for candidate in (name, f"{flow.root.name}.{name}"):
+        if candidate in flow.tasks:
+            return Selection(candidate)
+    return select(flow, name)
+
+
+def _node(loaded: LoadedFlow, name: str) -> Node | None:
+    """Return the task with its values; None where the flow has faults, which are for `dfm validate` to tell."""
     try:
         graph = graph_of(loaded, [name], os.environ, None)
     except (FlowInvalid, UsageError):
-        return {}
-    return graph.nodes[graph.targets[0]].params
+        return None
+    return graph.nodes[graph.targets[0]]
 
 
 def _print_task(detail: Row, *, is_verbose: bool) -> None:
