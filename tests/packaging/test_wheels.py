@@ -55,7 +55,7 @@ def test_a_wheel_owns_its_folder_and_no_namespace(wheels: dict[str, Path], name:
 
 
 def test_the_core_wheel_holds_its_data(wheels: dict[str, Path]) -> None:
-    assert {"dfm/core/std/flow.yaml", "dfm/api/py.typed"} <= names(wheels["dfm-core"])
+    assert {"dfm/core/std/flow.yaml", "dfm/core/cli/complete.bash", "dfm/api/py.typed"} <= names(wheels["dfm-core"])
 
 
 @pytest.mark.parametrize("name", DISTRIBUTIONS)

@@ -25,6 +25,7 @@ from dfm.core.graph.node import Graph
     show_default=True,
 )
 @click.option("--json", "is_json", is_flag=True, help="The same as --format json.")
+@click.option("--show-params", is_flag=True, help="The parameters of each task with their values.")
 @click.option("-o", "--output", metavar="FILE", help="Write to FILE instead of stdout.")
 def command(
     *,
@@ -32,14 +33,20 @@ def command(
     flow: FlowOptions,
     form: str,
     is_json: bool,
+    show_params: bool,
     output: str | None,
 ) -> None:
-    """Print the graph of TASKS and all they need; without TASKS, of every task of the root package."""
+    """Print the graph of TASKS and all they need; without TASKS, of every task of the root package.
+
+    The sub-tasks of a compound task stand in a cluster. What `control` and `generate` do is settled when their turn
+    comes; nothing is run for the graph. In JSON the parameters are always there.
+    """
     loaded = load(flow, os.environ)
-    names = tasks or tuple(loaded.flow.root.tasks)
+    names = tasks or tuple(name for name, task in loaded.flow.root.tasks.items() if not task.is_template)
     if not names:
         raise NothingSelectedError(f"package {loaded.flow.root.name!r} has no tasks")
-    text = _text(graph_of(loaded, names, os.environ, None), "json" if is_json else form)
+    graph = graph_of(loaded, names, os.environ, None)
+    text = _text(graph, "json" if is_json else form, show_params=show_params)
     if output is None:
         print(text, end="")
         return
@@ -49,11 +56,11 @@ def command(
         raise InfrastructureError(f"cannot write {output}: {error.strerror}") from error
 
 
-def _text(graph: Graph, form: str) -> str:
+def _text(graph: Graph, form: str, *, show_params: bool) -> str:
     match form:
         case "mermaid":
-            return to_mermaid(graph)
+            return to_mermaid(graph, show_params=show_params)
         case "json":
-            return json.dumps(to_mapping(graph), indent=2) + "\n"
+            return json.dumps(to_mapping(graph), indent=2, default=str) + "\n"
         case _:
-            return to_dot(graph)
+            return to_dot(graph, show_params=show_params)

@@ -1,155 +1,418 @@
-"""`dfm show`: tasks and packages of a flow, for people and as JSON."""
+"""`dfm show`: what is in a flow, for people and as JSON. Nothing of the flow is run."""
 
 import json
 import os
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 import click
 
+from dfm.api.errors import UsageError
+from dfm.core.cli import describe, narrow
+from dfm.core.cli.describe import Row
 from dfm.core.cli.options import flow_options
-from dfm.core.compose import FlowOptions, load
-from dfm.core.flow.model import Flow, Package, Task
-from dfm.core.graph.select import select
+from dfm.core.cli.table import print_fields, print_table
+from dfm.core.compose import FlowOptions, LoadedFlow, graph_of, load
+from dfm.core.flow.diagnostics import FlowInvalid
+from dfm.core.flow.model import Flow, Task, Type
+from dfm.core.flow.source import to_plain
+from dfm.core.graph.node import Node
+from dfm.core.graph.select import Selection, select
 
-if TYPE_CHECKING:
-    from collections.abc import Iterable
+R = TypeVar("R")
+_ALL = "all"
+_LONGEST_VALUE = 60
+
+_json = click.option("--json", "is_json", is_flag=True, help="Print one JSON object.")
+_verbose = click.option("-v", "--verbose", "is_verbose", is_flag=True, help="Tell more.")
+_search = click.option("--search", metavar="TEXT", help="Only what has TEXT in its name or help.")
+_regex = click.option("--regex", metavar="PATTERN", help="Only what has a match in its name or help.")
+_tag = click.option(
+    "--tag",
+    "wanted_tags",
+    multiple=True,
+    metavar="TYPE[:FIELD=VALUE]",
+    help="Only what bears a tag of this type, with this value; all of them where it is given more than once.",
+)
+
+
+def _options(*options: Callable[..., Callable[..., R]]) -> Callable[[Callable[..., R]], Callable[..., R]]:
+    def added(command: Callable[..., R]) -> Callable[..., R]:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return added
+
+
+_list_options = _options(flow_options, _search, _regex, _tag, _verbose, _json)
 
 
 @click.group(name="show", invoke_without_command=True)
 @click.pass_context
 def command(ctx: click.Context) -> None:
-    """Show the tasks and packages of a flow. Nothing is run."""
+    """Show what is in a flow. Nothing is run."""
     if ctx.invoked_subcommand is None:
         click.echo(ctx.get_help())
 
 
 @command.command(name="tasks")
-@flow_options
-@click.option(
-    "--all",
-    "is_all",
-    is_flag=True,
-    help="Tasks of imported packages and of the standard library too.",
-)
-@click.option("--json", "is_json", is_flag=True, help="Print one JSON object.")
+@_list_options
+@click.option("--package", metavar="NAME", help="Tasks of this package.")
+@click.option("--all", "is_all", is_flag=True, help="Tasks of every package, the standard library included.")
+@click.option("--scope", type=click.Choice(["root", "export", "local", "package"]), help="Tasks of this scope.")
+@click.option("--produces", metavar="KEY=VALUE[,...]", help="Tasks that say they produce items with these fields.")
 def tasks(
     *,
     flow: FlowOptions,
+    search: str | None,
+    regex: str | None,
+    wanted_tags: Sequence[str],
+    package: str | None,
     is_all: bool,
+    scope: str | None,
+    produces: str | None,
+    is_verbose: bool,
     is_json: bool,
 ) -> None:
-    """List tasks with their scope and description."""
-    loaded = load(flow, os.environ).flow
-    found: Iterable[Task] = loaded.tasks.values() if is_all else loaded.root.tasks.values()
-    rows = [_row(task) for task in found]
+    """List tasks with their scope and description: those of the root package, where nothing else is asked for."""
+    loaded = load(flow, os.environ)
+    found = _tasks_of(loaded.flow, package, is_all=is_all)
+    if scope is not None:
+        found = [task for task in found if scope in task.visibility]
+    if wanted_tags:
+        bears = narrow.tag_filter(loaded.flow, wanted_tags)
+        found = [task for task in found if bears(task.tags)]
+    if produces is not None:
+        wanted = narrow.produced_fields(produces)
+        made = _produced(loaded, found)
+        found = [task for task in found if narrow.produces(made[task.name], wanted)]
+    rows = narrow.by_text([describe.task_row(task) for task in found], search, regex)
+    filters: Row = {
+        "search": search,
+        "regex": regex,
+        "tag": list(wanted_tags),
+        "package": package,
+        "scope": scope,
+        "produces": produces,
+    }
     if is_json:
-        _print_json("tasks", rows)
-        return
-    width = max((len(str(row["name"])) for row in rows), default=0)
-    for row in rows:
-        scope = ",".join(_words(row["scope"]))
-        print(f"{row['name']:<{width}}  {scope:<8} {row['desc']}".rstrip())
+        _print_json("tasks", rows, filters)
+    elif is_verbose:
+        _print_rows(
+            ["name", "scope", "desc", "uses", "needs", "place"],
+            [[r["name"], r["scope"], r["desc"], r["uses"], r["needs"], f"{r['file']}:{r['line']}"] for r in rows],
+        )
+    else:
+        _print_rows(["name", "scope", "desc"], [[r["name"], r["scope"], r["desc"]] for r in rows])
+
+
+def _tasks_of(flow: Flow, package: str | None, *, is_all: bool) -> list[Task]:
+    if package is not None:
+        return list(flow.packages[narrow.known_package(flow, package)].tasks.values())
+    return list(flow.tasks.values() if is_all else flow.root.tasks.values())
+
+
+def _produced(loaded: LoadedFlow, found: Sequence[Task]) -> dict[str, list[Row]]:
+    """Return what each task says it produces, with the values of its parameters where they can be known."""
+    written: dict[str, list[Row]] = {task.name: [to_plain(pattern) for pattern in task.produces] for task in found}
+    unknown = [name for name, patterns in written.items() if "${{" in json.dumps(patterns)]
+    for name in unknown:
+        try:
+            graph = graph_of(loaded, [name], os.environ, None)
+        except (FlowInvalid, UsageError):
+            continue
+        written[name] = [dict(pattern) for pattern in graph.nodes[graph.targets[0]].produces] or written[name]
+    return written
 
 
 @command.command(name="task")
 @click.argument("name")
 @flow_options
-@click.option("--json", "is_json", is_flag=True, help="Print one JSON object.")
-def task(
-    *,
-    name: str,
-    flow: FlowOptions,
-    is_json: bool,
-) -> None:
-    """Show one task: what it needs, its parameters, where it stands."""
-    loaded = load(flow, os.environ).flow
-    found = loaded.tasks[select(loaded, name).task]
-    detail = _detail(found)
+@click.option(
+    "--needs",
+    "depth",
+    is_flag=False,
+    flag_value=_ALL,
+    metavar="[DEPTH]",
+    help="Also what it needs, what that needs, and so on, DEPTH steps far.",
+)
+@_verbose
+@_json
+def task(*, name: str, flow: FlowOptions, depth: str | None, is_verbose: bool, is_json: bool) -> None:
+    """Show the task NAME: its parameters with their values, what it needs, where it stands."""
+    if depth is not None and depth != _ALL and not depth.isdecimal():
+        raise UsageError(f"--needs {depth!r} is not a number of steps", hint="--needs alone goes to the end")
+    steps = None if depth is None or depth == _ALL else int(depth)
+    loaded = load(flow, os.environ)
+    meant = _meant(loaded.flow, name)
+    node = _node(loaded, meant.node or meant.task)
+    found = loaded.flow.tasks[meant.task]
+    if meant.node is not None:
+        found = narrow.sub_task(found, meant.node) if node is None else node.task
+    detail = describe.task_detail(found, {} if node is None else node.params)
+    if depth is not None:
+        detail["needs_chain"] = describe.needs_chain(loaded.flow, found, steps)
     if is_json:
         _print_json("task", [detail])
         return
-    for key, value in detail.items():
-        if key == "params":
-            continue
-        shown = ", ".join(_words(value)) if isinstance(value, list) else value
-        print(f"{key + ':':<12} {shown}".rstrip())
-    print("params:")
-    for item in found.assignments:
-        value = "" if item.node is None else json.dumps(_plain(item.node))
-        kind = f": {item.type}" if item.type else ""
-        print(f"  {item.name}{kind} = {value}  {item.doc}".rstrip())
+    _print_task(detail, is_verbose=is_verbose)
+
+
+def _meant(flow: Flow, name: str) -> Selection:
+    """Return the task that is meant; a template is shown too, though it cannot be run."""
+    for candidate in (name, f"{flow.root.name}.{name}"):
+        if candidate in flow.tasks:
+            return Selection(candidate)
+    return select(flow, name)
+
+
+def _node(loaded: LoadedFlow, name: str) -> Node | None:
+    """Return the task with its values; None where the flow has faults, which are for `dfm validate` to tell."""
+    try:
+        graph = graph_of(loaded, [name], os.environ, None)
+    except (FlowInvalid, UsageError):
+        return None
+    return graph.nodes[graph.targets[0]]
+
+
+def _print_task(detail: Row, *, is_verbose: bool) -> None:
+    control = detail["control"]
+    fields: list[tuple[str, object]] = [
+        ("task", detail["name"]),
+        ("desc", detail["desc"]),
+        ("doc", detail["doc"]),
+        ("place", f"{detail['file']}:{detail['line']}"),
+        ("scope", detail["scope"]),
+        ("uses", detail["bases"] if is_verbose else detail["uses"]),
+        ("tags", [_shown_tag(tag) for tag in _list(detail["tags"])]),
+        ("needs", detail["needs"]),
+        ("consumes", _shown(detail["consumes"])),
+        ("passthrough", _shown(detail["passthrough"])),
+        ("produces", [_shown(pattern) for pattern in _list(detail["produces"])]),
+        ("iff", detail["iff"]),
+        ("matrix", [f"{axis}: {_shown(values)}" for axis, values in _mapping(detail["matrix"]).items()]),
+        ("control", _shown_control(control) if isinstance(control, dict) else None),
+        ("generate", "yes" if detail["generate"] else None),
+        ("body", detail["body"]),
+        ("shell", detail["shell"]),
+        ("rundir", detail["rundir"]),
+        ("tools", detail["tools"]),
+        ("env", detail["env"]),
+    ]
+    print_fields(fields if not is_verbose else [*fields, ("run", detail["run"])])
+    _print_parameters(_mapping(detail["params"]))
+    if "needs_chain" in detail:
+        print("\nneeds:")
+        rows = _list(detail["needs_chain"])
+        for row in rows:
+            level, needed_by = row["depth"], row["needed_by"]
+            assert isinstance(level, int)
+            print(f"{'  ' * level}{row['name']}  (for {_shown_names(needed_by)})")
+
+
+def _print_parameters(params: Row) -> None:
+    if not params:
+        return
+    print()
+    rows = []
+    for name, item in params.items():
+        said = _mapping(item)
+        rows.append([name, said["type"] or "", _cut(_shown(said["value"])), said["doc"]])
+    print_table(["param", "type", "value", "doc"], rows)
 
 
 @command.command(name="packages")
-@flow_options
-@click.option("--json", "is_json", is_flag=True, help="Print one JSON object.")
+@_list_options
 def packages(
     *,
     flow: FlowOptions,
+    search: str | None,
+    regex: str | None,
+    wanted_tags: Sequence[str],
+    is_verbose: bool,
     is_json: bool,
 ) -> None:
-    """List the packages the flow reaches."""
+    """List the packages that the flow reaches."""
     loaded = load(flow, os.environ).flow
-    rows = [_package(item, loaded) for item in loaded.packages.values()]
+    bears = narrow.tag_filter(loaded, wanted_tags)
+    found = [item for item in loaded.packages.values() if bears(item.tags)]
+    rows = narrow.by_text([describe.package_row(item, loaded) for item in found], search, regex)
     if is_json:
-        _print_json("packages", rows)
+        _print_json("packages", rows, {"search": search, "regex": regex, "tag": list(wanted_tags)})
         return
-    width = max(len(str(row["name"])) for row in rows)
-    for row in rows:
-        print(f"{row['name']:<{width}}  {row['tasks']:>4} tasks  {row['file']}")
+    head = ["name", "tasks", "types", "desc", *(["file"] if is_verbose else [])]
+    _print_rows(head, [[row[key] for key in head] for row in rows])
 
 
-def _row(found: Task) -> dict[str, object]:
-    return {
-        "name": found.name,
-        "package": found.package.package,
-        "scope": sorted(found.visibility),
-        "desc": found.desc,
-    }
+@command.command(name="package")
+@click.argument("name")
+@flow_options
+@_verbose
+@_json
+def package(*, name: str, flow: FlowOptions, is_verbose: bool, is_json: bool) -> None:
+    """Show the package NAME: its parameters, imports, tasks and types."""
+    loaded = load(flow, os.environ).flow
+    detail = describe.package_detail(loaded.packages[narrow.known_package(loaded, name)], loaded)
+    if is_json:
+        _print_json("package", [detail])
+        return
+    _print_package("package", detail, is_verbose=is_verbose)
 
 
-def _detail(found: Task) -> dict[str, object]:
-    return {
-        **_row(found),
-        "doc": found.doc,
-        "file": str(found.location),
-        "uses": list(found.bases),
-        "needs": [need.target or need.sibling or "" for need in found.needs],
-        "body": [sub.name for sub in found.body],
-        "matrix": [] if found.matrix is None else list(found.matrix.axes),
-        "shell": "" if found.script is None else found.script.shell,
-        "tools": list(found.tools),
-        "params": {
-            item.name: {
-                "type": str(item.type) if item.type else None,
-                "value": None if item.node is None else _plain(item.node),
-                "doc": item.doc,
-            }
-            for item in found.assignments
-        },
-    }
+@command.command(name="project")
+@flow_options
+@_verbose
+@_json
+def project(*, flow: FlowOptions, is_verbose: bool, is_json: bool) -> None:
+    """Show the root package: what it offers, and what it is made of."""
+    detail = describe.project_detail(load(flow, os.environ).flow)
+    if is_json:
+        _print_json("project", [detail])
+        return
+    _print_package("project", detail, is_verbose=is_verbose)
 
 
-def _package(item: Package, flow: Flow) -> dict[str, object]:
-    return {
-        "name": item.name,
-        "root": item is flow.root,
-        "desc": item.desc,
-        "file": item.file,
-        "tasks": len(item.tasks),
-    }
+def _print_package(what: str, detail: Row, *, is_verbose: bool) -> None:
+    aliases = _mapping(detail["aliases"])
+    fields: list[tuple[str, object]] = [
+        (what, detail["name"]),
+        ("desc", detail["desc"]),
+        ("doc", detail["doc"]),
+        ("file", detail["file"]),
+        ("tags", [_shown_tag(tag) for tag in _list(detail["tags"])]),
+        ("imports", detail["imports"]),
+        ("aliases", [f"{alias} = {name}" for alias, name in aliases.items()]),
+        ("configs", detail["configs"]),
+        ("filters", detail["filters"]),
+        ("root tasks", detail.get("root_tasks")),
+        ("exports", detail.get("export_tasks")),
+        ("locals", detail.get("local_tasks")),
+        ("tasks", detail["task_names"]),
+        ("types", detail["type_names"]),
+    ]
+    if is_verbose:
+        fields += [("packages", detail.get("packages")), ("files", detail.get("files"))]
+    print_fields(fields)
+    _print_parameters(_mapping(detail["params"]))
 
 
-def _plain(node: object) -> object:
-    from dfm.core.flow.source import Node, to_plain
+@command.command(name="types")
+@_list_options
+@click.option("--package", metavar="NAME", help="Types of this package.")
+@click.option("--all", "is_all", is_flag=True, help="Types of every package, the standard library included.")
+@click.option("--tags-only", is_flag=True, help="Only types of tags.")
+@click.option("--data-items-only", is_flag=True, help="Only types of data items.")
+def types(
+    *,
+    flow: FlowOptions,
+    search: str | None,
+    regex: str | None,
+    wanted_tags: Sequence[str],
+    package: str | None,
+    is_all: bool,
+    tags_only: bool,
+    data_items_only: bool,
+    is_verbose: bool,
+    is_json: bool,
+) -> None:
+    """List types with the fields they have: those of the packages that the flow is made of."""
+    if tags_only and data_items_only:
+        raise UsageError("--tags-only and --data-items-only contradict each other")
+    loaded = load(flow, os.environ).flow
+    bears = narrow.tag_filter(loaded, wanted_tags)
+    found = [kind for kind in _types_of(loaded, package, is_all=is_all) if bears(kind.tags)]
+    if tags_only:
+        found = [kind for kind in found if describe.is_tag(kind)]
+    if data_items_only:
+        found = [kind for kind in found if describe.is_data_item(kind)]
+    rows = narrow.by_text([describe.type_row(kind) for kind in found], search, regex)
+    if is_json:
+        filters: Row = {
+            "search": search,
+            "regex": regex,
+            "tag": list(wanted_tags),
+            "package": package,
+            "tags_only": tags_only,
+            "data_items_only": data_items_only,
+        }
+        _print_json("types", rows, filters)
+        return
+    lines = [[row["name"], row["uses"], list(_mapping(row["params"])), row["desc"] or row["doc"]] for row in rows]
+    places = [[f"{row['file']}:{row['line']}"] for row in rows]
+    head = ["name", "uses", "fields", "desc"]
+    if is_verbose:
+        head, lines = [*head, "place"], [[*line, *place] for line, place in zip(lines, places, strict=True)]
+    _print_rows(head, lines)
 
-    assert isinstance(node, Node)
-    return to_plain(node)
+
+def _types_of(flow: Flow, package: str | None, *, is_all: bool) -> list[Type]:
+    if package is not None:
+        return list(flow.packages[narrow.known_package(flow, package)].types.values())
+    packages = [item for item in flow.packages.values() if is_all or item.name != describe.STANDARD]
+    return [kind for item in packages for kind in item.types.values()]
 
 
-def _print_json(what: str, rows: list[dict[str, object]]) -> None:
-    print(json.dumps({"schema": f"dfm-show-{what}/1", "results": rows, "count": len(rows)}, indent=2))
+@command.command(name="tags")
+@_options(flow_options, _search, _regex, _verbose, _json)
+def tags(*, flow: FlowOptions, search: str | None, regex: str | None, is_verbose: bool, is_json: bool) -> None:
+    """List the types of tags, and how many packages, tasks and types bear each."""
+    loaded = load(flow, os.environ).flow
+    rows = narrow.by_text(describe.tag_rows(loaded), search, regex)
+    if is_json:
+        _print_json("tags", rows, {"search": search, "regex": regex})
+        return
+    head = ["name", "used", "fields", "desc", *(["used by"] if is_verbose else [])]
+    lines = [
+        [row["name"], row["usage_count"], list(_mapping(row["params"])), row["desc"] or row["doc"]] for row in rows
+    ]
+    used_by = [[row["used_by"]] for row in rows]
+    _print_rows(head, [[*line, *by] for line, by in zip(lines, used_by, strict=True)] if is_verbose else lines)
 
 
-def _words(value: object) -> list[str]:
-    return [str(item) for item in value] if isinstance(value, list) else [str(value)]
+def _print_rows(head: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+    if rows:
+        print_table(head, rows)
+    else:
+        click.echo("nothing is found", err=True)
+
+
+def _print_json(what: str, rows: Sequence[Row], filters: Row | None = None) -> None:
+    answer: Row = {"schema": f"dfm-show-{what}/1"}
+    if filters is not None:
+        answer["filters"] = filters
+    print(json.dumps({**answer, "results": rows, "count": len(rows)}, indent=2, default=str))
+
+
+def _shown_tag(tag: object) -> str:
+    said = _mapping(tag)
+    fields = ", ".join(f"{name}={_shown(value)}" for name, value in _mapping(said["fields"]).items())
+    return f"{said['type']}({fields})"
+
+
+def _shown_names(value: object) -> str:
+    assert isinstance(value, list)
+    return ", ".join(value)
+
+
+def _shown_control(control: Row) -> str:
+    limit = "" if control["limit"] is None else f", at most {control['limit']}"
+    return f"{control['type']} {control['condition'] or ''}".rstrip() + limit
+
+
+def _shown(value: object) -> str:
+    return value if isinstance(value, str) else json.dumps(value, default=str)
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _LONGEST_VALUE else f"{text[: _LONGEST_VALUE - 3]}..."
+
+
+def _mapping(value: object) -> Row:
+    assert isinstance(value, dict)
+    return value
+
+
+def _list(value: object) -> list[Row]:
+    assert isinstance(value, list)
+    return value

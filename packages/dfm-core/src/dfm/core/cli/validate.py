@@ -10,6 +10,7 @@ from dfm.api.errors import ExitCode
 from dfm.core.cli.options import flow_options
 from dfm.core.compose import FlowOptions, load, validate
 from dfm.core.flow.diagnostics import Diagnostic, FlowInvalid, render
+from dfm.core.graph.check import untaken_items, unused_tasks
 
 
 @click.command(name="validate")
@@ -22,7 +23,10 @@ def command(
     flow: FlowOptions,
     is_json: bool,
 ) -> int:
-    """Check the flow in FILE (or the one found from here) and everything it reaches.
+    """Check the flow in FILE (or the one found from here) and everything it reaches. Nothing is run.
+
+    Every fault is told at once: what is not a flow, names that lead nowhere, needs in a circle, values that cannot be
+    evaluated. Warnings tell of tasks that nothing uses, and of tasks that consume nothing of what they need produces.
 
     Exit status 0 when it is valid, warnings or not; 3 when it is not.
     """
@@ -31,12 +35,13 @@ def command(
     tasks = 0
     try:
         loaded = load(flow if file is None else replace(flow, root=file), os.environ)
-        warnings = list(loaded.flow.warnings)
         tasks = len(loaded.flow.root.tasks)
+        warnings += [*loaded.flow.warnings, *unused_tasks(loaded.flow)]
         if tasks:
-            validate(loaded, os.environ)
+            warnings += untaken_items(validate(loaded, os.environ))
     except FlowInvalid as invalid:
-        errors = list(invalid.diagnostics)
+        errors += invalid.diagnostics
+        warnings += invalid.warnings
     if is_json:
         print(
             json.dumps(
@@ -56,7 +61,7 @@ def command(
         print(
             f"{_count(len(errors), 'error')}, {_count(len(warnings), 'warning')}"
             if errors or warnings
-            else f"valid: {tasks} tasks"
+            else f"valid: {_count(tasks, 'task')}"
         )
     return ExitCode.FLOW_INVALID if errors else ExitCode.OK
 

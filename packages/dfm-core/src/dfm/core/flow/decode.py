@@ -177,7 +177,7 @@ def _filter_name(reader: KeyReader) -> tuple[str | None, bool]:
     """Return the name, and whether it is for its own package only: `local: true`, or `local: NAME`."""
     local = reader.value("local")
     says_flag = isinstance(local, Scalar) and isinstance(local.value, bool)
-    is_local = bool(reader.flag("local")) if says_flag else local is not None
+    is_local = bool(reader.flag("local")) if says_flag else reader.word("local") is not None
     key = "local" if local is not None and not says_flag and "name" not in reader.node.entries else "name"
     name = reader.required_word(key)
     if name is not None and not _FILTER_NAME.match(name):
@@ -213,6 +213,7 @@ def _config(node: Node, diagnostics: Diagnostics) -> ConfigDefinition | None:
         tasks=reader.each("tasks", decode_task),
         types=reader.each("types", _type),
         desc=reader.string("desc"),
+        doc=reader.string("doc"),
     )
 
 

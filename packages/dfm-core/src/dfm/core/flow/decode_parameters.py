@@ -10,15 +10,12 @@ from dfm.core.flow.model import ListOperation, ParameterType
 from dfm.core.flow.source import KeyMark, Node, Scalar
 from dfm.core.flow.source import Mapping as MappingNode
 
-_OPERATIONS = ("value", "prepend", "append", "path-prepend", "path-append")
-_DECLARATION_KEYS = frozenset({"type", *_OPERATIONS})
-
 
 def declarations(reader: "KeyReader", owner: str, what: str, *, may_assign: bool = False) -> list[AssignmentDefinition]:
     """Return the parameters a mapping declares under `with`; a value without a type is a fault."""
     found = assignments(reader)
     for assignment in found:
-        if assignment.type is None and not may_assign:
+        if assignment.type is None and not may_assign and not _says_type(reader, assignment.name):
             reader.diagnostics.error(
                 "missing-type",
                 f"{assignment.name!r} is a {what} and needs a declaration with a `type`",
@@ -26,6 +23,14 @@ def declarations(reader: "KeyReader", owner: str, what: str, *, may_assign: bool
                 hint=f"write `{assignment.name}: {{type: str, value: ...}}` in {owner}",
             )
     return found
+
+
+def _says_type(reader: KeyReader, name: str) -> bool:
+    """Whether a declaration has a type, be it one that does not exist."""
+    parameters = reader.node.entries["with"].value
+    assert isinstance(parameters, MappingNode)
+    value = parameters.entries[name].value
+    return isinstance(value, MappingNode) and "type" in value.entries
 
 
 def assignments(reader: KeyReader) -> list[AssignmentDefinition]:
@@ -39,7 +44,7 @@ def assignments(reader: KeyReader) -> list[AssignmentDefinition]:
     found: list[AssignmentDefinition] = []
     for name, parameter in entry.value.entries.items():
         value = parameter.value
-        if isinstance(value, MappingNode) and _DECLARATION_KEYS & value.entries.keys():
+        if isinstance(value, MappingNode) and schema.DECLARATION_KEYS & value.entries.keys():
             found.extend(_declaration(name, parameter.key, value, reader.diagnostics))
         else:
             found.append(AssignmentDefinition(name=name, key=parameter.key, node=value))
@@ -55,7 +60,7 @@ def _declaration(
     doc = reader.string("doc") or reader.string("desc")
     entry = node.entries.get("type")
     kind = None if entry is None else _parameter_type(entry.value, reader)
-    given = [word for word in _OPERATIONS if word in node.entries]
+    given = [word for word in schema.OPERATIONS if word in node.entries]
     if "value" in given or not given:
         yield AssignmentDefinition(name=name, key=key, type=kind, node=reader.value("value"), doc=doc)
     for word in given:

@@ -17,14 +17,6 @@ _EXPRESSION = re.compile(r"\$\{\{.*?\}\}")
 _FUNCTION = re.compile(r"\s*([^\n]+\.py::[A-Za-z_]\w*|[A-Za-z_]\w*(\.[A-Za-z_]\w*)+)\s*\Z")
 _COMPRESSIONS = {"no": "no", "yes": "gzip", "gzip": "gzip", "bzip2": "bzip2"}
 _NAME_KEYS = ("name", "root", "export", "local")
-_CONTROL_KEYS = {
-    ControlKind.IF: (("cond",), ("else",)),
-    ControlKind.MATCH: (("cases",), ()),
-    ControlKind.WHILE: (("cond", "max_iter"), ("state",)),
-    ControlKind.DO_WHILE: (("until", "max_iter"), ("state",)),
-    ControlKind.REPEAT: (("count",), ("until", "state")),
-}
-"""Keys that a kind of control needs, and those that it may have besides."""
 
 
 def decode_task(node: Node, diagnostics: Diagnostics, unnamed: str | None = None) -> TaskDefinition | None:
@@ -196,12 +188,11 @@ def _generate(strategy: KeyReader) -> tuple[Text, str] | None:
     reader = KeyReader.open(entry.value, schema.GENERATE, "`generate`", strategy.diagnostics)
     if reader is None:
         return None
-    text = reader.text("run")
+    text, shell = reader.text("run"), reader.word("shell") or GENERATOR_SHELL
     if text is None:
         if "run" not in reader.node.entries:
             strategy.diagnostics.error("missing-key", "`generate` has no `run`", entry.value)
         return None
-    shell = reader.word("shell") or GENERATOR_SHELL
     return text, GENERATOR_SHELL if shell in ("python", "python3") else shell
 
 
@@ -212,13 +203,13 @@ def _control(reader: KeyReader) -> ControlDefinition | None:
     control = KeyReader.open(entry.value, schema.CONTROL, f"`control` of {reader.what}", reader.diagnostics)
     if control is None:
         return None
-    word = control.choice("type", tuple(ControlKind))
+    word = control.choice("type", tuple(str(kind) for kind in ControlKind))
     if word is None:
         if "type" not in control.node.entries:
             reader.diagnostics.error("missing-key", f"the `control` of {reader.what} has no `type`", control.node)
         return None
     kind = ControlKind(word)
-    needed, allowed = _CONTROL_KEYS[kind]
+    needed, allowed = schema.CONTROL_KEYS[kind]
     for key in needed:
         if key not in control.node.entries:
             control.diagnostics.error("missing-key", f"a `control` of type {kind} needs `{key}`", control.node)

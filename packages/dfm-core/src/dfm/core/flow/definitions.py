@@ -174,7 +174,8 @@ class ConfigDefinition:
     fragments: list[Text]
     tasks: list[TaskDefinition]
     types: list[TypeDefinition]
-    desc: str
+    desc: str = ""
+    doc: str = ""
 
 
 @dataclass(slots=True, kw_only=True)

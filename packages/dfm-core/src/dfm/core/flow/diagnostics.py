@@ -40,11 +40,17 @@ class Diagnostic:
 
 
 class FlowInvalid(FlowError):  # noqa: N818  (what is raised is a verdict on a flow, and it holds the errors)
-    """A flow with faults; its text shows all of them."""
+    """A flow with faults; its text shows all of them.
 
-    def __init__(self, diagnostics: Sequence[Diagnostic]) -> None:
+    Attributes:
+        diagnostics: the faults.
+        warnings: what was noticed besides.
+    """
+
+    def __init__(self, diagnostics: Sequence[Diagnostic], warnings: Sequence[Diagnostic] = ()) -> None:
         super().__init__(f"{len(diagnostics)} faults")
         self.diagnostics = diagnostics
+        self.warnings = warnings
 
     def __str__(self) -> str:
         shown = [render(item) for item in self.diagnostics[:_MOST_SHOWN]]
@@ -90,7 +96,7 @@ class Diagnostics:
         """
         errors = self.errors
         if errors:
-            raise FlowInvalid(errors)
+            raise FlowInvalid(errors, self.warnings)
 
     def _add(self, level: Level, code: str, message: str, at: At, hint: str | None) -> None:
         location, excerpt, width = None, None, 1

@@ -35,7 +35,8 @@ class KeyReader:
         cls, node: Node, table: Mapping[str, schema.Key], what: str, diagnostics: Diagnostics
     ) -> "KeyReader | None":
         if not isinstance(node, MappingNode):
-            diagnostics.error("wrong-type", f"a {what.removeprefix('`')} is a mapping, not {kind_of(node)}", node)
+            owner = what if what.startswith("`") else f"a {what}"
+            diagnostics.error("wrong-type", f"{owner} is a mapping, not {kind_of(node)}", node)
             return None
         reader = cls(node, table, what, diagnostics)
         reader.check_keys()
