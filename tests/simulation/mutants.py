@@ -15,6 +15,7 @@ from dfm.core.pool.events import (
     PoolEvent,
     Record,
     TaskSubmitted,
+    Welcomed,
     WorkerArrived,
     WorkerDisconnected,
     WorkerLost,
@@ -143,6 +144,7 @@ class NewLifeInheritsTasks(Reactor):
             worker.incarnation = event.incarnation
             worker.is_connected = True
             worker.heard_at = now
+            actions.append(Welcomed(slot=event.slot))
             return
         super()._on_arrived(event, now, actions)
 

@@ -10,7 +10,7 @@ from tests.simulation.scheduler import Job, Scheduler
 from tests.simulation.worker import Worker
 from tests.simulation.world import FAULTS, Link, ViolationError, World
 
-from dfm.core.worker.session import Identity
+from dfm.core.worker.session import Self
 
 STORM_SECONDS = 300.0
 CALM_SECONDS = 1500.0
@@ -68,7 +68,7 @@ class _Run:
 
     def _make_worker(self, job: Job) -> Worker:
         world = self.world
-        identity = Identity(
+        identity = Self(
             slot=job.slot,
             incarnation=f"{world.random.getrandbits(48):x}",
             host=job.host,
@@ -78,7 +78,7 @@ class _Run:
             cores=1,
             job_id=job.id,
             restarts=job.restarts,
-            ends_at=job.ends_at,
+            lives_seconds=None if job.ends_at is None else max(0.0, job.ends_at - world.now),
         )
         is_bad = job.host == self.scheduler.bad_host
         return Worker(

@@ -1,31 +1,25 @@
 """A worker: the real session, in a process that can crash, freeze and be killed."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import msgspec
 from tests.simulation.world import Link, World
 
-from dfm.core.wire.messages import Result, Run
+from dfm.core.wire.messages import Result, Run, ToWorker
 from dfm.core.worker.session import (
-    BodyEnded,
-    BodyStarted,
     Connect,
-    Connected,
-    Disconnected,
-    Heard,
-    Identity,
-    Jitter,
+    Effect,
+    End,
+    Forget,
+    HangUp,
+    Keep,
     Leave,
     Say,
+    Self,
     Session,
-    SessionAction,
-    SessionEvent,
     Start,
-    StopBody,
-    Tick,
-    Told,
-    Unreachable,
+    Stop,
 )
 
 
@@ -51,7 +45,7 @@ class Worker:
         self,
         world: World,
         door: Door,
-        identity: Identity,
+        identity: Self,
         *,
         is_bad: bool,
         on_end: Callable[["Worker", int], None],
@@ -63,10 +57,10 @@ class Worker:
         self.on_end = on_end
         self.is_alive = True
         self.is_frozen = False
-        self._inbox: list[SessionEvent] = []
+        self._inbox: list[Callable[[], Sequence[Effect]]] = []
         self._link: Link | None = None
         self._bodies: dict[int, Work] = {}
-        self._session = Session(identity, world.now, Jitter(world.random.getrandbits(32)))
+        self._session = Session(identity, world.now)
         self._do(self._session.begin())
         world.after(world.random.uniform(0, 5), self._beat)
 
@@ -80,70 +74,77 @@ class Worker:
             if not self.is_frozen and self.world.strikes("worker-freeze", 0.01):
                 self.freeze()
                 self.world.after(self.world.random.uniform(5, 60), self.thaw)
-            self._take(Tick())
-            self.world.after(5.0, self._beat)
+            if not self.is_frozen:
+                self._take(lambda: self._session.tick(self.world.now))
+            self.world.after(1.0, self._beat)
 
-    def _take(self, event: SessionEvent) -> None:
+    def _take(self, event: Callable[[], Sequence[Effect]]) -> None:
+        """Let the session take in an event, or keep it for when the process is no longer frozen."""
         if not self.is_alive:
             return
         if self.is_frozen:
-            if not isinstance(event, Tick):
-                self._inbox.append(event)
+            self._inbox.append(event)
             return
-        self._do(self._session.handle(event, self.world.now))
+        self._do(event())
 
-    def _do(self, actions: list[SessionAction]) -> None:
-        for action in actions:
+    def _do(self, effects: Sequence[Effect]) -> None:
+        for effect in effects:
             if not self.is_alive:
                 return
-            match action:
+            match effect:
                 case Say(message):
                     if self._link is not None:
                         self._link.send("up", message)
                 case Start(run):
                     self._start(run)
-                case StopBody(attempt):
-                    self.world.after(0.5, lambda attempt=attempt: self._end_body(attempt, "failed"))  # type: ignore[misc]
-                case Connect(after_seconds=seconds):
+                case Stop(attempt=attempt, cause=cause):
+                    outcome = "failed" if cause else "lost"
+                    self.world.after(0.5, lambda attempt=attempt, outcome=outcome: self._end_body(attempt, outcome))  # type: ignore[misc]
+                case Keep() | Forget():
+                    pass
+                case Connect(within_seconds):
+                    self.world.after(self.world.random.uniform(0, within_seconds) + 0.01, self._connect)
+                case HangUp():
                     self._hang_up()
-                    self.world.after(seconds + 0.01, self._connect)
-                case Leave(reason):
+                case Leave(end, reason):
                     self.world.log(f"worker {self.identity.slot} leaves: {reason}")
                     self._die()
-                    self.on_end(self, 0)
+                    self.on_end(self, 0 if end is End.ORDERLY else 7)
 
     def _connect(self) -> None:
-        if not self.is_alive or self._link is not None:
+        if not self.is_alive or self._link is not None or self._session.has_left:
             return
         link = self.door.connect_worker(self.identity.slot)
         if link is None:
-            self._take(Unreachable("nobody listens"))
+            is_refused = self.world.random.random() < 0.5
+            self._take(lambda: self._session.unreachable(self.world.now, is_refused=is_refused))
             return
         self._link = link
         link.receivers["down"] = lambda message: self._take_from(link, message)
         link.closers["worker"] = lambda: self._link_broke(link)
-        self._take(Connected())
+        self._take(lambda: self._session.connected(self.world.now))
 
     def _take_from(self, link: Link, message: object) -> None:
         if self._link is link:
-            self._take(Heard(message))  # type: ignore[arg-type]
+            heard: list[ToWorker] = [message]  # type: ignore[list-item]  # the daemon says only such
+            self._take(lambda: self._session.heard(heard, self.world.now) if self._link is link else [])
 
     def _link_broke(self, link: Link) -> None:
         if self._link is link:
             self._link = None
-            self._take(Disconnected("broken"))
+            self._take(lambda: self._session.disconnected(self.world.now))
 
     def _hang_up(self) -> None:
         if self._link is not None:
-            self._link.close("worker")
-            self._link = None
+            link, self._link = self._link, None
+            link.close("worker")
 
     # Bodies.
 
     def _start(self, run: Run) -> None:
         work = msgspec.msgpack.decode(run.spec, type=Work)
         self._bodies[run.attempt] = work
-        self._take(BodyStarted(run.attempt))
+        self._take(lambda: self._session.started(run.attempt, self.world.now))
         if work.is_poison:
             self.world.after(1.0, lambda: self._poisoned(run.attempt))
         elif self.is_bad:
@@ -164,8 +165,9 @@ class Worker:
             return
         work = self._bodies.pop(attempt, None)
         if work is not None:
-            body = f"{work.client}:{work.ticket}:{attempt}".encode()
-            self._take(BodyEnded(Result(attempt=attempt, outcome=outcome, body=body, is_infrastructure=is_bad)))
+            body = b"" if outcome == "lost" else f"{work.client}:{work.ticket}:{attempt}".encode()
+            result = Result(attempt=attempt, outcome=outcome, body=body, is_infrastructure=is_bad)
+            self._take(lambda: self._session.ended(result, self.world.now))
 
     # Ends and pauses.
 
@@ -179,8 +181,12 @@ class Worker:
         self._hang_up()
 
     def terminate(self, reason: str) -> None:
+        """SIGTERM: it says so, stops what runs, and is gone a little later whatever it does."""
         self.is_frozen = False
-        self._take(Told(reason))
+        self._take(lambda: self._session.signalled(reason, self.world.now))
+        self.world.after(8.0, self._die_late)
+
+    def _die_late(self) -> None:
         if self.is_alive:
             self._die()
 

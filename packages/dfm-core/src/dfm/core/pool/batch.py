@@ -10,7 +10,7 @@ import contextlib
 import logging
 import sys
 import time
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
 
 from dfm.api.batch import (
@@ -126,7 +126,8 @@ class BatchJobs:
 
     Attributes:
         record: takes a record for the journal.
-        flush: has what was recorded written.
+        flush: has what was recorded written, and safe from a loss of power.
+        names: of the job of each slot, for whoever looks for its log.
         announce: takes an event for the reactor.
         notice: tells a person.
         clock: seconds, monotonic.
@@ -139,7 +140,8 @@ class BatchJobs:
     place: JobPlace
     group: asyncio.TaskGroup
     record: Callable[[Record], None]
-    flush: Callable[[], None]
+    flush: Callable[[], Awaitable[None]]
+    names: dict[str, str]
     announce: Callable[[PoolEvent], None]
     notice: Callable[[str], None]
     clock: Callable[[], float] = time.monotonic
@@ -202,6 +204,7 @@ class BatchJobs:
         self.group.create_task(work)
 
     async def _submit(self, wanted: SubmitJob) -> None:
+        self.names[wanted.slot] = wanted.name
         job = worker_job(
             self.place,
             self.settings,
@@ -219,7 +222,7 @@ class BatchJobs:
             command = self.dialect.submit(job)
         except DfmError as error:
             return SubmitFailed(kind=FailureKind.PERMANENT, text=error.message)
-        self.flush()
+        await self.flush()
         return self.dialect.parse_submit(job, await self._run(command))
 
     async def _look_up(self, name: str) -> None:

@@ -50,7 +50,15 @@ from dfm.core.pool.events import (
     WorkerLost,
     WorkerVacating,
 )
-from dfm.core.pool.jobs import CancelWanted, HostExcluded, ResumeWanted, WorkerConnected, WorkerParted, WorkerUnfit
+from dfm.core.pool.jobs import (
+    CancelWanted,
+    HostExcluded,
+    ResumeWanted,
+    WorkerConnected,
+    WorkerParted,
+    WorkerUnfit,
+    WorkerWorked,
+)
 from dfm.core.pool.ledger import Ledger
 from dfm.core.pool.reactor import Reactor
 from dfm.core.pool.scaling import PoolView, plan
@@ -327,6 +335,7 @@ class Engine:
                     self._ended(slot, incarnation, message)
                 case Started(attempt=attempt):
                     self._feed(AttemptStarted(slot=slot, incarnation=incarnation, attempt=attempt))
+                    self._batch.feed(WorkerWorked(slot))
                 case Beat():
                     self._feed(WorkerHeard(slot=slot, incarnation=incarnation))
                 case Vacating(reason=reason, dropped=dropped):

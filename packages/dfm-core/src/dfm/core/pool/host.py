@@ -38,6 +38,8 @@ from dfm.core.wire.messages import FromWorker, Hello, Message, Shape
 
 END_SECONDS = 10.0
 SYNC_SECONDS = 0.02
+RESULTS_DIRECTORY = "results"
+"""In the directory of the access file: results that workers keep until they are acknowledged."""
 
 _log = logging.getLogger(__name__)
 
@@ -109,10 +111,17 @@ async def _hosted(plan: PoolPlan, header: Header, journal: JournalFile, replay: 
         place = JobPlace(
             prefix=prefix, directory=plan.project, log_directory=plan.log_directory, access=plan.access_path
         )
-        reactor = Reactor(ReactorSettings.of(plan.settings, has_many_hosts=not plan.is_on_this_host), plan.epoch)
+        names: dict[str, str] = {}
+        rules = ReactorSettings.of(
+            plan.settings,
+            lambda slot: place.log_of(names.get(slot, slot)),
+            has_many_hosts=not plan.is_on_this_host,
+        )
+        reactor = Reactor(rules, plan.epoch)
         ledger = Ledger(LedgerSettings.of(plan.settings), plan.instance, plan.epoch)
         reactor.restore(replay.entries, now)
         restored = ledger.restore(replay.entries, now)
+        names.update((job.slot, job.name) for job in ledger.jobs())
         async with contextlib.AsyncExitStack() as stack:
             group = await stack.enter_async_context(asyncio.TaskGroup())
             engine = Engine(
@@ -132,7 +141,8 @@ async def _hosted(plan: PoolPlan, header: Header, journal: JournalFile, replay: 
                 place=place,
                 group=group,
                 record=engine.record,
-                flush=engine.flush_records,
+                flush=lambda: _flushed(engine, journal),
+                names=names,
                 announce=engine.feed,
                 notice=engine.notice,
             )
@@ -224,8 +234,10 @@ async def _ended(plan: PoolPlan, engine: Engine, jobs: BatchJobs) -> None:
         os.unlink(plan.access_path)
     await jobs.all_ended(END_SECONDS)
     left = jobs.left()
-    if not left and plan.is_passing:
-        for directory in (plan.state_directory, os.path.dirname(plan.access_path)):
+    if not left:
+        private = os.path.dirname(plan.access_path)
+        passing = (plan.state_directory, private) if plan.is_passing else (os.path.join(private, RESULTS_DIRECTORY),)
+        for directory in passing:
             shutil.rmtree(directory, ignore_errors=True)
     if left:
         names = ", ".join(f"{job.name} ({job.id or 'no id'})" for job in left[:5])
@@ -233,6 +245,12 @@ async def _ended(plan: PoolPlan, engine: Engine, jobs: BatchJobs) -> None:
             f"{len(left)} worker jobs are not known to have ended: {names}; they leave by themselves, "
             "and `dfm daemon reap` cancels what is left"
         )
+
+
+async def _flushed(engine: Engine, journal: JournalFile) -> None:
+    """Have what was recorded survive a loss of power: what is submitted next must be known after one."""
+    engine.flush_records()
+    await asyncio.get_running_loop().run_in_executor(None, journal.sync)
 
 
 async def _sync(journal: JournalFile, header: Header, reactor: Reactor, ledger: Ledger) -> None:
