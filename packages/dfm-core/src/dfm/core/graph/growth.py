@@ -12,6 +12,7 @@ from dfm.core.flow.diagnostics import Diagnostics, did_you_mean
 from dfm.core.flow.model import Task
 from dfm.core.graph.builder import Builder, Given, Instance, Members
 from dfm.core.graph.cells import cells_of
+from dfm.core.graph.names import NodeNames
 from dfm.core.graph.node import Guard, Node, joined
 
 MAX_TASKS = 100_000
@@ -60,7 +61,7 @@ class Growth:
         self,
         node: Node,
         body: Sequence[Task],
-        params: Mapping[str, object],
+        known: NodeNames,
         values: Mapping[str, object],
         suffix: str = "",
     ) -> Grown:
@@ -69,7 +70,7 @@ class Growth:
         Args:
             node: whose turn has come.
             body: the sub-tasks of the branch that was chosen.
-            params: of the node, all known by now.
+            known: what the node's expressions see, its inputs included.
             values: what the sub-tasks see besides, such as the state of a loop.
             suffix: what their names end in.
 
@@ -77,13 +78,13 @@ class Growth:
             FlowInvalid: something cannot be evaluated.
         """
         outer = self._builder.unfolding[node]
-        names = node.names.with_own(params)
+        names = known.knowing({})
         instance = Instance(outer.around, names, outer.entry, outer.guard, values)
 
         def make(builder: Builder) -> Members:
             if node.task.matrix is None:
                 return builder.fill(node.task, body, node.name, instance, node.rundir, suffix)
-            cells = cells_of(node.task, names, builder.diagnostics)
+            cells = cells_of(node.task, known, builder.diagnostics)
             return builder.cells(node.task, body, node.name, instance, node.rundir, cells)
 
         return self._grow(node, make)

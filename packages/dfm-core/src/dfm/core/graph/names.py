@@ -52,7 +52,7 @@ class NodeNames:
 
     def knowing(self, late: Mapping[str, object], programs: RunProgram | None = None) -> "NodeNames":
         """Return the same names with what only a running task knows and may do."""
-        return replace(self, late={**self.late, **late}, programs=programs)
+        return replace(self, late=late, programs=programs)
 
     def with_own(self, params: Mapping[str, object]) -> "NodeNames":
         """Return the same names with all own parameters known."""
