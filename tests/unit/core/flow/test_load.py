@@ -146,10 +146,10 @@ def test_a_task_that_uses_a_type_emits_it(load: Load) -> None:
         ("package:\n  name: p\n  with:\n    a: 3\n", "missing-type", (4, 5), None),
         ("package:\n  name: p\n  with:\n    a: {type: itn}\n", "unknown-type", (4, 15), "int"),
         (
-            "package:\n  name: p\n  tasks:\n  - name: a\n    cache: true\n",
-            "not-supported",
-            (5, 5),
-            None,
+            "package:\n  name: p\n  tasks:\n  - name: a\n    cache: {enabeld: true}\n",
+            "unknown-key",
+            (5, 13),
+            "enabled",
         ),
         (
             "package:\n  name: p\n  tasks:\n  - name: a\n    run: echo ${{ 1 + }}\n",

@@ -1,10 +1,14 @@
 """Tasks that code asks for, as items and as text."""
 
+from typing import TYPE_CHECKING
+
 import pytest
 
-from dfm.api.items import Item
 from dfm.core.graph.growth import TaskSpec
 from dfm.core.schedule.specs import SpecError, specs_from_items, specs_from_text
+
+if TYPE_CHECKING:
+    from dfm.api.items import Item
 
 
 def test_items_of_one_type_ask_for_tasks_and_others_do_not() -> None:
