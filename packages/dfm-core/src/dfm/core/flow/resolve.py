@@ -293,6 +293,8 @@ class _Resolver:
         self._scan_texts(texts, package, Place(package.name, package.scope.srcdir), self.tasks)
 
     def _scan_names(self, definition: TaskDefinition, package: LoadedPackage, place: Place) -> None:
+        if _names_tasks_in_code(definition) and self.source.touch_imports(package):
+            self._take_in()
         texts = [*definition.needs, *definition.feeds]
         texts += [] if definition.uses is None else [definition.uses]
         self._scan_texts(texts, package, place, _Either(self.tasks, self.types))
@@ -867,6 +869,16 @@ class _Either:
     def __iter__(self) -> Iterator[str]:
         for part in self._parts:
             yield from part
+
+
+def _names_tasks_in_code(definition: TaskDefinition) -> bool:
+    """Whether code of the task may ask for tasks by names that nobody sees while the flow is read."""
+    uses = definition.uses
+    return (
+        definition.generate is not None
+        or definition.shell == PYTHON_SHELL
+        or (uses is not None and uses.value == "std.RunTasks")
+    )
 
 
 def _bodies(definition: TaskDefinition) -> Iterator[list[TaskDefinition]]:
