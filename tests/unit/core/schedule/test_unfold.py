@@ -364,6 +364,7 @@ def test_a_body_gets_the_results_of_the_tasks_it_asks_for_and_holds_no_slot_mean
         ({"type": "leaf", "name": "n", "needs": ["nope"]}, "that needs 'nope', and there is none"),
         ({"type": "leaf", "name": "n", "needs": ["p.x"]}, "'n' needs 'p.x', which waits for it"),
         ({"type": "leaf", "name": "n", "neds": []}, "has a 'neds', which has no meaning here; did you mean 'needs'?"),
+        ({"type": "leaf", "name": "../n"}, "asks for a task named '../n'"),
         ({"name": "n"}, "does not say which task it is made of"),
     ],
 )

@@ -26,6 +26,8 @@ from dfm.core.graph.resources import resources_of
 _UNSAFE = re.compile(r"[^A-Za-z0-9_.~-]")
 _LEAF = re.compile(r"(?!\.)[A-Za-z0-9_.~-]{1,200}\Z")
 
+LEAF_RULE = "letters, digits, `_`, `-`, `~` and single inner dots, 200 characters at most"
+
 Given = Mapping[str, tuple[object, str]]
 """Values of parameters that somebody else than the flow sets, with who set each."""
 TaskOverrides = Mapping[str, Given]
@@ -298,8 +300,8 @@ class Builder:
         except ExpressionError as error:
             self.diagnostics.error("bad-expression", error.message, sub.location, hint=error.hint)
             return None
-        if not _LEAF.match(leaf):
-            self.diagnostics.error("bad-name", f"{leaf!r} cannot be the name of a task", sub.location)
+        if not is_leaf_name(leaf):
+            self.diagnostics.error("bad-name", f"{leaf!r} cannot be the name of a task", sub.location, hint=LEAF_RULE)
             return None
         return leaf
 
@@ -463,6 +465,11 @@ class Builder:
         seen.add(need.target)
         for inner in self.task(need.target).needs:
             yield from self._expanded(inner, seen)
+
+
+def is_leaf_name(name: str) -> bool:
+    """Whether a name that was made while the graph was built can be that of a task."""
+    return _LEAF.match(name) is not None and ".." not in name and not name.endswith(".")
 
 
 def _inside(instance: Instance) -> NodeNames:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from dfm.core.flow.cycles import find_cycle
 from dfm.core.flow.diagnostics import Diagnostics, did_you_mean
 from dfm.core.flow.model import Task
-from dfm.core.graph.builder import Builder, Given, Instance, Members
+from dfm.core.graph.builder import LEAF_RULE, Builder, Given, Instance, Members, is_leaf_name
 from dfm.core.graph.cells import cells_of
 from dfm.core.graph.names import NodeNames
 from dfm.core.graph.node import Guard, Node, joined
@@ -145,6 +145,11 @@ class Growth:
             if task is None:
                 continue
             name = spec.name.removeprefix(f"{node.name}.")
+            if not is_leaf_name(name):
+                builder.diagnostics.error(
+                    "bad-name", f"{node.name!r} asks for a task named {name!r}", node.task.location, hint=LEAF_RULE
+                )
+                continue
             given: Given = {key: (value, node.name) for key, value in spec.params.items()}
             self._refuse_unknown(node, task, spec)
             firsts.append((len(builder.nodes), spec))
