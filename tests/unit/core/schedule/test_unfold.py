@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from dfm.api.events import Event, TaskFinished, Verdict
 from dfm.api.runner import Answer, Outcome, PythonBody, Runner, ShellBody, TaskRequest, TaskResult
+from dfm.core.flow.diagnostics import FlowInvalid
 from dfm.core.flow.load import load_flow
 from dfm.core.graph.build import Surroundings, build_growing
 from dfm.core.graph.select import select
@@ -254,8 +255,32 @@ def test_loops_nest_and_see_their_own_state(run: Run) -> None:
 
 
 def test_a_condition_that_cannot_be_evaluated_points_into_it(run: Run) -> None:
-    went = run("  - name: x\n    control: {type: if, cond: '${{ nope }}'}\n    body: [{name: b, run: go}]\n")
-    assert "flow.yaml:5:36: error: nothing is called 'nope' here" in went.cause("x")
+    went = run("  - name: x\n    control: {type: if, cond: '${{ in.nope }}'}\n    body: [{name: b, run: go}]\n")
+    assert "flow.yaml:5:39: error: there is no 'nope' in it" in went.cause("x")
+
+
+@pytest.mark.parametrize(
+    ("written", "name"),
+    [
+        ("control: {type: if, cond: '${{ nope }}'}\n    body: [{name: b, run: go}]", "nope"),
+        ("control: {type: repeat, count: 1}\n    body: [{name: b, run: 'go ${{ stat.n }}'}]", "stat"),
+        ("control: {type: repeat, count: 1}\n    body: [{name: b, body: [{name: c, iff: '${{ itr }}'}]}]", "itr"),
+        ("control: {type: repeat, count: 1}\n    body: [{name: b, with: {v: {type: int, value: '${{ ww }}'}}}]", "ww"),
+    ],
+)
+def test_a_name_that_nothing_has_is_told_before_anything_runs(run: Run, written: str, name: str) -> None:
+    with pytest.raises(FlowInvalid) as caught:
+        run(f"  - name: x\n    {written}\n")
+    assert [item.message for item in caught.value.diagnostics] == [f"nothing is called {name!r} here"]
+
+
+def test_names_that_the_run_will_know_are_not_told(run: Run) -> None:
+    went = run(
+        "  - name: x\n    with: {w: {type: int, value: 2}}\n    control: {type: repeat, count: 1}\n    body:\n"
+        "    - name: b\n      with: {v: {type: int, value: '${{ w }}'}}\n"
+        '      run: "go ${{ v }} ${{ this.w }} ${{ name }} ${{ nope:-no }} ${{ nope | default(1) }} ${{ [1] | map(item) }} ${{ env }}"\n'
+    )
+    assert went.texts["x.b_0"] == "go 2 2 p.x.b_0 no 1 [1] {}"
 
 
 def test_sub_tasks_in_a_branch_need_tasks_outside_of_it(run: Run) -> None:

@@ -18,6 +18,7 @@ from dfm.core.flow.source import Node as SourceNode
 from dfm.core.flow.source import inside
 from dfm.core.flow.values import Deferred, ValueFault, evaluate, is_deferred, is_true
 from dfm.core.graph.cells import Cell, cells_of
+from dfm.core.graph.foresight import refuse_unknown_names
 from dfm.core.graph.names import NodeNames
 from dfm.core.graph.node import Guard, Kind, Node, joined
 from dfm.core.graph.parameters import Parameters
@@ -249,6 +250,7 @@ class Builder:
         inner = [Need(text=need.text, target=name) for task in entry.task.sub_tasks for need, name in self._needs(task)]
         self._wanting.append((node.index, inner, instance.around))
         self.unfolding[node] = instance
+        refuse_unknown_names(entry.task, entry.names, self.diagnostics)
         return self._register(node, instance.around)
 
     def _needs(self, task: Task) -> Iterator[tuple[Need, str]]:

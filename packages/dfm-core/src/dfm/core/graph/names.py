@@ -118,6 +118,15 @@ class NodeNames:
             layer = layer.around
         return cell or None
 
+    def all_names(self) -> Iterator[str]:
+        """Yield every name that means something for this node, but for those of packages that it does not import."""
+        yield from self._inner_names()
+        for scope in (self.package, self.root):
+            yield from scope.params
+            yield from (name.partition(".")[0] for name in (scope.package, *scope.imports))
+        yield from self.always
+        yield from self.late
+
     def _inner_names(self) -> tuple[str, ...]:
         names: dict[str, None] = {}
         layer: NodeNames | None = self
