@@ -377,3 +377,24 @@ def test_a_template_does_not_run_itself(dfm: Dfm, flow: Flow, tmp_path: Path) ->
     assert log(tmp_path, "p.x") == "mine\n"
     answer = dfm("run", "t")
     assert (answer.returncode, "is a template" in answer.stderr) == (2, True)
+
+
+def test_results_of_classes_that_look_like_ours_are_taken_for_what_they_say(
+    dfm: Dfm, flow: Flow, tmp_path: Path
+) -> None:
+    (tmp_path / "other.py").write_text(
+        "class Thing:\n    def __init__(self, **fields):\n        self.__dict__.update(fields)\n\n"
+        "    def model_dump(self):\n        return dict(self.__dict__)\n\n\n"
+        "async def task(ctxt, input):\n"
+        "    ctxt.add_marker(Thing(severity='info', msg='by the way', loc=Thing(path='a.sv', line=3, pos=-1)))\n"
+        "    items = [Thing(type='std.FileSet', basedir=input.rundir, files=[], src='', seq=-1)]\n"
+        "    return Thing(status=0, output=items, memento=Thing(n=1), markers=[], changed=True)\n",
+        encoding="utf-8",
+    )
+    flow(HEAD + "  - {name: a, pytask: other.task}\n  - {root: x, needs: [a], run: cat $DFM_INPUTS}\n")
+    answer = dfm("run", "x", "--json")
+    assert answer.returncode == 0
+    marker = next(task for task in json.loads(answer.stdout)["tasks"] if task["task"] == "p.a")["markers"]
+    assert marker == [{"severity": "info", "msg": "by the way", "loc": {"path": "a.sv", "line": 3, "pos": 0}}]
+    (item,) = json.loads(log(tmp_path, "p.x"))
+    assert (item["type"], item["src"], item["seq"]) == ("std.FileSet", "p.a", 0)
