@@ -381,6 +381,16 @@ def test_a_body_gets_the_results_of_the_tasks_it_asks_for_and_holds_no_slot_mean
     ]
 
 
+def test_what_an_asked_for_task_needs_of_other_tasks_comes_with_it(run: Run) -> None:
+    went = run(
+        "  - {name: leaf, needs: [dep], run: 'go ${{ inputs | length }}'}\n"
+        "  - {name: dep, needs: [deeper], run: 'emit {\"v\": 1}'}\n  - {name: deeper, run: go}\n"
+        f"  - name: x\n    run: '{ask({'type': 'leaf', 'name': 'n'})}'\n"
+    )
+    assert list(went.verdicts) == ["deeper", "dep", "x.n", "x"]
+    assert went.texts["x.n"] == "go 1"
+
+
 @pytest.mark.parametrize(
     ("task", "message"),
     [

@@ -93,12 +93,12 @@ class Builder:
     _wanting: list[tuple[int, Sequence[Need], Instance | None]] = field(default_factory=list)
 
     def needed(self, targets: Iterable[str]) -> list[str]:
-        """Return the tasks of packages that must be in the graph, each after what leads to it."""
+        """Return the tasks of packages that must come into the graph, each after what leads to it."""
         found: dict[str, None] = dict.fromkeys(targets)
         pending = list(found)
         while pending:
             for name in self.external([self.task(pending.pop())]):
-                if name not in found:
+                if name not in found and name not in self.outputs:
                     found[name] = None
                     pending.append(name)
         return list(found)
@@ -109,8 +109,12 @@ class Builder:
         while stack:
             task = stack.pop()
             stack.extend(task.sub_tasks)
-            for need in task.needs:
-                yield from self._expanded(need, set())
+            yield from self.own_external(task)
+
+    def own_external(self, task: Task) -> Iterator[str]:
+        """Yield the tasks of packages that a task itself needs."""
+        for need in task.needs:
+            yield from self._expanded(need, set())
 
     def task(self, name: str) -> Task:
         """Return the task of a package, or the one that was put in its place."""

@@ -13,7 +13,7 @@ from dfm.core.flow.model import Task
 from dfm.core.graph.builder import LEAF_RULE, Builder, Given, Instance, Members, is_leaf_name
 from dfm.core.graph.cells import cells_of
 from dfm.core.graph.names import NodeNames
-from dfm.core.graph.node import Guard, Node, joined
+from dfm.core.graph.node import Guard, Kind, Node, joined
 
 MAX_TASKS = 100_000
 """Tasks that one call may ask for; more is a loop that does not end."""
@@ -132,10 +132,13 @@ class Growth:
     def _add_external(self, start: int) -> None:
         """Make the tasks of packages that the new ones need and that are not in the graph yet."""
         builder = self._builder
-        tasks = [node.task for node in builder.nodes[start:]]
-        for name in builder.needed(dict.fromkeys(builder.external(tasks))):
-            if name not in builder.outputs:
-                builder.instantiate(builder.task(name), name, None, "")
+        wanted: dict[str, None] = {}
+        for node in builder.nodes[start:]:
+            is_unfolding = node.kind is Kind.UNFOLDING
+            found = builder.external([node.task]) if is_unfolding else builder.own_external(node.task)
+            wanted.update(dict.fromkeys(name for name in found if name not in builder.outputs))
+        for name in builder.needed(wanted):
+            builder.instantiate(builder.task(name), name, None, "")
 
     def _make_tasks(self, node: Node, specs: Sequence[TaskSpec], instance: Instance) -> Members:
         builder, made, needed = self._builder, Members(), set[str]()
