@@ -146,10 +146,40 @@ def test_a_task_that_uses_a_type_emits_it(load: Load) -> None:
         ("package:\n  name: p\n  with:\n    a: 3\n", "missing-type", (4, 5), None),
         ("package:\n  name: p\n  with:\n    a: {type: itn}\n", "unknown-type", (4, 15), "int"),
         (
-            "package:\n  name: p\n  tasks:\n  - name: a\n    cache: true\n",
-            "not-supported",
-            (5, 5),
+            "package:\n  name: p\n  tasks:\n  - name: a\n    strategy: {chain: true}\n",
+            "missing-key",
+            (4, 5),
+            "body",
+        ),
+        (
+            "package:\n  name: p\n  tasks:\n  - name: a\n    strategy: {generate: {run: x}}\n    body: [{name: b}]\n",
+            "generate-and-body",
+            (5, 26),
             None,
+        ),
+        (
+            "package:\n  name: p\n  tasks:\n  - name: a\n    on_error: sum up\n    body: [{name: b}]\n",
+            "bad-value",
+            (5, 15),
+            None,
+        ),
+        (
+            "package:\n  name: p\n  tasks:\n  - name: a\n    uptodate: true or false\n",
+            "wrong-type",
+            (5, 15),
+            None,
+        ),
+        (
+            "package:\n  name: p\n  tasks:\n  - name: a\n    control: {type: while, cond: true}\n    body: [{name: b}]\n",
+            "missing-key",
+            (5, 14),
+            None,
+        ),
+        (
+            "package:\n  name: p\n  tasks:\n  - name: a\n    cache: {enabeld: true}\n",
+            "unknown-key",
+            (5, 13),
+            "enabled",
         ),
         (
             "package:\n  name: p\n  tasks:\n  - name: a\n    run: echo ${{ 1 + }}\n",

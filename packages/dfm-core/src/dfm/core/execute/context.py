@@ -64,7 +64,7 @@ class ChildContext:
 
     def add_marker(self, marker: Marker) -> None:
         """Add a marker made elsewhere."""
-        self.markers.append(marker)
+        self.markers.append(marker_like(marker))
 
     def marker(self, msg: str, severity: Severity = Severity.INFO, loc: MarkerLocation | None = None) -> None:
         """Add a marker."""
@@ -255,6 +255,24 @@ def _subtask_result(result: Mapping[str, Any]) -> SubtaskResult:
         status=result["status"],
         output=[item_from_mapping(item) for item in result["output"]],
     )
+
+
+def mapping_of(value: Any) -> Any:  # noqa: ANN401  (what a user's code returns)
+    """Return an item, or a memento, as plain data; objects of other libraries say themselves what is in them."""
+    for method in ("to_mapping", "model_dump"):
+        if callable(tell := getattr(value, method, None)):
+            return tell()
+    return value
+
+
+def marker_like(marker: Any) -> Marker:  # noqa: ANN401  (what a user's code makes)
+    """Return a marker; one of a class that only looks like ours is taken for what it says."""
+    if isinstance(marker, Marker):
+        return marker
+    severity = getattr(marker.severity, "value", marker.severity)
+    loc = getattr(marker, "loc", None)
+    place = None if loc is None else MarkerLocation(loc.path, max(0, loc.line or 0), max(0, loc.pos or 0))
+    return Marker(Severity(str(severity).lower()), marker.msg, place)
 
 
 def plain(value: object) -> Any:  # noqa: ANN401  (JSON)

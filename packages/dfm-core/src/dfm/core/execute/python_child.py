@@ -21,7 +21,7 @@ import dfm.api
 from dfm.api.items import item_from_mapping
 from dfm.api.runner import PythonBody, PythonCall, PythonSource, TaskRequest
 from dfm.api.task import Marker, MarkerLocation, Params, Severity, TaskInput, TaskOutput
-from dfm.core.execute.context import ChildContext, plain
+from dfm.core.execute.context import ChildContext, mapping_of, marker_like, plain
 from dfm.core.execute.questions import Questioner
 from dfm.core.suggest import did_you_mean
 
@@ -181,18 +181,15 @@ def _only_function(text: str) -> str | None:
 
 
 def _result(output: object, context: ChildContext) -> dict[str, Any]:
-    if output is None:
-        output = TaskOutput()
-    if not isinstance(output, TaskOutput):
-        raise BodyError(f"a task returns a TaskOutput or None, not {type(output).__name__}")
+    output = _task_output(output)
     items = []
     for number, item in enumerate(output.output):
         try:
-            items.append(plain(item.to_mapping()))
+            items.append(plain(mapping_of(item)))
         except (TypeError, ValueError, AttributeError) as error:
             raise BodyError(f"item {number} of the output cannot be handed on: {error}") from error
     try:
-        memento = plain(output.memento)
+        memento = plain(mapping_of(output.memento))
     except (TypeError, ValueError) as error:
         raise BodyError(f"the memento cannot be kept: {error}") from error
     cause = None if output.status == 0 else f"the task returned status {output.status}"
@@ -203,7 +200,24 @@ def _result(output: object, context: ChildContext) -> dict[str, Any]:
         items=items,
         memento=memento,
         changed=output.changed,
-        markers=[*context.markers, *output.markers],
+        markers=[*context.markers, *map(marker_like, output.markers)],
+    )
+
+
+def _task_output(output: object) -> TaskOutput:
+    """Return a function's result; one of a class that only looks like ours is taken for what it says."""
+    if output is None:
+        return TaskOutput()
+    if isinstance(output, TaskOutput):
+        return output
+    if not hasattr(output, "status") or not hasattr(output, "output"):
+        raise BodyError(f"a task returns a TaskOutput or None, not {type(output).__name__}")
+    return TaskOutput(
+        status=int(output.status),
+        output=list(output.output or ()),
+        memento=getattr(output, "memento", None),
+        markers=list(getattr(output, "markers", None) or ()),
+        changed=bool(getattr(output, "changed", True)),
     )
 
 

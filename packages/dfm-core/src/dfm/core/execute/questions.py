@@ -104,6 +104,12 @@ class Questioner:
         finally:
             self._waiting.pop(number, None)
 
+    def close(self) -> None:
+        """Ask no more."""
+        if self._loop is not None and not self._loop.is_closed():
+            self._loop.remove_reader(self._socket.fileno())
+        self._socket.close()
+
     def _read(self) -> None:
         try:
             content = self._socket.recv(1 << 20)

@@ -15,6 +15,7 @@ GENERATOR_SHELL = "pytask"
 _TASK_NAME = re.compile(r"(?!\.)[A-Za-z0-9_.-]{1,128}\Z")
 _EXPRESSION = re.compile(r"\$\{\{.*?\}\}")
 _FUNCTION = re.compile(r"\s*([^\n]+\.py::[A-Za-z_]\w*|[A-Za-z_]\w*(\.[A-Za-z_]\w*)+)\s*\Z")
+_HANDLER = re.compile(r"\s*([^\n]+\.py::[A-Za-z_]\w*|[A-Za-z_]\w*(\.[A-Za-z_]\w*)*[.:][A-Za-z_]\w*)\s*\Z")
 _COMPRESSIONS = {"no": "no", "yes": "gzip", "gzip": "gzip", "bzip2": "bzip2"}
 _NAME_KEYS = ("name", "root", "export", "local")
 
@@ -47,6 +48,9 @@ def decode_task(node: Node, diagnostics: Diagnostics, unnamed: str | None = None
         sub_tasks += strategy.each("body", decode_task)
         if control is not None:
             reader.fault("control", "control-and-strategy", f"{reader.what} has both `control` and `strategy`")
+    if sub_tasks and strategy is not None and "generate" in strategy.node.entries:
+        hint = "a generator makes all sub-tasks"
+        strategy.fault("generate", "generate-and-body", f"{reader.what} has both `generate` and a body", hint=hint)
     if run is not None and sub_tasks:
         reader.fault(
             "pytask" if shell == "pytask" and "run" not in reader.node.entries else "run",
@@ -73,7 +77,7 @@ def decode_task(node: Node, diagnostics: Diagnostics, unnamed: str | None = None
         generate=None if strategy is None else _generate(strategy),
         control=control,
         max_failures=reader.whole_number("max_failures"),
-        on_error=reader.text("on_error"),
+        on_error=_on_error(reader),
         is_template=_is_template(reader),
         inherits_rundir=reader.choice("rundir", ("unique", "inherit")) == "inherit",
         iff=_condition(reader),
@@ -297,6 +301,19 @@ def _uptodate(reader: KeyReader) -> tuple[bool | None, Text | None]:
         reader.wrong("uptodate", "false, `module.function` or `file.py::function`")
         return None, None
     return False, text
+
+
+def _on_error(reader: KeyReader) -> Text | None:
+    text = reader.text("on_error")
+    if text is None or _HANDLER.match(text.value):
+        return text
+    reader.fault(
+        "on_error",
+        "bad-value",
+        f"`on_error` of {reader.what} cannot be {text.value!r}",
+        hint="`module:function`, `module.function` or `file.py::function`",
+    )
+    return None
 
 
 def _cache(reader: KeyReader) -> CacheRule | None:

@@ -293,6 +293,8 @@ class _Resolver:
         self._scan_texts(texts, package, Place(package.name, package.scope.srcdir), self.tasks)
 
     def _scan_names(self, definition: TaskDefinition, package: LoadedPackage, place: Place) -> None:
+        if _names_tasks_in_code(definition) and self.source.touch_imports(package):
+            self._take_in()
         texts = [*definition.needs, *definition.feeds]
         texts += [] if definition.uses is None else [definition.uses]
         self._scan_texts(texts, package, place, _Either(self.tasks, self.types))
@@ -503,7 +505,7 @@ class _Resolver:
         body = () if control is not None else self._body(name, definition, place, package, base, sibling_names)
         for node in _expressions(definition):
             check_syntax(node, self.diagnostics)
-        return Task(
+        task = Task(
             name=name,
             leaf=definition.name,
             package=package.scope,
@@ -542,6 +544,22 @@ class _Resolver:
             desc=definition.desc,
             doc=definition.doc,
         )
+        self._look_for_sub_tasks(task, definition)
+        return task
+
+    def _look_for_sub_tasks(self, task: Task, definition: TaskDefinition) -> None:
+        """Tell keys that speak of sub-tasks where there are none."""
+        if definition.is_chain and not task.body and task.matrix is None:
+            self.diagnostics.error(
+                "missing-key", f"the `chain` of {task.name!r} has no sub-tasks", definition.at, hint="give it a `body`"
+            )
+        has_key = definition.max_failures is not None or definition.on_error is not None
+        if has_key and not task.is_compound:
+            self.diagnostics.warning(
+                "no-sub-tasks",
+                f"task {task.name!r} has no sub-tasks, so that `max_failures` and `on_error` mean nothing",
+                definition.at,
+            )
 
     def _body(
         self,
@@ -867,6 +885,16 @@ class _Either:
     def __iter__(self) -> Iterator[str]:
         for part in self._parts:
             yield from part
+
+
+def _names_tasks_in_code(definition: TaskDefinition) -> bool:
+    """Whether code of the task may ask for tasks by names that nobody sees while the flow is read."""
+    uses = definition.uses
+    return (
+        definition.generate is not None
+        or definition.shell == PYTHON_SHELL
+        or (uses is not None and uses.value == "std.RunTasks")
+    )
 
 
 def _bodies(definition: TaskDefinition) -> Iterator[list[TaskDefinition]]:

@@ -58,6 +58,22 @@ def is_deferred(node: Node, package: PackageScope | None = None) -> bool:
             return any(is_deferred(item, package) for item in node.items)
 
 
+def runs_programs(node: Node, package: PackageScope) -> bool:
+    """Whether an expression in the value runs a program."""
+    match node:
+        case Scalar(value=str() as text) if "${{" in text:
+            try:
+                return runs_program(package, parse_template(text).functions)
+            except ExpressionError:
+                return False
+        case Scalar():
+            return False
+        case MappingNode():
+            return any(runs_programs(entry.value, package) for entry in node.entries.values())
+        case _:
+            return any(runs_programs(item, package) for item in node.items)
+
+
 def evaluate(node: Node, scope: Scope, diagnostics: Diagnostics) -> object:
     """Return the plain value of a node, with every `${{ }}` in it evaluated.
 

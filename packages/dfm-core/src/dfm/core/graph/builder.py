@@ -18,6 +18,7 @@ from dfm.core.flow.source import Node as SourceNode
 from dfm.core.flow.source import inside
 from dfm.core.flow.values import Deferred, ValueFault, evaluate, is_deferred, is_true
 from dfm.core.graph.cells import Cell, cells_of
+from dfm.core.graph.foresight import refuse_unknown_names
 from dfm.core.graph.names import NodeNames
 from dfm.core.graph.node import Guard, Kind, Node, joined
 from dfm.core.graph.parameters import Parameters
@@ -25,6 +26,8 @@ from dfm.core.graph.resources import resources_of
 
 _UNSAFE = re.compile(r"[^A-Za-z0-9_.~-]")
 _LEAF = re.compile(r"(?!\.)[A-Za-z0-9_.~-]{1,200}\Z")
+
+LEAF_RULE = "letters, digits, `_`, `-`, `~` and single inner dots, 200 characters at most"
 
 Given = Mapping[str, tuple[object, str]]
 """Values of parameters that somebody else than the flow sets, with who set each."""
@@ -90,12 +93,12 @@ class Builder:
     _wanting: list[tuple[int, Sequence[Need], Instance | None]] = field(default_factory=list)
 
     def needed(self, targets: Iterable[str]) -> list[str]:
-        """Return the tasks of packages that must be in the graph, each after what leads to it."""
+        """Return the tasks of packages that must come into the graph, each after what leads to it."""
         found: dict[str, None] = dict.fromkeys(targets)
         pending = list(found)
         while pending:
             for name in self.external([self.task(pending.pop())]):
-                if name not in found:
+                if name not in found and name not in self.outputs:
                     found[name] = None
                     pending.append(name)
         return list(found)
@@ -106,8 +109,12 @@ class Builder:
         while stack:
             task = stack.pop()
             stack.extend(task.sub_tasks)
-            for need in task.needs:
-                yield from self._expanded(need, set())
+            yield from self.own_external(task)
+
+    def own_external(self, task: Task) -> Iterator[str]:
+        """Yield the tasks of packages that a task itself needs."""
+        for need in task.needs:
+            yield from self._expanded(need, set())
 
     def task(self, name: str) -> Task:
         """Return the task of a package, or the one that was put in its place."""
@@ -247,6 +254,7 @@ class Builder:
         inner = [Need(text=need.text, target=name) for task in entry.task.sub_tasks for need, name in self._needs(task)]
         self._wanting.append((node.index, inner, instance.around))
         self.unfolding[node] = instance
+        refuse_unknown_names(entry.task, entry.names, self.diagnostics)
         return self._register(node, instance.around)
 
     def _needs(self, task: Task) -> Iterator[tuple[Need, str]]:
@@ -298,8 +306,8 @@ class Builder:
         except ExpressionError as error:
             self.diagnostics.error("bad-expression", error.message, sub.location, hint=error.hint)
             return None
-        if not _LEAF.match(leaf):
-            self.diagnostics.error("bad-name", f"{leaf!r} cannot be the name of a task", sub.location)
+        if not is_leaf_name(leaf):
+            self.diagnostics.error("bad-name", f"{leaf!r} cannot be the name of a task", sub.location, hint=LEAF_RULE)
             return None
         return leaf
 
@@ -463,6 +471,11 @@ class Builder:
         seen.add(need.target)
         for inner in self.task(need.target).needs:
             yield from self._expanded(inner, seen)
+
+
+def is_leaf_name(name: str) -> bool:
+    """Whether a name that was made while the graph was built can be that of a task."""
+    return _LEAF.match(name) is not None and ".." not in name and not name.endswith(".")
 
 
 def _inside(instance: Instance) -> NodeNames:

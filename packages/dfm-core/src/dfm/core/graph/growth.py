@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from dfm.core.flow.cycles import find_cycle
 from dfm.core.flow.diagnostics import Diagnostics, did_you_mean
 from dfm.core.flow.model import Task
-from dfm.core.graph.builder import Builder, Given, Instance, Members
+from dfm.core.graph.builder import LEAF_RULE, Builder, Given, Instance, Members, is_leaf_name
 from dfm.core.graph.cells import cells_of
-from dfm.core.graph.node import Guard, Node, joined
+from dfm.core.graph.names import NodeNames
+from dfm.core.graph.node import Guard, Kind, Node, joined
 
 MAX_TASKS = 100_000
 """Tasks that one call may ask for; more is a loop that does not end."""
@@ -60,7 +61,7 @@ class Growth:
         self,
         node: Node,
         body: Sequence[Task],
-        params: Mapping[str, object],
+        known: NodeNames,
         values: Mapping[str, object],
         suffix: str = "",
     ) -> Grown:
@@ -69,7 +70,7 @@ class Growth:
         Args:
             node: whose turn has come.
             body: the sub-tasks of the branch that was chosen.
-            params: of the node, all known by now.
+            known: what the node's expressions see, its inputs included.
             values: what the sub-tasks see besides, such as the state of a loop.
             suffix: what their names end in.
 
@@ -77,13 +78,13 @@ class Growth:
             FlowInvalid: something cannot be evaluated.
         """
         outer = self._builder.unfolding[node]
-        names = node.names.with_own(params)
+        names = known.knowing({})
         instance = Instance(outer.around, names, outer.entry, outer.guard, values)
 
         def make(builder: Builder) -> Members:
             if node.task.matrix is None:
                 return builder.fill(node.task, body, node.name, instance, node.rundir, suffix)
-            cells = cells_of(node.task, names, builder.diagnostics)
+            cells = cells_of(node.task, known, builder.diagnostics)
             return builder.cells(node.task, body, node.name, instance, node.rundir, cells)
 
         return self._grow(node, make)
@@ -131,10 +132,13 @@ class Growth:
     def _add_external(self, start: int) -> None:
         """Make the tasks of packages that the new ones need and that are not in the graph yet."""
         builder = self._builder
-        tasks = [node.task for node in builder.nodes[start:]]
-        for name in builder.needed(dict.fromkeys(builder.external(tasks))):
-            if name not in builder.outputs:
-                builder.instantiate(builder.task(name), name, None, "")
+        wanted: dict[str, None] = {}
+        for node in builder.nodes[start:]:
+            is_unfolding = node.kind is Kind.UNFOLDING
+            found = builder.external([node.task]) if is_unfolding else builder.own_external(node.task)
+            wanted.update(dict.fromkeys(name for name in found if name not in builder.outputs))
+        for name in builder.needed(wanted):
+            builder.instantiate(builder.task(name), name, None, "")
 
     def _make_tasks(self, node: Node, specs: Sequence[TaskSpec], instance: Instance) -> Members:
         builder, made, needed = self._builder, Members(), set[str]()
@@ -144,6 +148,11 @@ class Growth:
             if task is None:
                 continue
             name = spec.name.removeprefix(f"{node.name}.")
+            if not is_leaf_name(name):
+                builder.diagnostics.error(
+                    "bad-name", f"{node.name!r} asks for a task named {name!r}", node.task.location, hint=LEAF_RULE
+                )
+                continue
             given: Given = {key: (value, node.name) for key, value in spec.params.items()}
             self._refuse_unknown(node, task, spec)
             firsts.append((len(builder.nodes), spec))

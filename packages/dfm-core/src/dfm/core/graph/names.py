@@ -52,7 +52,7 @@ class NodeNames:
 
     def knowing(self, late: Mapping[str, object], programs: RunProgram | None = None) -> "NodeNames":
         """Return the same names with what only a running task knows and may do."""
-        return replace(self, late={**self.late, **late}, programs=programs)
+        return replace(self, late=late, programs=programs)
 
     def with_own(self, params: Mapping[str, object]) -> "NodeNames":
         """Return the same names with all own parameters known."""
@@ -117,6 +117,15 @@ class NodeNames:
             cell = {**{name: value for name, value in layer.cell.items() if name not in RUN_TIME_NAMES}, **cell}
             layer = layer.around
         return cell or None
+
+    def all_names(self) -> Iterator[str]:
+        """Yield every name that means something for this node, but for those of packages that it does not import."""
+        yield from self._inner_names()
+        for scope in (self.package, self.root):
+            yield from scope.params
+            yield from (name.partition(".")[0] for name in (scope.package, *scope.imports))
+        yield from self.always
+        yield from self.late
 
     def _inner_names(self) -> tuple[str, ...]:
         names: dict[str, None] = {}

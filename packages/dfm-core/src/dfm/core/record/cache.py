@@ -308,6 +308,9 @@ def _unpacked(place: CachePlace, entry: Entry, rundir: str) -> TaskResult:
             os.replace(temporary.pop(target), target)
         for path, leads_to in entry.links.items():
             _link(_inside(rundir, path), leads_to)
+    except CacheDamagedError:
+        _drop_damaged(place, entry)
+        raise
     finally:
         for left in temporary.values():
             with contextlib.suppress(OSError):
@@ -320,6 +323,13 @@ def _unpacked(place: CachePlace, entry: Entry, rundir: str) -> TaskResult:
         commands=entry.commands,
         host=entry.host,
     )
+
+
+def _drop_damaged(place: CachePlace, entry: Entry) -> None:
+    """Look at every file of an entry, so that all that are damaged make room for what will be stored next."""
+    for file in entry.files:
+        with contextlib.suppress(CacheDamagedError):
+            _verified(place, file)
 
 
 def _verified(place: CachePlace, file: StoredFile) -> bytes:

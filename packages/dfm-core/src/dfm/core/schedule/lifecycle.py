@@ -35,7 +35,7 @@ from dfm.api.task import Marker, Severity
 from dfm.core.crashpoint import crash_point
 from dfm.core.flow.diagnostics import Diagnostics, FlowInvalid
 from dfm.core.flow.model import Script
-from dfm.core.flow.values import Deferred, ValueFault, coerce, evaluate, evaluate_text, is_true
+from dfm.core.flow.values import Deferred, ValueFault, coerce, evaluate, evaluate_text, is_true, runs_programs
 from dfm.core.graph import dataflow
 from dfm.core.graph.names import NodeNames
 from dfm.core.graph.node import Kind, Node
@@ -228,6 +228,10 @@ class Lifecycle:
         assessment = self.store.assess(facts, rundir=self._rundir(node), artefact=node.name)
         return Pending(call=call, assessment=assessment, reasons=["its sub-tasks have ended"])
 
+    def log(self, node: Node) -> str:
+        """Return the path of the log that a body of this node writes."""
+        return os.path.join(self._rundir(node), f"{node.name}.log")
+
     def names(self, node: Node, params: Mapping[str, object], items: Sequence[Item]) -> NodeNames:
         """Return what expressions of a node see, all of it known."""
         return self._late_names(node, node.names, items).with_own(params)
@@ -310,6 +314,8 @@ class Lifecycle:
         diagnostics = Diagnostics()
         if self.settings.is_dry and is_input_changed and self._waits_for_inputs(node):
             return self._would_run(node, ["its parameters wait for inputs that are made anew"])
+        if self.settings.is_dry and _runs_programs(node):
+            return self._would_run(node, ["an expression of it runs a program"], passed_on)
         params = self._late_values(node, seen, diagnostics)
         if node.condition is not None and not self._holds(node, seen, diagnostics):
             return Ended(Verdict.DISABLED)
@@ -475,7 +481,7 @@ class Lifecycle:
         )
         result = await self.runner.run(request)
         crash_point("task.ended")
-        return self._commit(node, pending, begun, result, log=os.path.join(request.rundir, f"{node.name}.log"))
+        return self._commit(node, pending, begun, result, log=self.log(node))
 
     def _begin(self, node: Node, pending: Pending, attempt: int) -> Begun:
         """Tell the start, make the run directory, and write the intent: nothing of the body happens before."""
@@ -615,6 +621,15 @@ class Lifecycle:
     def _memento(self, node: Node) -> object:
         record = self.store.load(self._rundir(node), node.name)
         return None if record is None else record.memento
+
+
+def _runs_programs(node: Node) -> bool:
+    """Whether an expression that is evaluated now runs a program."""
+    script = node.task.script
+    waiting = [value.node for value in node.params.values() if isinstance(value, Deferred)]
+    waiting += [] if node.condition is None else [node.condition]
+    waiting += [script.text.node] if script is not None and node.text is None else []
+    return any(runs_programs(value, node.task.package) for value in waiting)
 
 
 def _stands(call: Call, assessment: Assessment[ExecRecord]) -> Ended:

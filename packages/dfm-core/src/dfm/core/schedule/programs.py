@@ -1,7 +1,8 @@
 """Runs what expressions may run: the programs of filters, and the commands of `shell()`.
 
 A program gets the value as JSON on its standard input, and its arguments as environment variables in capitals; what it
-prints is the new value, JSON where it can be read as such. A filter for `python` defines `filter(input, **arguments)`.
+prints is the new value, JSON where it can be read as such. A filter for `python` may define `filter(input,
+**arguments)` instead, whose result is the value.
 It happens only when the turn of the node has come that the expression stands in: never while a flow is read.
 """
 
@@ -19,10 +20,10 @@ TIMEOUT_SECONDS = 10.0
 _PYTHON = frozenset({"python", "python3", "pytask"})
 _WRAPPER = """
 import json, sys
-names = {}
+names = {"__name__": "__main__"}
 exec(compile(sys.argv[1], "<filter>", "exec"), names)
-value, arguments = json.load(sys.stdin)
-json.dump(names["filter"](value, **arguments), sys.stdout)
+if callable(names.get("filter")):
+    json.dump(names["filter"](json.load(sys.stdin), **json.loads(sys.argv[2])), sys.stdout)
 """
 
 
@@ -48,12 +49,13 @@ class Programs:
             return self._output(used, ["/bin/sh", "-c", str(value)], "", {}).rstrip("\n")
         named = dict(zip(used.parameters, arguments, strict=True))
         assert used.program is not None
-        if used.shell in _PYTHON:
-            return self._answer(used, [sys.executable, "-c", _WRAPPER, used.program], json.dumps([value, named]), {})
-        shell = "bash" if used.shell == "shell" else used.shell
         numbered = {f"ARG{number}": argument for number, argument in enumerate(arguments)}
         variables = {name.upper(): _text(argument) for name, argument in {**numbered, **named}.items()}
-        return self._answer(used, [shell, "-c", used.program], json.dumps(value), variables)
+        if used.shell in _PYTHON:
+            argv = [sys.executable, "-c", _WRAPPER, used.program, json.dumps(named)]
+        else:
+            argv = ["bash" if used.shell == "shell" else used.shell, "-c", used.program]
+        return self._answer(used, argv, json.dumps(value), variables)
 
     def _answer(self, used: Filter, argv: Sequence[str], given: str, variables: Mapping[str, str]) -> object:
         text = self._output(used, argv, given, variables)

@@ -72,6 +72,7 @@ class Scheduler:
     _batch_of: dict[int, Batch] = field(default_factory=dict)
     _open_batches: dict[Batch, None] = field(default_factory=dict)
     _waiting: Counter[Node] = field(default_factory=Counter)
+    _lending: set[Node] = field(default_factory=set)
     _awake: asyncio.Event = field(default_factory=asyncio.Event)
 
     def __post_init__(self) -> None:
@@ -123,6 +124,8 @@ class Scheduler:
             return batch
         self._open_batches[batch] = None
         self._waiting[node] += 1
+        if node.name in self._asking:
+            self._lending.add(node)
         self._awake.set()
         try:
             await batch.done.wait()
@@ -130,6 +133,7 @@ class Scheduler:
             self._waiting[node] -= 1
             if not self._waiting[node]:
                 del self._waiting[node]
+                self._lending.discard(node)
             self._open_batches.pop(batch, None)
             self._awake.set()
         return batch
@@ -163,8 +167,7 @@ class Scheduler:
             await self._awake.wait()
 
     def _has_room(self) -> bool:
-        waiting = sum(node.name in self._asking for node in self._waiting)
-        return len(self._running) - waiting < self.max_in_flight
+        return len(self._running) - len(self._lending) < self.max_in_flight
 
     def _is_stuck(self) -> bool:
         """Whether all that goes on waits for nodes whose turn never comes."""

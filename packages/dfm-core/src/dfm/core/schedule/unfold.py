@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 from dfm.api.events import Verdict
 from dfm.api.items import ENV, TASK_FAILURE, Item
-from dfm.api.runner import Outcome
+from dfm.api.runner import Outcome, TaskResult
 from dfm.core.flow.diagnostics import Diagnostics, FlowInvalid
 from dfm.core.flow.model import Branch, Control, ControlKind, ParameterType, Script
 from dfm.core.flow.source import Mapping as MappingNode
@@ -71,6 +71,14 @@ class _Stopped(Exception):  # noqa: N818  (no error of ours: a sub-task did not 
         self.culprit = culprit
 
 
+class _GeneratorFailedError(Exception):
+    """The code that makes sub-tasks ended badly."""
+
+    def __init__(self, result: TaskResult) -> None:
+        super().__init__(f"its generator failed: {result.cause}")
+        self.result = result
+
+
 class _Endless(Exception):  # noqa: N818  (a person's loop)
     """A loop did not end."""
 
@@ -89,6 +97,9 @@ class Unfolder:
             items = await self._items(node, step)
         except _Stopped as stopped:
             return await self._collected(node, step, [], stopped.culprit)
+        except _GeneratorFailedError as failed:
+            log = self.lifecycle.log(node)
+            return Ended(Verdict.FAILED, cause=str(failed), is_changed=True, result=failed.result, log=log)
         except (FlowInvalid, SpecError, _Endless) as error:
             return Ended(Verdict.FAILED, cause=str(error), is_changed=True)
         return await self._collected(node, step, items, None)
@@ -132,7 +143,8 @@ class Unfolder:
             return await _Controlled(self, node, step, task.control).items()
         if task.generator is not None:
             return await self._run_specs(node, step, await self._generated(node, step, task.generator))
-        return await self.run(node, self.growth.body(node, task.body, step.params, {}), step.items)
+        known = self.lifecycle.names(node, step.params, step.items)
+        return await self.run(node, self.growth.body(node, task.body, known, {}), step.items)
 
     async def run(self, node: Node, grown: Grown, otherwise: Sequence[Item]) -> list[Item]:
         """Run new nodes and return what the last of them hand on; where there are none, `otherwise`.
@@ -158,7 +170,7 @@ class Unfolder:
         diagnostics.raise_if_errors()
         result, printed = await self.lifecycle.generate(node, step, script, text)
         if result.outcome is not Outcome.SUCCEEDED:
-            raise SpecError(f"its generator failed: {result.cause}")
+            raise _GeneratorFailedError(result)
         if script.shell == "pytask":
             return specs_from_items(result.outputs, node.name)
         return specs_from_text(printed, node.name)
@@ -220,7 +232,8 @@ class _Controlled:
             iteration += 1
 
     async def _run(self, branch: Branch, values: Mapping[str, object], suffix: str) -> list[Item]:
-        grown = self.unfolder.growth.body(self.node, branch.body, self.step.params, values, suffix)
+        known = self.unfolder.lifecycle.names(self.node, self.step.params, self.step.items)
+        grown = self.unfolder.growth.body(self.node, branch.body, known, values, suffix)
         return await self.unfolder.run(self.node, grown, self.step.items)
 
     def _is_reached(self, condition: SourceNode | None, iteration: int, limit: int) -> bool:
