@@ -77,7 +77,7 @@ def test_the_example_of_a_page_has_the_fault_of_the_page(dfm: Dfm, tmp_path: Pat
             words = after.split()
     if words[0] == "run":
         answer = dfm(*words, env=environment, timeout=250)
-        assert (answer.returncode, f"[{code}]" in answer.stderr) == (1, True)
+        assert (answer.returncode, f"[{code}]" in answer.stdout + answer.stderr) == (1, True)
         return
     answer = dfm(*words, "--json", env=environment)
     assert answer.stderr == ""
