@@ -131,12 +131,11 @@ def check_faults(found: list[dict[str, Any]], wanted: list[str], told: str) -> N
         where = fault["location"]
         place = "-" if where is None else f"{where['file']}:{where['line']}:{where['column']}"
         texts.append(f"{place} {fault['message']}" + (f" ({fault['hint']})" if fault["hint"] else ""))
-    for one in wanted:
-        place, _, part = one.partition(" ")
+    for line in wanted:
+        place, _, part = line.partition(" ")
         words = part.split(" ... ")
-        assert any(text.startswith(f"{place} ") and all(word in text for word in words) for text in texts), (
-            f"{one}{told}"
-        )
+        is_told = any(text.startswith(f"{place} ") and all(word in text for word in words) for text in texts)
+        assert is_told, f"{line}{told}"
     assert len(texts) == len(wanted), told
 
 

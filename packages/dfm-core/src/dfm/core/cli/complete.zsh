@@ -54,7 +54,7 @@ _dfm() {
       validate) _files; return ;;
     esac
   fi
-  candidates=(${=$(_dfm_words "$command")})
+  candidates=($(_dfm_words "$command"))
   compadd -a candidates
 }
 
