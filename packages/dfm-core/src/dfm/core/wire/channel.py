@@ -226,12 +226,14 @@ class _ServerLink(asyncio.Protocol):
             self._channel.received(data)
             return
         try:
-            channel = self._stepped(self._reader.feed(data))
+            while self._channel is None and (bodies := self._reader.feed(data, most=1)):
+                self._step(bodies[0])
+                data = b""
         except ProtocolError as error:
             self._refuse(str(error))
             return
-        if channel is not None and self._reader.rest:
-            channel.received(self._reader.rest)
+        if self._channel is not None and self._reader.rest:
+            self._channel.received(self._reader.rest)
 
     def connection_lost(self, exc: BaseException | None) -> None:
         self._server._links.discard(self)  # noqa: SLF001  (two halves of one thing)
@@ -246,21 +248,18 @@ class _ServerLink(asyncio.Protocol):
         else:
             self._transport.abort()
 
-    def _stepped(self, bodies: Sequence[bytes]) -> Channel | None:
-        """Go on with the handshake; return the channel once the peer has proved its slot."""
-        for body in bodies:
-            if self._slot is None:
-                self._slot = self._handshake.slot(body)
-                answer = self._handshake.answer(self._server.slot_key(self._slot))
-                self._transport.write(self._writer.pack(answer))
-                continue
-            keys = self._handshake.accept(body)
-            self._settled()
-            reader = FrameReader(keys.to_server)
-            channel = self._channel = Channel(self._transport, FrameWriter(keys.to_client), reader, self._server.decode)
-            self._server.on_worker(channel, self._slot)
-            return channel
-        return None
+    def _step(self, body: bytes) -> None:
+        """Go on with the handshake; there is a channel once the peer has proved its slot."""
+        if self._slot is None:
+            self._slot = self._handshake.slot(body)
+            answer = self._handshake.answer(self._server.slot_key(self._slot))
+            self._transport.write(self._writer.pack(answer))
+            return
+        keys = self._handshake.accept(body)
+        self._settled()
+        reader = FrameReader(keys.to_server)
+        self._channel = Channel(self._transport, FrameWriter(keys.to_client), reader, self._server.decode)
+        self._server.on_worker(self._channel, self._slot)
 
     def _refuse(self, why: str) -> None:
         self._server.strangers.met(why)
@@ -295,9 +294,8 @@ class _ClientLink(asyncio.Protocol):
             self._channel.received(data)
             return
         try:
-            for body in self._reader.feed(data):
+            for body in self._reader.feed(data, most=1):
                 self._finish(self._handshake.prove(body))
-                break
         except ProtocolError as error:
             self._fail(error)
 

@@ -75,8 +75,12 @@ class FrameReader:
         self._pieces: list[bytes] = []
         self._pieces_bytes = 0
 
-    def feed(self, data: bytes) -> list[bytes]:
+    def feed(self, data: bytes, most: int | None = None) -> list[bytes]:
         """Take in what came and return the bodies that are whole.
+
+        Args:
+            data: what came.
+            most: so many bodies at most, where what follows them may be under another key; it stays in `rest`.
 
         Raises:
             ProtocolError: a frame is too large, or its MAC is not the one it must have. Nothing of it was used.
@@ -84,7 +88,7 @@ class FrameReader:
         self._buffer += data
         bodies: list[bytes] = []
         start = 0
-        while len(self._buffer) - start >= _LENGTH.size:
+        while len(self._buffer) - start >= _LENGTH.size and (most is None or len(bodies) < most):
             (length,) = _LENGTH.unpack_from(self._buffer, start)
             self._check_length(length)
             end = start + _LENGTH.size + length
@@ -97,7 +101,7 @@ class FrameReader:
 
     @property
     def rest(self) -> bytes:
-        """What came and is no whole frame yet, for whoever reads on under another key."""
+        """What came and was not taken yet, for whoever reads on under another key."""
         return bytes(self._buffer)
 
     def _check_length(self, length: int) -> None:
