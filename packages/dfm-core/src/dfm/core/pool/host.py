@@ -25,7 +25,7 @@ from dfm.core.pool.command import CommandRunner
 from dfm.core.pool.engine import Engine
 from dfm.core.pool.jobs import CancelAllWanted
 from dfm.core.pool.journal import Header, JournalFile, Replay
-from dfm.core.pool.ledger import Ledger, LedgerSettings
+from dfm.core.pool.ledger import Ledger, LedgerSettings, job_name
 from dfm.core.pool.reactor import Reactor, ReactorSettings
 from dfm.core.pool.reap import owned
 from dfm.core.wire.access import Access, new_key, write_access
@@ -101,8 +101,13 @@ async def _hosted(plan: PoolPlan, header: Header, journal: JournalFile, replay: 
         place = JobPlace(
             prefix=prefix, directory=plan.project, log_directory=plan.log_directory, access=plan.access_path
         )
-        reactor = Reactor(ReactorSettings.of(plan.settings, has_many_hosts=not plan.is_on_this_host), plan.epoch)
         ledger = Ledger(LedgerSettings.of(plan.settings), plan.instance, plan.epoch)
+        limits = ReactorSettings.of(
+            plan.settings,
+            lambda slot: place.log_of(job_name(plan.instance, slot)),
+            has_many_hosts=not plan.is_on_this_host,
+        )
+        reactor = Reactor(limits, plan.epoch)
         reactor.restore(replay.entries, now)
         restored = ledger.restore(replay.entries, now)
         async with contextlib.AsyncExitStack() as stack:

@@ -46,6 +46,7 @@ class Settings:
         rerun: the command that runs just the named node again.
         is_forced: `--force`: nothing is up to date.
         is_dry: `--dry-run`: nothing runs and nothing is written.
+        max_attempts: at a task that the runner lost; 1 where the runner itself tries again.
     """
 
     run_id: str
@@ -55,6 +56,7 @@ class Settings:
     rerun: Callable[[str], str]
     is_forced: bool = False
     is_dry: bool = False
+    max_attempts: int = MAX_ATTEMPTS
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +135,7 @@ class Lifecycle:
         while True:
             attempt += 1
             ended = await self._attempt(node, pending, attempt)
-            if ended.verdict is not Verdict.LOST or attempt == MAX_ATTEMPTS:
+            if ended.verdict is not Verdict.LOST or attempt == self.settings.max_attempts:
                 return ended
 
     def event(self, node: Node, ended: Ended) -> TaskFinished:

@@ -165,7 +165,7 @@ def decode_request(spec: bytes, variables: Mapping[bytes, bytes], *, attempt: in
     Args:
         spec: as `encode_request` made it.
         variables: the environment that the request's digest names.
-        attempt: which attempt this is, from 1; whoever made the request could not know.
+        attempt: which of the pool's own attempts this is, from 1; it counts on from that of the request.
 
     Raises:
         ProtocolError: it is not one.
@@ -181,7 +181,7 @@ def decode_request(spec: bytes, variables: Mapping[bytes, bytes], *, attempt: in
     return TaskRequest(
         run_id=coded.run_id,
         task=coded.task,
-        attempt=attempt,
+        attempt=coded.attempt + attempt - 1,
         rundir=os.fsdecode(coded.rundir),
         srcdir=os.fsdecode(coded.srcdir),
         root_pkgdir=os.fsdecode(coded.root_pkgdir),
