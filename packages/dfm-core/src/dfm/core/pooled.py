@@ -14,7 +14,7 @@ from dfm.api.batch import BatchDialect
 from dfm.api.errors import RunnerError
 from dfm.core.config.load import Settings
 from dfm.core.daemon.client import DaemonLink, living_daemon
-from dfm.core.daemon.endpoint import Endpoint, access_directory, state_directory
+from dfm.core.daemon.endpoint import ACCESS_NAME, Endpoint, access_directory, state_directory
 from dfm.core.daemon.serve import Place
 from dfm.core.pool.batch import JobPlace, worker_job
 from dfm.core.pool.host import PoolPlan
@@ -98,7 +98,7 @@ def run_plan(dialect: BatchDialect, settings: Settings, facts: RunFacts) -> Pool
         instance=facts.run_id[:8],
         epoch=1,
         state_directory=state_directory(name),
-        access_path=os.path.join(access_directory(name, settings.pool.access_dir), "access.json"),
+        access_path=os.path.join(access_directory(name, settings.pool.access_dir), ACCESS_NAME),
         log_directory=os.path.join(facts.root_rundir, WORKERS_DIRECTORY),
         default_shape=shape_of(settings.resolve_resources(None)),
         environ=os.environ,
@@ -117,7 +117,7 @@ def daemon_plan(dialect: BatchDialect, settings: Settings, endpoint: Endpoint, p
         instance=endpoint.instance,
         epoch=place.epoch,
         state_directory=place.state_directory,
-        access_path=place.access_path,
+        access_path=endpoint.access_path(settings.pool.access_dir),
         log_directory=place.log_directory,
         default_shape=shape_of(settings.resolve_resources(None)),
         environ=os.environ,

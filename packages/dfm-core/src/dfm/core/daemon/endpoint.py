@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 STATE_DIRECTORY = ".dfm"
+ACCESS_NAME = "access.json"
 MAX_SOCKET_PATH_BYTES = 100
 """`sun_path` holds 108 bytes; a few are left for the temporary name it is bound under."""
 
@@ -88,7 +89,7 @@ class Endpoint:
         path = os.path.join(self.directory, "daemon.sock")
         if len(os.fsencode(path)) <= MAX_SOCKET_PATH_BYTES:
             return path
-        return os.path.join(runtime_directory(), f"{project_digest(self.project)[:16]}.sock")
+        return os.path.join(runtime_directory(), f"{self._digest}.sock")
 
     def state_directory(self) -> str:
         """Return the directory on this host's own disk for the journal, private to this user.
@@ -96,15 +97,19 @@ class Endpoint:
         Raises:
             InfrastructureError: it cannot be made, or belongs to somebody else.
         """
-        return state_directory(project_digest(self.project)[:16])
+        return state_directory(self._digest)
 
-    def access_directory(self) -> str:
-        """Return the directory that nodes share, private to this user, for the file with the key.
+    def access_path(self, base: str | None = None) -> str:
+        """Return the path of the file with the key; see `access_directory`.
 
         Raises:
-            InfrastructureError: it cannot be made, or belongs to somebody else.
+            InfrastructureError: its directory cannot be made, or belongs to somebody else.
         """
-        return access_directory(project_digest(self.project)[:16])
+        return os.path.join(access_directory(self._digest, base), ACCESS_NAME)
+
+    @property
+    def _digest(self) -> str:
+        return project_digest(self.project)[:16]
 
     def make_directory(self) -> str:
         """Make the daemon's directory in the project, for this user alone.
@@ -131,10 +136,20 @@ class Endpoint:
         os.replace(temporary, self.discovery_path)
 
     def withdraw(self) -> None:
-        """Remove what a daemon that is gone has left; only whoever holds the lock may."""
-        for path in (self.discovery_path, self.socket_path()):
+        """Remove what a daemon that is gone has left, its key too; only whoever holds the lock may."""
+        found = self.read()
+        keys = [] if found is None or not self._is_our_access(found.access) else [found.access]
+        for path in (*keys, self.discovery_path, self.socket_path()):
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(path)
+
+    def _is_our_access(self, path: str) -> bool:
+        """Whether a path, which somebody else may have written, is of this project's access file and no other's."""
+        directory, name = os.path.split(path)
+        if name != ACCESS_NAME or os.path.basename(directory) != self._digest or not os.path.isdir(directory):
+            return False
+        facts = os.lstat(directory)
+        return facts.st_uid == os.geteuid() and not facts.st_mode & 0o077
 
     def next_epoch(self) -> int:
         """Count a new daemon and return its number, from 1; only whoever holds the lock may."""
