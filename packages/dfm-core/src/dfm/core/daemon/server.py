@@ -44,12 +44,14 @@ class ClientServer:
             channel.close("the daemon stops")
 
     def _hear_all(self, channel: Channel, messages: list[FromClient]) -> None:
-        for message in messages:
+        for position, message in enumerate(messages):
             match message:
                 case Ask():
                     self._answer(channel, message)
                 case Open():
                     self._open(channel, message)
+                    self._hear_run(channel, message.run_id, messages[position + 1 :])
+                    return
                 case _:
                     _log.warning("%s came before a run was opened", type(message).__name__)
                     channel.abort("a run must be opened first")

@@ -50,7 +50,15 @@ from dfm.core.pool.events import (
     WorkerLost,
     WorkerVacating,
 )
-from dfm.core.pool.jobs import CancelWanted, HostExcluded, ResumeWanted, WorkerConnected, WorkerParted, WorkerUnfit
+from dfm.core.pool.jobs import (
+    CancelWanted,
+    HostExcluded,
+    Phase,
+    ResumeWanted,
+    WorkerConnected,
+    WorkerParted,
+    WorkerUnfit,
+)
 from dfm.core.pool.ledger import Ledger
 from dfm.core.pool.reactor import Reactor
 from dfm.core.pool.scaling import PoolView, plan
@@ -94,6 +102,8 @@ RECENT = 100
 """How many ended tasks are shown to people."""
 RATE_WINDOW = 10_000
 RATE_SECONDS = 10.0
+_COMES_AGAIN = frozenset({Phase.PENDING, Phase.HELD})
+"""Where a job stands that the batch system has put back: another life of its worker will come."""
 
 _log = logging.getLogger(__name__)
 
@@ -473,7 +483,11 @@ class Engine:
             self._flush()
             worker.link.send(Exit(why=why))
             worker.link.close(why)
+        if any(where == slot for where, _ in self._workers):
+            return  # another life of the slot is there: the job is as it should be
         self._batch.feed(WorkerParted(slot=slot))
+        if any(job.slot == slot and job.phase not in _COMES_AGAIN for job in self._ledger.jobs()):
+            self._batch.feed(CancelWanted(slots=(slot,), why=f"its worker was given up: {why}"))
 
     def _welcome(self, keep: Sequence[int]) -> Welcome:
         settings, scale = self._settings, self._settings.time_scale

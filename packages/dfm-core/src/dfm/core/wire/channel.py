@@ -222,18 +222,10 @@ class _ServerLink(asyncio.Protocol):
         self._timer = asyncio.get_running_loop().call_later(HANDSHAKE_SECONDS, self._refuse, "it said nothing for long")
 
     def data_received(self, data: bytes) -> None:
-        if self._channel is not None:
+        if self._channel is None:
+            data = self._shake(data)
+        if self._channel is not None and data:
             self._channel.received(data)
-            return
-        try:
-            while self._channel is None and (bodies := self._reader.feed(data, most=1)):
-                self._step(bodies[0])
-                data = b""
-        except ProtocolError as error:
-            self._refuse(str(error))
-            return
-        if self._channel is not None and self._reader.rest:
-            self._channel.received(self._reader.rest)
 
     def connection_lost(self, exc: BaseException | None) -> None:
         self._server._links.discard(self)  # noqa: SLF001  (two halves of one thing)
@@ -247,6 +239,18 @@ class _ServerLink(asyncio.Protocol):
             self._channel.close(reason)
         else:
             self._transport.abort()
+
+    def _shake(self, data: bytes) -> bytes:
+        """Go on with the handshake; return what came behind it, which is for the channel."""
+        try:
+            while bodies := self._reader.feed(data, most=1):
+                data = b""
+                self._step(bodies[0])
+                if self._channel is not None:
+                    return self._reader.rest
+        except ProtocolError as error:
+            self._refuse(str(error))
+        return b""
 
     def _step(self, body: bytes) -> None:
         """Go on with the handshake; there is a channel once the peer has proved its slot."""
