@@ -57,7 +57,7 @@ from dfm.core.record.cache import cache_from
 from dfm.core.record.lock import RunLock
 from dfm.core.record.store import RecordStore
 from dfm.core.schedule.lifecycle import Lifecycle, Settings
-from dfm.core.schedule.policy import FailurePolicy
+from dfm.core.schedule.policy import MAX_ATTEMPTS, FailurePolicy
 from dfm.core.schedule.scheduler import Scheduler
 from dfm.core.standalone.command import task_command
 from dfm.core.std import FLOW_FILE as STANDARD_LIBRARY
@@ -312,6 +312,7 @@ def _run_graph(
         rerun=_rerun_command(options),
         is_forced=options.is_forced,
         is_dry=options.is_dry,
+        max_attempts=1 if isinstance(runner, PooledRunner) else MAX_ATTEMPTS,
         cache=cache_from(os.environ),
         resolve_resources=runner_settings.resolve_resources,
         base_rundir=_base_rundir(options.base_rundir),

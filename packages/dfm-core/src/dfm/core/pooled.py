@@ -22,7 +22,7 @@ from dfm.core.pool.host import PoolPlan
 from dfm.core.pool.link import HostedLink
 from dfm.core.pool.processes import ProcessDialect
 from dfm.core.pool.runner import PooledRunner, PoolLink, shape_of
-from dfm.core.wire.access import access_directory
+from dfm.core.wire.access import ACCESS_FILE, access_directory
 from dfm.core.wire.environment import travelling
 from dfm.core.wire.messages import ToClient
 
@@ -103,7 +103,7 @@ def run_plan(dialect: BatchDialect, settings: Settings, facts: RunFacts) -> Pool
         epoch=1,
         state_directory=state_directory(name),
         access_path=os.path.join(
-            access_directory(os.path.join(facts.project, facts.run_id), _access_base(settings)), "access.json"
+            access_directory(os.path.join(facts.project, facts.run_id), _access_base(settings)), ACCESS_FILE
         ),
         log_directory=os.path.join(facts.root_rundir, WORKERS_DIRECTORY),
         default_shape=shape_of(settings.resolve_resources(None)),
@@ -123,7 +123,7 @@ def daemon_plan(dialect: BatchDialect, settings: Settings, endpoint: Endpoint, p
         instance=endpoint.instance,
         epoch=place.epoch,
         state_directory=place.state_directory,
-        access_path=place.access_path,
+        access_path=endpoint.access_path(settings.pool.access_dir),
         log_directory=place.log_directory,
         default_shape=shape_of(settings.resolve_resources(None)),
         environ=os.environ,

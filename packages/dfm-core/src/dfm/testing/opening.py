@@ -1,5 +1,6 @@
 """A runner opened as `dfm run` opens it, for tests."""
 
+import asyncio
 import os
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -9,7 +10,7 @@ from dfm.core.compose import open_runner
 from dfm.core.config.layers import CliOptions
 from dfm.core.config.load import load_settings
 from dfm.core.plugins.discovery import load_runner
-from dfm.core.pooled import DaemonUse, RunFacts
+from dfm.core.pooled import DaemonUse, RunFacts, local_dialect, pooled_runner
 from dfm.testing.tasks import RUN_ID, Workspace
 
 
@@ -23,6 +24,7 @@ async def opened(
     environ: Mapping[str, str] | None = None,
     project: str | None = None,
     use: DaemonUse = DaemonUse.NEVER,
+    run_id: str = RUN_ID,
 ) -> AsyncIterator[Runner]:
     """Open the installed runner `name` with options as `--runner-opt` takes them, and close it.
 
@@ -34,6 +36,7 @@ async def opened(
         environ: names the settings files; None is that of this process.
         project: directory whose settings and daemon are used; None is the workspace, which has none.
         use: whether the project's daemon is used.
+        run_id: of the run; names of batch jobs are made of it, so it must differ where runs share a batch system.
 
     Raises:
         UsageError: the runner or an option is unknown.
@@ -45,14 +48,34 @@ async def opened(
     )
     os.makedirs(workspace.root_rundir, exist_ok=True)
     facts = RunFacts(
-        run_id=RUN_ID,
+        run_id=run_id,
         project=project or workspace.root_rundir,
         root_rundir=workspace.root_rundir,
         environ=os.environ,
         notice=_ignored,
         use=use,
     )
-    async with open_runner(plugin, settings.runner_options(plugin), settings, facts, jobs) as runner:
+    runner = await asyncio.to_thread(open_runner, plugin, settings.runner_options(plugin), settings, facts, jobs)
+    async with runner:
+        yield runner
+
+
+@asynccontextmanager
+async def opened_pool(
+    workspace: Workspace, *, environ: Mapping[str, str], project: str, run_id: str = RUN_ID
+) -> AsyncIterator[Runner]:
+    """Open a pool of worker processes on this host, as a run without a daemon hosts one; see `opened`."""
+    settings = load_settings(environ, project, CliOptions())
+    os.makedirs(workspace.root_rundir, exist_ok=True)
+    facts = RunFacts(
+        run_id=run_id,
+        project=project,
+        root_rundir=workspace.root_rundir,
+        environ=os.environ,
+        notice=_ignored,
+        use=DaemonUse.NEVER,
+    )
+    async with pooled_runner(local_dialect(), settings, facts) as runner:
         yield runner
 
 

@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 from dfm.api.errors import InfrastructureError, RunnerError
-from dfm.core.wire.access import access_directory, private_directory, socket_path
+from dfm.core.wire.access import ACCESS_FILE, access_directory, private_directory, socket_path
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -93,13 +93,16 @@ class Endpoint:
         """
         return state_directory(project_digest(self.project)[:16])
 
-    def access_directory(self) -> str:
-        """Return the directory that nodes share, private to this user, for the file with the key.
+    def access_path(self, base: str | None = None) -> str:
+        """Return the path of the file with the key, in a directory that nodes share and only this user may enter.
+
+        Args:
+            base: of that directory; None is `DFM_ACCESS_DIR`, else ~/.dfm/run.
 
         Raises:
-            InfrastructureError: it cannot be made, or belongs to somebody else.
+            AccessError: the directory cannot be made, or belongs to somebody else.
         """
-        return access_directory(self.project, os.environ.get("DFM_ACCESS_DIR"))
+        return os.path.join(access_directory(self.project, base or os.environ.get("DFM_ACCESS_DIR")), ACCESS_FILE)
 
     def make_directory(self) -> str:
         """Make the daemon's directory in the project, for this user alone.
@@ -130,10 +133,21 @@ class Endpoint:
         os.replace(temporary, self.discovery_path)
 
     def withdraw(self) -> None:
-        """Remove what a daemon that is gone has left; only whoever holds the lock may."""
-        for path in (self.discovery_path, self.socket_path()):
+        """Remove what a daemon that is gone has left, its key too; only whoever holds the lock may."""
+        found = self.read()
+        keys = [] if found is None or not self._is_our_access(found.access) else [found.access]
+        for path in (*keys, self.discovery_path, self.socket_path()):
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(path)
+
+    def _is_our_access(self, path: str) -> bool:
+        """Whether a path, which somebody else may have written, is of this project's access file and no other's."""
+        directory, name = os.path.split(path)
+        usual = hashlib.sha256(os.fsencode(os.path.realpath(self.project))).hexdigest()[:16]
+        if name != ACCESS_FILE or os.path.basename(directory) != usual or not os.path.isdir(directory):
+            return False
+        facts = os.lstat(directory)
+        return facts.st_uid == os.geteuid() and not facts.st_mode & 0o077
 
     def next_epoch(self) -> int:
         """Count a new daemon and return its number, from 1; only whoever holds the lock may."""

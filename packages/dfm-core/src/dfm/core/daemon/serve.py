@@ -29,7 +29,6 @@ class Place:
 
     epoch: int
     state_directory: str
-    access_path: str
     log_directory: str
 
 
@@ -55,7 +54,6 @@ def serve(endpoint: Endpoint, plan_for: Callable[[Place], PoolPlan], ready: Call
         place = Place(
             epoch=epoch,
             state_directory=endpoint.state_directory(),
-            access_path=os.path.join(endpoint.access_directory(), "access.json"),
             log_directory=os.path.join(endpoint.directory, "workers"),
         )
         try:

@@ -127,7 +127,6 @@ class BatchJobs:
     Attributes:
         record: takes a record for the journal.
         flush: has what was recorded written, and safe from a loss of power.
-        names: of the job of each slot, for whoever looks for its log.
         announce: takes an event for the reactor.
         notice: tells a person.
         clock: seconds, monotonic.
@@ -141,7 +140,6 @@ class BatchJobs:
     group: asyncio.TaskGroup
     record: Callable[[Record], None]
     flush: Callable[[], Awaitable[None]]
-    names: dict[str, str]
     announce: Callable[[PoolEvent], None]
     notice: Callable[[str], None]
     clock: Callable[[], float] = time.monotonic
@@ -204,7 +202,6 @@ class BatchJobs:
         self.group.create_task(work)
 
     async def _submit(self, wanted: SubmitJob) -> None:
-        self.names[wanted.slot] = wanted.name
         job = worker_job(
             self.place,
             self.settings,

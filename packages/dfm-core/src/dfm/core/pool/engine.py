@@ -53,6 +53,7 @@ from dfm.core.pool.events import (
 from dfm.core.pool.jobs import (
     CancelWanted,
     HostExcluded,
+    Phase,
     ResumeWanted,
     WorkerConnected,
     WorkerParted,
@@ -102,6 +103,8 @@ RECENT = 100
 """How many ended tasks are shown to people."""
 RATE_WINDOW = 10_000
 RATE_SECONDS = 10.0
+_COMES_AGAIN = frozenset({Phase.PENDING, Phase.HELD})
+"""Where a job stands that the batch system has put back: another life of its worker will come."""
 
 _log = logging.getLogger(__name__)
 
@@ -482,7 +485,11 @@ class Engine:
             self._flush()
             worker.link.send(Exit(why=why))
             worker.link.close()
+        if any(where == slot for where, _ in self._workers):
+            return  # another life of the slot is there: the job is as it should be
         self._batch.feed(WorkerParted(slot=slot))
+        if any(job.slot == slot and job.phase not in _COMES_AGAIN for job in self._ledger.jobs()):
+            self._batch.feed(CancelWanted(slots=(slot,), why=f"its worker was given up: {why}"))
 
     def _welcome(self, keep: Sequence[int]) -> Welcome:
         settings, scale = self._settings, self._settings.time_scale

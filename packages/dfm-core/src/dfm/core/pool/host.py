@@ -27,7 +27,7 @@ from dfm.core.pool.command import CommandRunner
 from dfm.core.pool.engine import Engine
 from dfm.core.pool.jobs import CancelAllWanted
 from dfm.core.pool.journal import Header, JournalFile, Replay
-from dfm.core.pool.ledger import Ledger, LedgerSettings
+from dfm.core.pool.ledger import Ledger, LedgerSettings, job_name
 from dfm.core.pool.reactor import Reactor, ReactorSettings
 from dfm.core.pool.reap import owned
 from dfm.core.wire.access import Access, Root, new_key, plant_probe, remove_probe, write_access
@@ -111,17 +111,15 @@ async def _hosted(plan: PoolPlan, header: Header, journal: JournalFile, replay: 
         place = JobPlace(
             prefix=prefix, directory=plan.project, log_directory=plan.log_directory, access=plan.access_path
         )
-        names: dict[str, str] = {}
         rules = ReactorSettings.of(
             plan.settings,
-            lambda slot: place.log_of(names.get(slot, slot)),
+            lambda slot: place.log_of(job_name(plan.instance, slot)),
             has_many_hosts=not plan.is_on_this_host,
         )
         reactor = Reactor(rules, plan.epoch)
         ledger = Ledger(LedgerSettings.of(plan.settings), plan.instance, plan.epoch)
         reactor.restore(replay.entries, now)
         restored = ledger.restore(replay.entries, now)
-        names.update((job.slot, job.name) for job in ledger.jobs())
         async with contextlib.AsyncExitStack() as stack:
             group = await stack.enter_async_context(asyncio.TaskGroup())
             engine = Engine(
@@ -142,7 +140,6 @@ async def _hosted(plan: PoolPlan, header: Header, journal: JournalFile, replay: 
                 group=group,
                 record=engine.record,
                 flush=lambda: _flushed(engine, journal),
-                names=names,
                 announce=engine.feed,
                 notice=engine.notice,
             )

@@ -250,7 +250,7 @@ class Ledger:
         for _ in range(min(event.count, self.submits_left(now))):
             self._count += 1
             slot = f"s-{self._epoch}-{self._count}"
-            name = f"dfm-{self._instance}-{self._epoch}-{self._count}-1"
+            name = job_name(self._instance, slot)
             excluded = tuple(sorted(self.excluded_hosts(now)))
             job = _Job(name, slot, event.shape, event.slots, event.clock, Phase.INTENT, now, now, excluded)
             if not self._outstanding():
@@ -824,6 +824,11 @@ class Ledger:
     def snapshot(self) -> list[JournalEntry]:
         """Return entries that say all that the journal so far says of jobs that have not ended."""
         return [entry for job in self._jobs.values() for entry in _story(job)]
+
+
+def job_name(instance: str, slot: str) -> str:
+    """Return the name of the job of a slot."""
+    return f"dfm-{instance}-{slot.removeprefix('s-')}-1"
 
 
 def _entry(kind: str, /, **fields: object) -> JournalEntry:

@@ -43,7 +43,7 @@ _LIST = (
 _KILL = (
     "for pair; do p=${pair%%=*}; n=${pair#*=}; "
     'if tr "\\0" "\\n" <"/proc/$p/environ" 2>/dev/null | grep -qx "DFM_JOB_NAME=$n"; '
-    'then kill -TERM "$p" && echo "$p stopping"; else echo "$p gone"; fi; done; exit 0'
+    'then kill -TERM "$p" && kill -CONT "$p" && echo "$p stopping"; else echo "$p gone"; fi; done; exit 0'
 )
 _ROW = re.compile(r"^(?P<pid>\d+) (?P<word>\S+)$", re.MULTILINE)
 

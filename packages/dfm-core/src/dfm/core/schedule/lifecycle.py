@@ -63,6 +63,7 @@ class Settings:
         rerun: the command that runs just the named node again.
         is_forced: `--force`: nothing is up to date.
         is_dry: `--dry-run`: nothing runs and nothing is written.
+        max_attempts: at a task that the runner lost; 1 where the runner itself tries again.
         cache: keeps results of tasks that want it.
         base_rundir: absolute, a root run directory of another run whose results are taken as they are.
         resolve_resources: gives what a task asks of its machine the project's settings for what it does not say.
@@ -75,6 +76,7 @@ class Settings:
     rerun: Callable[[str], str]
     is_forced: bool = False
     is_dry: bool = False
+    max_attempts: int = MAX_ATTEMPTS
     resolve_resources: Callable[[Resources], Resources] = lambda asked: replace(asked, cores=max(1, asked.cores))
     cache: ActionCache | None = None
     base_rundir: str | None = None
@@ -274,7 +276,7 @@ class Lifecycle:
         while True:
             attempt += 1
             ended = await self._attempt(node, pending, attempt)
-            if ended.verdict is not Verdict.LOST or attempt == MAX_ATTEMPTS:
+            if ended.verdict is not Verdict.LOST or attempt == self.settings.max_attempts:
                 break
         if ended.verdict is Verdict.SUCCEEDED and ended.result is not None:
             self._keep(node, pending, ended.result)

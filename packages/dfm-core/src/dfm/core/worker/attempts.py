@@ -61,7 +61,8 @@ class AttemptRunner:
         return result
 
     def _request(self, run: Run, environment: dict[str, str]) -> TaskRequest:
-        request = dataclasses.replace(decode_request(run.spec, environment), attempt=run.number)
+        request = decode_request(run.spec, environment)
+        request = dataclasses.replace(request, attempt=request.attempt + run.number - 1)
         if not os.path.isdir(request.rundir):
             raise InfrastructureError(f"the directory {request.rundir} is not there on {self._host}")
         return request

@@ -1,0 +1,425 @@
+"""A daemon with workers on this host, and what happens to it: real processes, real signals."""
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from dfm.testing.project import QUICK_POOL, Project, verdicts, wait_until
+
+HOLD = (
+    'echo $$ >> "$DFM_SRCDIR/begun"; '
+    'for i in $(seq 1200); do [ -e "$DFM_SRCDIR/go" ] && break; sleep 0.05; done; '
+    'echo done >> "$DFM_SRCDIR/done"'
+)
+"""Leaves its process id in `begun` of the project, and waits for `go` there."""
+KILL_WORKER = """\
+import os, signal
+pid = os.getpid()
+while b"dfm.core.worker" not in open(f"/proc/{pid}/cmdline", "rb").read().split(b"\\0"):
+    pid = int(open(f"/proc/{pid}/stat").read().rpartition(")")[2].split()[1])
+os.kill(pid, signal.SIGKILL)
+"""
+
+
+def settings(**changes: object) -> dict[str, object]:
+    return {"pool": {**QUICK_POOL, **changes}}
+
+
+def lines(path: Path) -> list[str]:
+    return path.read_text(encoding="utf-8").split() if path.exists() else []
+
+
+def begun(project: Project, count: int = 1) -> list[str]:
+    """Wait until so many bodies have begun, and return their process ids."""
+    found: list[str] = []
+
+    def is_so() -> bool:
+        found[:] = lines(project.directory / "begun")
+        return len(found) >= count
+
+    wait_until(is_so, f"{count} bodies to begin")
+    return found
+
+
+def is_gone(pid: str) -> bool:
+    """Whether a process has ended; a zombie has."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0] == "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return True
+
+
+def let_go(project: Project) -> None:
+    (project.directory / "go").touch()
+
+
+def kill_daemon(project: Project) -> None:
+    pid = project.status()["pid"]
+    os.kill(pid, signal.SIGKILL)
+    wait_until(lambda: is_gone(str(pid)), "the daemon to be dead")
+
+
+@contextlib.contextmanager
+def running(project: Project, *words: str) -> Iterator["subprocess.Popen[str]"]:
+    """Have a `dfm run --daemon --json` of these words in the block."""
+    with project.started("run", "--daemon", "--json", *words) as process:
+        yield process
+
+
+def result(process: "subprocess.Popen[str]") -> dict[str, str]:
+    """Wait for a run and return how its tasks ended."""
+    stdout, stderr = process.communicate(timeout=90)
+    assert stdout, stderr
+    return verdicts(subprocess.CompletedProcess([], process.returncode, stdout, stderr))
+
+
+# Starting, stopping, telling.
+
+
+def test_a_second_start_is_told_of_the_first(project: Project) -> None:
+    project.write_flow({"a": "true"})
+    with project.daemon():
+        pid = project.status()["pid"]
+        again = project.dfm("daemon", "start")
+        assert (again.returncode, again.stdout) == (7, "")
+        assert f"has a daemon already (pid {pid} on {socket.gethostname()})" in again.stderr
+        assert "dfm daemon stop" in again.stderr
+        assert project.status()["pid"] == pid
+
+
+def test_of_two_starts_at_once_one_wins_and_the_other_tells(project: Project) -> None:
+    project.write_flow({"a": "true"})
+    with project.started("daemon", "start") as first, project.started("daemon", "start") as second:
+        answers = [process.communicate(timeout=60)[1] for process in (first, second)]
+    assert sorted([first.returncode, second.returncode]) == [0, 7], answers
+    assert sum("has a daemon already" in text for text in answers) == 1
+    assert project.status()["project"] == str(project.directory)
+
+
+def test_a_daemon_that_is_stopped_leaves_nothing(project: Project) -> None:
+    project.write_flow({"a": "echo a"})
+    with project.daemon():
+        assert project.verdicts("a", "--daemon") == {"a": "succeeded"}
+        assert len(project.workers()) == 1
+        stopped = project.dfm("daemon", "stop")
+        assert (stopped.returncode, stopped.stderr) == (0, f"daemon of {project.directory} has stopped\n")
+        wait_until(lambda: not project.processes(), "its processes to be gone")
+    assert project.dfm("daemon", "stop").stderr == f"no daemon of {project.directory} runs\n"
+    told = json.loads(project.dfm("daemon", "status", "--json").stdout)
+    assert told == {"schema": "dfm-daemon-status/1", "running": False, "project": str(project.directory)}
+
+
+def test_status_tidies_what_a_dead_daemon_left(project: Project) -> None:
+    project.write_flow({"a": "true"})
+    with project.daemon():
+        kill_daemon(project)
+        assert {"daemon.json", "daemon.sock"} <= {path.name for path in project.state.iterdir()}
+        answer = project.dfm("daemon", "status")
+        assert (answer.returncode, answer.stdout) == (0, f"no daemon of {project.directory} runs\n")
+        assert not {"daemon.json", "daemon.sock"} & {path.name for path in project.state.iterdir()}
+
+
+def test_a_run_that_wants_a_daemon_says_so_where_none_answers(project: Project) -> None:
+    project.write_flow({"a": "true"})
+    with project.daemon():
+        kill_daemon(project)
+        answer = project.dfm("run", "a", "--daemon")
+        assert answer.returncode == 7
+        assert "no daemon" in answer.stderr
+        assert "dfm daemon start" in answer.stderr
+
+
+def test_a_project_whose_path_is_too_long_for_a_socket_has_a_daemon(tmp_path: Path) -> None:
+    runtime = tmp_path / "r"
+    runtime.mkdir(mode=0o700)
+    deep = tmp_path.joinpath(*["a directory with a long name"] * 5)
+    deep.mkdir(parents=True)
+    project = Project(deep)
+    project.environ["DFM_RUNTIME_DIR"] = str(runtime)
+    project.write_settings(settings())
+    project.write_flow({"a": "echo a"})
+    with project.daemon():
+        assert project.verdicts("a", "--daemon") == {"a": "succeeded"}
+        assert [path.suffix for path in (runtime / "dfm").iterdir()] == [".sock"]
+    wait_until(lambda: not project.processes(), "the processes to be gone")
+    assert list((runtime / "dfm").iterdir()) == []
+
+
+# Strangers.
+
+
+def test_garbage_at_either_door_harms_nobody(project: Project) -> None:
+    project.write_flow({"a": "echo a"})
+    with project.daemon():
+        [access] = project.private.rglob("access.json")
+        port = json.loads(access.read_text(encoding="utf-8"))["port"]
+        for data in (b"GET / HTTP/1.1\r\n\r\n", b"\0" * 100, b"\xff" * 5000, b"\0\0\0\5hello"):
+            with socket.socket(socket.AF_UNIX) as here, socket.create_connection(("127.0.0.1", port)) as there:
+                here.connect(str(project.state / "daemon.sock"))
+                for link in (here, there):
+                    link.settimeout(30)
+                    with contextlib.suppress(ConnectionError):
+                        link.sendall(data)
+                        link.shutdown(socket.SHUT_WR)
+                    with contextlib.suppress(ConnectionError):
+                        assert b"dfm" not in link.recv(4096)
+        assert project.verdicts("a", "--daemon") == {"a": "succeeded"}
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can be another user")
+def test_another_user_gets_nothing_at_the_socket(project: Project) -> None:
+    project.write_flow({"a": "echo a"})
+    with project.daemon():
+        path = project.state / "daemon.sock"
+        path.chmod(0o777)
+        for directory in (project.state, *project.directory.parents, project.directory):
+            if directory.stat().st_uid == os.geteuid() and str(directory) not in {"/", "/tmp"}:
+                directory.chmod(0o755)
+        program = (
+            "import socket, sys\n"
+            "link = socket.socket(socket.AF_UNIX)\n"
+            "link.settimeout(30)\n"
+            "try:\n"
+            "    link.connect(sys.argv[1])\n"
+            "    link.sendall(b'\\0' * 50)\n"
+            "    print(len(link.recv(100)))\n"
+            "except ConnectionError:\n"
+            "    print(0)\n"
+        )
+        answer = subprocess.run(
+            ["/usr/bin/env", "python3", "-c", program, str(path)],
+            user=65534,
+            group=65534,
+            extra_groups=[],
+            env={"PATH": "/usr/bin:/bin"},
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert answer.stdout == "0\n", answer.stderr
+        project.state.chmod(0o700)
+        assert project.verdicts("a", "--daemon") == {"a": "succeeded"}
+
+
+# Clients.
+
+
+def test_two_clients_never_see_each_others_results(project: Project) -> None:
+    tasks = {f"t{n}": f'dfm-out item --type p.T who="$WHO" n:={n}; echo "$WHO {n}"' for n in range(8)}
+    check = (
+        "import json, os, sys\n"
+        "found = [(item['who'], item['n']) for item in json.load(open(os.environ['DFM_INPUTS']))]\n"
+        "sys.exit(found != [(os.environ['WHO'], n) for n in range(8)])\n"
+    )
+    all_of_them: dict[str, object] = {"run": f"{sys.executable} check.py", "needs": list(tasks), "rundir": "unique"}
+    all_of_them["run"] = f'{sys.executable} "$DFM_SRCDIR/check.py"'
+    (project.directory / "check.py").write_text(check, encoding="utf-8")
+    project.write_flow({**tasks, "all": all_of_them})
+    with project.daemon():
+        words = ("run", "--daemon", "--json", "all")
+        with (
+            project.started(*words, "--rundir", "one", env={"WHO": "one"}) as one,
+            project.started(*words, "--rundir", "two", env={"WHO": "two"}) as two,
+        ):
+            assert set(result(one).values()) == {"succeeded"}
+            assert set(result(two).values()) == {"succeeded"}
+    for who in ("one", "two"):
+        for n in range(8):
+            assert (project.directory / who / f"p.t{n}" / f"p.t{n}.log").read_text(encoding="utf-8") == f"{who} {n}\n"
+
+
+def test_a_small_run_does_not_wait_behind_a_large_one(project: Project) -> None:
+    project.write_settings(settings(max_workers=1))
+    many = {f"t{n}": 'echo x >> "$DFM_SRCDIR/begun"; sleep 0.2' for n in range(40)}
+    project.write_flow({**many, "many": {"needs": list(many), "run": "true"}, "one": "true"})
+    with project.daemon(), running(project, "many") as large:
+        begun(project)
+        small = project.dfm("run", "--daemon", "one", "--rundir", "other")
+        assert (small.returncode, large.poll()) == (0, None)
+        assert set(result(large).values()) == {"succeeded"}
+
+
+def test_the_tasks_of_a_client_that_was_killed_are_stopped(project: Project) -> None:
+    project.write_settings(settings(client_grace="10s"))
+    project.write_flow({"held": HOLD, "a": "true"})
+    with project.daemon():
+        with running(project, "held") as process:
+            [pid] = begun(project)
+            process.kill()
+            process.wait()
+            wait_until(lambda: is_gone(pid), "the body to be stopped")
+        assert lines(project.directory / "done") == []
+        assert project.verdicts("a", "--daemon") == {"a": "succeeded"}
+
+
+def test_ctrl_c_stops_the_tasks_and_leaves_the_daemon(project: Project) -> None:
+    project.write_flow({"held": HOLD, "a": "true"})
+    with project.daemon():
+        before = project.status()["pid"]
+        with running(project, "held") as process:
+            [pid] = begun(project)
+            process.send_signal(signal.SIGINT)
+            process.communicate(timeout=60)
+            assert process.returncode == 130
+            assert is_gone(pid)
+        assert lines(project.directory / "done") == []
+        status = project.status()
+        assert (status["pid"], status["clients"], status["tasks_count"]["running"]) == (before, [], 0)
+        assert project.verdicts("a", "--daemon") == {"a": "succeeded"}
+
+
+# A daemon that dies.
+
+
+def test_a_restarted_daemon_adopts_what_runs_and_the_run_gets_its_result(project: Project) -> None:
+    project.write_flow({"held": HOLD, "after": {"run": "true", "needs": ["held"]}})
+    with project.daemon(), running(project, "after") as process:
+        begun(project)
+        kill_daemon(project)
+        assert project.dfm("daemon", "start").returncode == 0
+        wait_until(lambda: project.status()["workers_count"]["busy"] == 1, "the worker to be adopted")
+        let_go(project)
+        assert result(process) == {"held": "succeeded", "after": "succeeded"}
+        assert len(lines(project.directory / "begun")) == 1
+        assert len(project.workers()) == 1
+
+
+def test_a_result_that_came_while_no_daemon_was_there_is_delivered(project: Project) -> None:
+    project.write_flow({"held": HOLD})
+    with project.daemon(), running(project, "held") as process:
+        begun(project)
+        kill_daemon(project)
+        let_go(project)
+        wait_until(lambda: lines(project.directory / "done"), "the body to end")
+        assert project.dfm("daemon", "start").returncode == 0
+        assert result(process) == {"held": "succeeded"}
+        assert len(lines(project.directory / "begun")) == 1
+
+
+def test_reap_ends_the_workers_of_a_daemon_that_does_not_come_back(project: Project) -> None:
+    project.write_flow({"held": HOLD})
+    with project.daemon(), running(project, "held") as process:
+        [pid] = begun(project)
+        kill_daemon(project)
+        process.kill()
+        process.wait()
+        answer = project.dfm("daemon", "reap", "--runner", "local")
+        assert answer.returncode == 0
+        assert "ended: dfm-" in answer.stderr
+        wait_until(lambda: is_gone(pid) and not project.workers(), "the worker and its task to be gone")
+
+
+# Workers that die.
+
+
+def test_the_task_of_a_killed_worker_runs_on_another(project: Project) -> None:
+    project.write_flow({"held": HOLD})
+    with project.daemon(), running(project, "held") as process:
+        [pid] = begun(project)
+        [worker] = project.workers()
+        os.kill(worker, signal.SIGKILL)
+        second = begun(project, 2)[1]
+        assert is_gone(pid)
+        assert not is_gone(second)
+        let_go(project)
+        assert result(process) == {"held": "succeeded"}
+        assert lines(project.directory / "done") == ["done"]
+
+
+def test_a_task_that_kills_its_worker_three_times_is_lost_and_its_workers_are_named(project: Project) -> None:
+    (project.directory / "kill.py").write_text(KILL_WORKER, encoding="utf-8")
+    project.write_flow(
+        {"poison": f'echo x >> "$DFM_SRCDIR/begun"; {sys.executable} "$DFM_SRCDIR/kill.py"; sleep 60', "a": "true"}
+    )
+    with project.daemon():
+        answer = project.dfm("run", "--daemon", "poison")
+        assert answer.returncode == 6
+        told = answer.stdout + answer.stderr
+        assert "3 workers were lost while they ran it, for no known cause" in told
+        logs = [word.strip(",;()") for word in told.split() if word.strip(",;()").endswith(".log")]
+        workers = [path for path in logs if "/workers/dfm-" in path]
+        assert len(set(workers)) == 3
+        assert all(Path(path).read_text(encoding="utf-8") for path in workers)
+        assert told.count(socket.gethostname()) >= 3
+        assert len(lines(project.directory / "begun")) == 3
+        assert project.verdicts("a", "--daemon") == {"a": "succeeded"}
+
+
+def test_a_worker_that_is_stopped_beyond_its_lease_is_given_up_and_never_counts_again(project: Project) -> None:
+    project.write_settings(settings(lease_timeout="20s"))
+    project.write_flow({"held": HOLD + '; echo "$DFM_ATTEMPT" > attempt'})
+    with project.daemon(), running(project, "held") as process:
+        begun(project)
+        [first] = project.workers()
+        os.kill(first, signal.SIGSTOP)
+        try:
+            begun(project, 2)
+            let_go(project)
+            assert result(process) == {"held": "succeeded"}
+            assert (project.rundir / "p.held" / "attempt").read_text(encoding="utf-8") == "2\n"
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(first, signal.SIGCONT)
+        wait_until(lambda: is_gone(str(first)), "the worker that was given up to leave")
+        assert project.status()["counters"]["committed"] == 1
+
+
+def test_a_worker_without_work_leaves(project: Project) -> None:
+    project.write_settings(settings(idle_timeout="10s"))
+    project.write_flow({"a": "true"})
+    with project.daemon():
+        assert project.verdicts("a", "--daemon") == {"a": "succeeded"}
+        wait_until(lambda: not project.workers(), "the idle worker to leave")
+        wait_until(lambda: project.status()["workers_count"]["total"] == 0, "the daemon to know")
+        assert project.verdicts("a", "--daemon") == {"a": "succeeded"}
+
+
+def test_workers_that_are_to_be_kept_are_there_before_a_task_comes(project: Project) -> None:
+    project.write_settings(settings(min_workers=2))
+    project.write_flow({"a": "true"})
+    with project.daemon():
+        wait_until(lambda: project.status()["workers_count"]["idle"] == 2, "two idle workers")
+        assert len(project.workers()) == 2
+
+
+def test_a_drained_stop_lets_what_runs_finish(project: Project) -> None:
+    project.write_flow({"held": HOLD})
+    with project.daemon(), running(project, "held") as process:
+        begun(project)
+        with project.started("daemon", "stop", "--drain") as stopping:
+            wait_until(lambda: project.status()["workers"][0]["state"] == "draining", "the worker to drain")
+            let_go(project)
+            assert result(process) == {"held": "succeeded"}
+            stopping.communicate(timeout=60)
+            assert stopping.returncode == 0
+
+
+# Why.
+
+
+def test_why_pending_tells_where_each_task_stands(project: Project) -> None:
+    project.write_settings(settings(max_workers=1))
+    project.write_flow({"held": HOLD, "next": "true", "both": {"run": "true", "needs": ["held", "next"]}})
+    with project.daemon(), running(project, "both") as process:
+        begun(project)
+        wait_until(lambda: len(project.why()) == 2, "both tasks to be there")
+        rows = {row["task"].removeprefix("p."): row for row in project.why()}
+        states = sorted(row["state"] for row in rows.values())
+        assert states in (["queued", "running"], ["running", "running"])
+        assert all(row["reason"] and row["checked_again_in_seconds"] >= 0 for row in rows.values())
+        assert rows["held"]["host"] == socket.gethostname()
+        text = project.dfm("why", "pending", "held").stdout
+        assert text.startswith(f"p.held  running on {socket.gethostname()} for 0:0")
+        assert "p.next" not in text
+        let_go(project)
+        assert result(process)["both"] == "succeeded"
+        assert project.dfm("why", "pending").stdout == "no unfinished task\n"
