@@ -46,8 +46,7 @@ def _flow_schema() -> str:
 
 
 def _key(key: Key) -> str:
-    later = "" if key.is_supported else " (later)"
-    return f"| `{key.name}`{later} | {_shape(key.shape)} | {key.doc.replace('|', chr(92) + '|')} |"
+    return f"| `{key.name}` | {_shape(key.shape)} | {key.doc.replace('|', chr(92) + '|')} |"
 
 
 def _shape(shape: object) -> str:

@@ -30,6 +30,7 @@ SAMPLES: list[object] = [
     "",
     "word",
     "all",
+    "file.py::function",
     [],
     ["a", "b"],
     [1],
@@ -48,6 +49,7 @@ PLACES: dict[str, tuple[dict[str, object], str]] = {
     "package": ({"name": "p"}, "package"),
     "fragment": ({}, "fragment"),
     "task": ({"name": "t"}, "package.tasks[]"),
+    "cache": ({"enabled": True}, "package.tasks[].cache"),
     "strategy": ({"matrix": {"a": [1]}}, "package.tasks[].strategy"),
     "generate": ({"run": "x"}, "package.tasks[].strategy.generate"),
     "case": ({"when": True}, "package.tasks[].control.cases[]"),
@@ -110,9 +112,9 @@ TOLD_BY_THE_LOADER_ONLY = {
     "shell-without-run",
     "template-and-override",
     "control-and-strategy",
+    "generate-and-body",
     "two-strategies",
     "bad-case",
-    "not-supported",
 }
 """Faults of several keys together, and of texts: a schema for editors need not tell them."""
 
@@ -125,7 +127,7 @@ def cases() -> Iterator[tuple[str, str]]:
     for definition in PLACES:
         table = schema.DEFINITIONS[definition].table
         assert table is not None
-        yield from ((definition, key.name) for key in table.values() if key.is_supported and key.name != "tags")
+        yield from ((definition, key.name) for key in table.values() if key.name != "tags")
 
 
 @pytest.mark.parametrize(("definition", "key"), list(cases()))

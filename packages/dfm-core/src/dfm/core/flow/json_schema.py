@@ -41,7 +41,7 @@ def _definitions() -> Schema:
 def _definition(definition: Definition) -> Schema:
     if definition.table is None:
         return dict(definition.shape or {})
-    mapping = _mapping({name: _key(key) for name, key in definition.table.items() if key.is_supported})
+    mapping = _mapping({name: _key(key) for name, key in definition.table.items()})
     rules = [*(_needed(names) for names in definition.one_of), *definition.rules]
     if rules:
         mapping["allOf"] = rules

@@ -44,19 +44,12 @@ class KeyReader:
 
     def check_keys(self) -> None:
         for name, entry in self.node.entries.items():
-            key = self.table.get(name)
-            if key is None:
+            if name not in self.table:
                 self.diagnostics.error(
                     "unknown-key",
                     f"unknown key {name!r} in {self._owner()}",
                     entry.key,
-                    hint=did_you_mean(name, schema.supported(self.table)),
-                )
-            elif not key.is_supported:
-                self.diagnostics.error(
-                    "not-supported",
-                    f"`{name}` in {self._owner()} is not supported by this version of DFM",
-                    entry.key,
+                    hint=did_you_mean(name, self.table),
                 )
 
     def fault(self, key: str, code: str, message: str, *, hint: str | None = None) -> None:

@@ -2,11 +2,10 @@
 
 A declaration says what a key may hold, as a JSON Schema; `$ref` leads to the name of one of the DEFINITIONS. The
 decoder reads the same keys one by one, since a person needs better words than a schema has; tests hold the two to
-the same verdicts. A key that is part of the format but not yet of this version is declared with `is_supported=False`:
-using it is an error that says so, never silence.
+the same verdicts.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from dfm.core.flow.model import ControlKind, ParameterType
@@ -53,6 +52,10 @@ CONDITION: Shape = {"type": ["boolean", "integer", "string"]}
 MAPPING: Shape = {"type": "object"}
 PATTERNS: Shape = either(MAPPING, {"type": "array", "items": MAPPING})
 """Fields of items with the values that they must have: one such mapping or a list of them."""
+FUNCTION = r"^\s*([^\n]+\.py::[A-Za-z_]\w*|[A-Za-z_]\w*(\.[A-Za-z_]\w*)+)\s*$"
+"""A Python function: of a file, or of a module."""
+HANDLER = r"^\s*([^\n]+\.py::[A-Za-z_]\w*|[A-Za-z_]\w*(\.[A-Za-z_]\w*)*[.:][A-Za-z_]\w*)\s*$"
+"""The same, or a function of a module behind a colon."""
 AXES: Shape = {"type": "object", "minProperties": 1}
 
 
@@ -68,7 +71,6 @@ class Key:
     name: str
     shape: Shape
     doc: str
-    is_supported: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -150,7 +152,7 @@ TASK = _table(
     Key("iff", CONDITION, "condition under which the task does anything"),
     Key(
         "uptodate",
-        {"type": ["boolean", "string"]},
+        {"type": ["boolean", "string", "null"], "pattern": FUNCTION},
         "false: always run; or a Python function that decides whether the last result stands",
     ),
     Key("strategy", one("strategy"), "matrix: a copy of the body for each combination of values"),
@@ -160,17 +162,17 @@ TASK = _table(
     Key("desc", TEXT, "one line for listings"),
     Key("doc", TEXT, "longer help"),
     Key("override", TEXT, "name of a task of the base package to replace"),
-    Key("cache", either(FLAG, one("cache")), "true: results are kept in DV_FLOW_CACHE and taken from there"),
+    Key("cache", one("cache"), "true: results are kept in DV_FLOW_CACHE and taken from there"),
     Key("template", FLAG, "run text is left to the tasks derived from it"),
     Key("control", one("control"), "if, match, while, do-while, repeat"),
     Key("max_failures", WHOLE, "how many sub-tasks may fail"),
-    Key("on_error", TEXT, "function that sums up the failures of sub-tasks"),
+    Key("on_error", {"type": "string", "pattern": HANDLER}, "function that sums up the failures of sub-tasks"),
 )
 
 CACHE = _table(
     Key("enabled", FLAG, "whether results are kept and reused"),
-    Key("hash", {"type": ["array", "null"]}, "more values that decide about a result"),
-    Key("compression", {"enum": ["no", "yes", "gzip", "bzip2", True, False, None]}, "no, yes, gzip or bzip2"),
+    Key("hash", ANYTHING, "more values that decide about a result"),
+    Key("compression", either(FLAG, word_of("no", "yes", "gzip", "bzip2")), "no, yes, gzip or bzip2"),
 )
 
 STRATEGY = _table(
@@ -329,6 +331,7 @@ DEFINITIONS: Mapping[str, Definition] = {
     "package": Definition(doc="a package", table=PACKAGE, one_of=(("name",),)),
     "fragment": Definition(doc="a part of a package in a file of its own", table=FRAGMENT),
     "task": Definition(doc="a task", table=TASK, one_of=(("name", "root", "export", "local", "override"),)),
+    "cache": Definition(doc="whether and how results are kept", table=CACHE, shape={"type": ["boolean", "null"]}),
     "replacement": Definition(
         doc="the name of a task or package, or a task written out, which needs no name", table=TASK, shape=TEXT
     ),
@@ -336,7 +339,6 @@ DEFINITIONS: Mapping[str, Definition] = {
         doc="how the sub-tasks of a task come to be", table=STRATEGY, one_of=(("matrix", "generate", "chain"),)
     ),
     "generate": Definition(doc="code that makes sub-tasks", table=GENERATE, one_of=(("run",),)),
-    "cache": Definition(doc="whether and how results are kept in the cache", table=CACHE),
     "control": Definition(
         doc="when and how often the sub-tasks run", table=CONTROL, one_of=(("type",),), rules=_CONTROL_RULES
     ),
@@ -389,8 +391,3 @@ DEFINITIONS: Mapping[str, Definition] = {
     "package-map-entry": Definition(doc="a package of a map", table=PACKAGE_MAP_ENTRY, one_of=(("name",), ("path",))),
 }
 """By the name that `$ref` leads to."""
-
-
-def supported(table: Mapping[str, Key]) -> Iterable[str]:
-    """Return the names worth suggesting to a person who mistyped a key of `table`."""
-    return (key.name for key in table.values() if key.is_supported)
