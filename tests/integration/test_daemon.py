@@ -328,7 +328,7 @@ def test_the_task_of_a_killed_worker_runs_on_another(project: Project) -> None:
         [worker] = project.workers()
         os.kill(worker, signal.SIGKILL)
         second = begun(project, 2)[1]
-        assert is_gone(pid)
+        wait_until(lambda: is_gone(pid), "the guard of the dead worker to have killed its task")
         assert not is_gone(second)
         let_go(project)
         assert result(process) == {"held": "succeeded"}

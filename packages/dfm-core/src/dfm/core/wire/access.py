@@ -94,9 +94,10 @@ def runtime_directory() -> str:
     Raises:
         AccessError: it cannot be made, or somebody else has made it.
     """
-    given = os.environ.get("XDG_RUNTIME_DIR", "")
-    if given and _is_private(given):
-        return private_directory(os.path.join(given, "dfm"))
+    for name in ("DFM_RUNTIME_DIR", "XDG_RUNTIME_DIR"):
+        given = os.environ.get(name, "")
+        if given and _is_private(given):
+            return private_directory(os.path.join(given, "dfm"))
     return private_directory(f"/tmp/dfm-{os.geteuid()}")  # noqa: S108  (owner, mode and kind are looked at)
 
 

@@ -21,6 +21,7 @@ from typing import cast
 from dfm.api.errors import DfmError, ExitCode
 from dfm.core.__about__ import __version__
 from dfm.core.crashpoint import crash_point
+from dfm.core.execute.guard import start_guard
 from dfm.core.execute.process import RUN_TOKEN, ProcessTrees, token_holders
 from dfm.core.jobserver.owner import TokenServer
 from dfm.core.wire.access import Access, read_access
@@ -92,8 +93,13 @@ def run_worker(options: Options) -> int:
     """Be a worker until it is time to leave; return the exit status."""
     _log.info("dfm %s worker %s on %s, process %d", __version__, options.slot, socket.gethostname(), os.getpid())
     _log.info("python %s, directory %s", sys.executable, _present_directory())
+    run_token = f"dfm-worker/{os.path.abspath(options.access)}/{options.slot}"
     try:
-        return asyncio.run(_Worker(options).run())
+        guard = start_guard(run_token, [])  # before the event loop: it kills what runs if this process is killed
+        try:
+            return asyncio.run(_Worker(options, run_token).run())
+        finally:
+            guard.dismiss()
     except DfmError as error:
         _log.error("%s%s", error, f" ({error.hint})" if error.hint else "")
         return int(error.exit_code)
@@ -105,8 +111,9 @@ class _Worker:
     Everything runs in one event loop; `_perform` is where the session's effects become deeds.
     """
 
-    def __init__(self, options: Options) -> None:
+    def __init__(self, options: Options, run_token: str) -> None:
         self._options = options
+        self._run_token = run_token
         self._host = socket.gethostname()
         self._kept = KeptResults(os.path.dirname(os.path.abspath(options.access)), options.slot)
         self._channel: Channel | None = None
@@ -125,7 +132,6 @@ class _Worker:
     async def run(self) -> int:
         loop = asyncio.get_running_loop()
         access = read_access(self._options.access)
-        self._run_token = f"dfm-worker/{access.project}/{self._options.slot}"
         self._left = loop.create_future()
         for number, reason in _SIGNALS.items():
             loop.add_signal_handler(number, self._on_signal, number, reason)
