@@ -133,7 +133,8 @@ async def _hosted(plan: PoolPlan, header: Header, journal: JournalFile, replay: 
                 announce=engine.feed,
                 notice=engine.notice,
             )
-            engine.on_notice = plan.notice
+            if not plan.is_passing:
+                engine.on_notice = plan.notice  # a run's own pool tells its only client
             server = await _served(plan, engine, ledger)
             stack.push_async_callback(server.close)
             syncing = group.create_task(_sync(journal, header, reactor, ledger))
