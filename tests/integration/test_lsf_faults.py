@@ -3,6 +3,8 @@
 LSF's seconds pass SPEED times as fast as ours, and the pool's as well: a status call may come every 15 of them.
 """
 
+import os
+import signal
 import subprocess
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -181,7 +183,7 @@ def test_a_job_that_is_requeued_under_its_id_has_its_task_run_again(project: Pro
     assert lines(project, "done") == ["done"]
 
 
-@pytest.mark.parametrize("reason", ["TERM_PREEMPT", "TERM_ADMIN", "TERM_MEMLIMIT", "TERM_OWNER"])
+@pytest.mark.parametrize("reason", ["TERM_PREEMPT", "TERM_ADMIN", "TERM_MEMLIMIT", "TERM_RUNLIMIT", "TERM_OWNER"])
 def test_the_task_of_a_job_that_lsf_kills_runs_on_another(project: Project, cluster: Clusters, reason: str) -> None:
     lsf = cluster()
     use(project, lsf, {"held": HOLD})
@@ -194,6 +196,20 @@ def test_the_task_of_a_job_that_lsf_kills_runs_on_another(project: Project, clus
         assert result(process)[:2] == (0, {"held": "succeeded"})
     assert lines(project, "done") == ["done"]
     assert len(lsf.jobs()) == 2
+
+
+def test_a_task_that_its_workers_run_limit_cut_off_runs_on_another(project: Project, cluster: Clusters) -> None:
+    lsf = cluster()
+    use(project, lsf, {"held": HOLD})
+    pool = {**QUICK_POOL, "walltime": "1m", "walltime_margin": "10s"}
+    project.write_settings({"default": "lsf", "defaults": {"walltime": None}, "pool": pool})
+    with project.started("run", "held", "--json") as process:
+        begun(project)
+        begun(project, 2)
+        let_go(project)
+        assert result(process)[:2] == (0, {"held": "succeeded"})
+    assert lines(project, "done") == ["done"]
+    assert [call.argv[call.argv.index("-W") + 1] for call in lsf.invocations("bsub")] == ["1", "1"]
 
 
 def test_a_suspended_job_keeps_its_task_and_goes_on_when_it_is_resumed(project: Project, cluster: Clusters) -> None:
@@ -232,6 +248,58 @@ def test_the_task_of_a_lost_host_runs_on_another(project: Project, cluster: Clus
         assert result(process)[:2] == (0, {"held": "succeeded"})
         lsf.ctl.recover(job.hosts[0])
     assert lines(project, "done") == ["done"]
+
+
+# Ends of runs and daemons.
+
+
+def test_ctrl_c_leaves_no_job(project: Project, cluster: Clusters) -> None:
+    lsf = cluster()
+    use(project, lsf, {"held": HOLD})
+    with project.started("run", "held") as process:
+        begun(project)
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=90)
+        assert process.returncode == 130
+    wait_until(lambda: not living(lsf), "the job to be gone")
+    assert lines(project, "done") == []
+
+
+def test_ctrl_c_while_the_job_is_pending_leaves_no_job(project: Project, cluster: Clusters) -> None:
+    lsf = cluster()
+    use(project, lsf, {"held": HOLD})
+    lsf.ctl.stop_queue("normal")
+    with project.started("run", "held") as process:
+        lsf.wait_until(lambda jobs: len(jobs) == 1, what="the job to be there")
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=90)
+        assert process.returncode == 130
+    wait_until(lambda: not living(lsf), "the job to be gone")
+    assert lines(project, "begun") == []
+
+
+def test_the_worker_of_a_run_that_was_killed_leaves_by_itself(project: Project, cluster: Clusters) -> None:
+    lsf = cluster()
+    use(project, lsf, {"held": HOLD}, lost_timeout="1m")
+    with project.started("run", "held") as process:
+        begun(project)
+        process.kill()
+    wait_until(lambda: not living(lsf), "the job to end by itself")
+    assert lines(project, "done") == []
+    assert lsf.invocations("bkill") == []
+
+
+def test_a_restarted_daemon_adopts_its_jobs(project: Project, cluster: Clusters) -> None:
+    lsf = cluster()
+    use(project, lsf, {"held": HOLD})
+    with project.daemon(), project.started("run", "held", "--json") as process:
+        begun(project)
+        os.kill(project.status()["pid"], signal.SIGKILL)
+        assert project.dfm("daemon", "start").returncode == 0
+        let_go(project)
+        assert result(process)[:2] == (0, {"held": "succeeded"})
+    wait_until(lambda: not living(lsf), "the job to be gone")
+    assert (len(lines(project, "begun")), len(lsf.jobs())) == (1, 1)
 
 
 # LSF as a whole.
