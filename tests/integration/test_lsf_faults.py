@@ -214,13 +214,13 @@ def test_a_task_that_its_workers_run_limit_cut_off_runs_on_another(project: Proj
 
 def test_a_suspended_job_keeps_its_task_and_goes_on_when_it_is_resumed(project: Project, cluster: Clusters) -> None:
     lsf = cluster()
-    use(project, lsf, {"held": HOLD})
+    use(project, lsf, {"held": HOLD}, lease_timeout="80s", poll_interval="30s", lost_timeout="20m")
     with project.started("run", "held", "--json") as process:
         begun(project)
         [job] = runs_on(lsf)
         lsf.ctl.suspend(job.id)
         asked = len(lsf.invocations("bjobs"))
-        wait_until(lambda: len(lsf.invocations("bjobs")) >= asked + 4, "its lease to pass", 90)
+        wait_until(lambda: len(lsf.invocations("bjobs")) >= asked + 2, "its lease to pass", 90)
         lsf.ctl.resume(job.id)
         let_go(project)
         assert result(process)[:2] == (0, {"held": "succeeded"})

@@ -66,6 +66,7 @@ from dfm.core.pool.jobs import (
     Tell,
     WorkerConnected,
     WorkerParted,
+    WorkersSilent,
     WorkerUnfit,
 )
 from dfm.core.wire.messages import Shape
@@ -226,6 +227,8 @@ class Ledger:
                 self._on_connected(event, now, actions)
             case WorkerParted():
                 self._on_parted(event, now)
+            case WorkersSilent():
+                self._ask_soon()
             case WorkerUnfit():
                 self._on_unfit(event, now, actions)
             case CancelWanted():
@@ -567,6 +570,9 @@ class Ledger:
         if event.is_in_order:
             job.has_left = True
             self._do_well(job)
+        self._ask_soon()
+
+    def _ask_soon(self) -> None:
         self._poll_at = min(self._poll_at, self._polled_at + self._settings.poll_seconds)
 
     def _do_well(self, job: _Job) -> None:
