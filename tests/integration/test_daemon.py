@@ -12,7 +12,11 @@ from pathlib import Path
 
 import pytest
 
+from dfm.api.runner import Outcome, Resources
+from dfm.core.pooled import DaemonUse
+from dfm.testing.opening import opened
 from dfm.testing.project import QUICK_POOL, Project, verdicts, wait_until
+from dfm.testing.tasks import Workspace
 
 HOLD = (
     'echo $$ >> "$DFM_SRCDIR/begun"; '
@@ -371,6 +375,21 @@ def test_a_worker_that_is_stopped_beyond_its_lease_is_given_up_and_never_counts_
                 os.kill(first, signal.SIGCONT)
         wait_until(lambda: is_gone(str(first)), "the worker that was given up to leave")
         assert project.status()["counters"]["committed"] == 1
+
+
+async def test_a_task_that_runs_longer_than_it_said_fails_and_its_worker_goes_on(
+    project: Project, tmp_path: Path
+) -> None:
+    project.write_flow({"a": "true"})
+    workspace = Workspace(tmp_path)
+    limit = Resources(wall_seconds=1.0)
+    with project.daemon():
+        link = opened("local", workspace, environ=project.environ, project=str(project.directory), use=DaemonUse.ALWAYS)
+        async with link as runner:
+            slow = await runner.run(workspace.shell("sleep 1000", resources=limit))
+            quick = await runner.run(workspace.shell("true", resources=limit))
+    assert (slow.outcome, slow.cause) == (Outcome.FAILED, "walltime of 1 s exceeded")
+    assert quick.outcome is Outcome.SUCCEEDED
 
 
 def test_a_worker_without_work_leaves(project: Project) -> None:

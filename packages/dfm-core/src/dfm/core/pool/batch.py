@@ -144,6 +144,9 @@ class BatchJobs:
     notice: Callable[[str], None]
     clock: Callable[[], float] = time.monotonic
     _stopping: set[str] = field(default_factory=set)
+    _turn: asyncio.Lock = field(default_factory=asyncio.Lock)
+    _asked_at: float = float("-inf")
+    _is_history_awaited: bool = False
     _changed: asyncio.Event = field(default_factory=asyncio.Event)
 
     def feed(self, event: LedgerEvent) -> None:
@@ -237,7 +240,7 @@ class BatchJobs:
         answered = 0
         while answered < len(commands()):
             command = commands()[answered]
-            answer = self.dialect.parse_query(command, await self._run(command))
+            answer = self.dialect.parse_query(command, await self._run_in_turn(command))
             match answer:
                 case FormatRefused(text=text, next=simpler):
                     _log.info("%s does not know this form of the question: %s", self.dialect.name, text)
@@ -252,8 +255,12 @@ class BatchJobs:
         return Listed(jobs=tuple(found), missing=tuple(missing))
 
     async def _ask_history(self, job: JobKey) -> None:
-        command = self.dialect.history(job)
-        status = None if command is None else self.dialect.parse_history(job, await self._run(command))
+        command = None if self._is_history_awaited else self.dialect.history(job)
+        status = None
+        if command is not None:
+            self._is_history_awaited = True
+            status = self.dialect.parse_history(job, await self._run_in_turn(command))
+            self._is_history_awaited = False
         self.feed(HistoryAnswered(name=job.name, status=status))
 
     async def _cancel(self, jobs: tuple[JobKey, ...]) -> None:
@@ -266,6 +273,19 @@ class BatchJobs:
         ending = (CancelState.STOPPING, CancelState.GONE)
         self._stopping |= {job.name for job in jobs if job.id is not None and states.get(job.id) in ending}
         self.feed(CancelAnswered(jobs=jobs, states=states, text=" ".join(filter(None, texts))))
+
+    async def _run_in_turn(self, command: Command) -> CommandOutput:
+        """Run a command that asks for states: one at a time, and no sooner than `poll_interval` after the last began.
+
+        Whoever asks the batch system more often is what its administrators complain of, whichever question it is. A
+        history that would have to wait behind another is not asked for: the next answer about all jobs will do.
+        """
+        async with self._turn:
+            pause = self._asked_at + self.settings.poll_interval * self.settings.time_scale - self.clock()
+            if pause > 0:
+                await asyncio.sleep(pause)
+            self._asked_at = self.clock()
+            return await self._run(command)
 
     async def _run(self, command: Command) -> CommandOutput:
         try:

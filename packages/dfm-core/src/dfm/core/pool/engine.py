@@ -57,6 +57,7 @@ from dfm.core.pool.jobs import (
     ResumeWanted,
     WorkerConnected,
     WorkerParted,
+    WorkersSilent,
     WorkerUnfit,
     WorkerWorked,
 )
@@ -103,6 +104,8 @@ RECENT = 100
 """How many ended tasks are shown to people."""
 RATE_WINDOW = 10_000
 RATE_SECONDS = 10.0
+_SILENT_BEATS = 2
+"""So many heartbeats late, a worker's job is asked for at once; its lease lasts longer than that and the answer."""
 _COMES_AGAIN = frozenset({Phase.PENDING, Phase.HELD})
 """Where a job stands that the batch system has put back: another life of its worker will come."""
 
@@ -560,6 +563,7 @@ class Engine:
         self._timer = loop.call_later(TICK_SECONDS * min(1.0, scale), self._tick)
         self._feed(Tick())
         self._batch.tick()
+        self._notice_silence(now)
         self._scale(now)
         if now >= self._beat_at:
             self._beat_at = now + self._settings.heartbeat_interval * scale
@@ -572,6 +576,13 @@ class Engine:
             if client.in_flight and client.in_flight != self.in_flight:
                 client.in_flight = self.in_flight
                 self._say(client.send, InFlight(count=client.in_flight))
+
+    def _notice_silence(self, now: float) -> None:
+        """Have the batch system asked about workers that miss heartbeats: it may have suspended them."""
+        limit = _SILENT_BEATS * self._settings.heartbeat_interval * self._settings.time_scale
+        silent = (worker for worker in self._reactor.workers() if worker.is_connected and not worker.is_suspended)
+        if any(now - worker.heard_at > limit for worker in silent):
+            self._batch.feed(WorkersSilent())
 
     def _scale(self, now: float) -> None:
         ledger, reactor = self._ledger, self._reactor

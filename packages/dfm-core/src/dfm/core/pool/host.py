@@ -143,7 +143,8 @@ async def _hosted(plan: PoolPlan, header: Header, journal: JournalFile, replay: 
                 announce=engine.feed,
                 notice=engine.notice,
             )
-            engine.on_notice = plan.notice
+            if not plan.is_passing:
+                engine.on_notice = plan.notice  # a run's own pool tells its only client
             listening = _served(plan, engine, ledger, group)
             syncing = group.create_task(_sync(journal, header, reactor, ledger))
             engine.start(jobs)

@@ -113,6 +113,11 @@ class WorkerParted:
     is_final: bool = True
 
 
+@dataclass(frozen=True, slots=True)
+class WorkersSilent:
+    """Workers that are connected say nothing: the scheduler may have suspended them, so it is asked soon."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerUnfit:
     """A worker came, and said that its host cannot be used."""
@@ -174,6 +179,7 @@ LedgerEvent = (
     | CancelAnswered
     | WorkerConnected
     | WorkerParted
+    | WorkersSilent
     | WorkerUnfit
     | WorkerWorked
     | CancelWanted

@@ -66,6 +66,7 @@ from dfm.core.pool.jobs import (
     Tell,
     WorkerConnected,
     WorkerParted,
+    WorkersSilent,
     WorkerUnfit,
     WorkerWorked,
 )
@@ -77,6 +78,8 @@ _FIRST_RAMP = 4
 _HOPELESS_ANSWERS = 2
 _MISSING_ANSWERS = 3
 _HOST_DEATHS = 2
+_MOST_PAUSES = 1
+"""After so many pauses for workers that died young, the next failure ends the tasks that wait for them."""
 _MOST_EXCLUDED = 10
 _NEVER = float("inf")
 _LONG_AGO = float("-inf")
@@ -226,6 +229,8 @@ class Ledger:
                 self._on_connected(event, now, actions)
             case WorkerParted():
                 self._on_parted(event, now)
+            case WorkersSilent():
+                self._ask_soon()
             case WorkerUnfit():
                 self._on_unfit(event, now, actions)
             case WorkerWorked():
@@ -474,6 +479,7 @@ class Ledger:
         breaker = self._deaths_of(job.shape)
         if breaker.fail(now, f"{text} (worker {job.slot})"):
             actions.append(PausePool(self._pause_text(breaker, "workers do not come up", now)))
+            self._give_up_shape(job.shape, breaker, actions)
         if job.host:
             deaths = [at for at in self._host_deaths.get(job.host, []) if now - at < self._settings.exclusion_seconds]
             self._host_deaths[job.host] = [*deaths, now]
@@ -481,6 +487,14 @@ class Ledger:
                 self._exclude(
                     job.host, f"{len(deaths) + 1} workers died young on it, the last one: {text}", now, actions
                 )
+
+    def _give_up_shape(self, shape: Shape, breaker: Breaker, actions: list[LedgerAction]) -> None:
+        """End what waits for workers that do not come up even after a pause; one that is there may yet do it."""
+        if breaker.pauses > _MOST_PAUSES and not any(
+            job.is_connected for job in self._jobs.values() if job.shape == shape
+        ):
+            text = f"workers do not come up, {breaker.in_a_row} times in a row. The last: {breaker.text}"
+            actions.append(Announce(ShapeRefused(shape, text)))
 
     def _exclude(self, host: str, text: str, now: float, actions: list[LedgerAction]) -> None:
         current = self.excluded_hosts(now)
@@ -568,6 +582,9 @@ class Ledger:
         if event.is_in_order:
             job.has_left = True
             self._do_well(job)
+        self._ask_soon()
+
+    def _ask_soon(self) -> None:
         self._poll_at = min(self._poll_at, self._polled_at + self._settings.poll_seconds)
 
     def _on_worked(self, event: WorkerWorked) -> None:

@@ -21,7 +21,7 @@ from dataclasses import dataclass, replace
 from dfm.api.batch import Command, CommandOutput, JobKey, JobState, JobStatus, Listed, QueryFailed
 from dfm.runner.lsf.commands import Commands, Tool
 from dfm.runner.lsf.failures import NOT_FOUND, is_no_answer, words_of
-from dfm.runner.lsf.states import ending_of, state_of
+from dfm.runner.lsf.states import ending_of, state_of, words_of_status
 
 IDS_PER_COMMAND = 200
 _FIELDS = ("jobid", "jobindex", "stat", "exec_host", "exit_code", "exit_reason", "pend_reason", "job_name")
@@ -238,7 +238,8 @@ def _status(row: Mapping[str, str]) -> JobStatus | None:
         cause=ending.cause if ending else None,
         exit_status=exit_status,
         host=host,
-        reason=_cell(row, "exit_reason" if ending else "pend_reason"),
+        reason=_cell(row, "exit_reason" if ending else "pend_reason")
+        or (words_of_status(exit_status) if ending else ""),
         is_requeued=ending.is_requeued if ending else False,
         warning=warning,
     )

@@ -105,6 +105,12 @@ def ending_of(
     return Ending(cause=_cause_of_status(exit_status))
 
 
+def words_of_status(exit_status: int | None) -> str:
+    """Return what a person should know of an exit status that LSF gives no reason for; empty where it says nothing."""
+    words = {127: "the command was not found on the host", 126: "the command cannot be executed on the host"}
+    return f"exit status {exit_status}: {words[exit_status]}" if exit_status in words else ""
+
+
 def _keyword(reason: str) -> str:
     found = _TERM.search(reason)
     return found[1].rstrip("_") if found else ""

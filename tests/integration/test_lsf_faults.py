@@ -1,0 +1,403 @@
+"""Runs on the fake LSF while it misbehaves: each ends, with each result once, no job left, and nobody annoyed.
+
+LSF's seconds pass SPEED times as fast as ours, and the pool's as well: a status call may come every 15 of them.
+"""
+
+import os
+import signal
+import subprocess
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import pytest
+
+from dfm.testing.fake_lsf import FakeLsf, Host, Params
+from dfm.testing.fake_lsf.cluster import JobRecord
+from dfm.testing.project import QUICK_POOL, Project, verdicts, wait_until
+
+SPEED = 10
+SLACK = 0.9
+"""Calls are logged by the processes that make them, which a busy machine starts late."""
+HOLD = (
+    'echo "$$" >> "$DFM_SRCDIR/begun"; '
+    'for i in $(seq 1800); do [ -e "$DFM_SRCDIR/go" ] && break; sleep 0.05; done; '
+    'echo done >> "$DFM_SRCDIR/done"'
+)
+HALVES = {f"t{n}": f'dfm-out item --type p.N n:={n}; echo {n} >> "$DFM_SRCDIR/ran"' for n in range(6)}
+
+
+class Clusters:
+    """Makes the cluster of a test."""
+
+    def __init__(self, parent: Path) -> None:
+        self._parent = parent
+        self.made: list[FakeLsf] = []
+
+    def __call__(
+        self, hosts: tuple[Host, ...] | None = None, params: Params | None = None, speed: float = SPEED
+    ) -> FakeLsf:
+        quick = params or Params(mbd_sleep_time=2, sbd_sleep_time=2)
+        lsf = FakeLsf(self._parent, speed=speed, hosts=hosts, params=quick)
+        lsf.__enter__()
+        self.made.append(lsf)
+        return lsf
+
+
+@pytest.fixture
+def cluster(tmp_path: Path) -> Iterator[Clusters]:
+    clusters = Clusters(tmp_path)
+    yield clusters
+    for lsf in clusters.made:
+        lsf.__exit__(None, None, None)
+
+
+@pytest.fixture
+def project(tmp_path: Path, cluster: Clusters) -> Iterator[Project]:
+    """Return a project; at the end nothing of it is left in LSF or here, and the log of calls shows no impolite one."""
+    directory = tmp_path / "project"
+    directory.mkdir()
+    found = Project(directory)
+    found.write_settings({"default": "lsf", "pool": dict(QUICK_POOL)})
+    yield found
+    wait_until(lambda: not found.processes(), "the processes of the project to be gone")
+    for lsf in cluster.made:
+        lsf.assert_polite(max_status_calls_per=15 * SLACK)
+    if list(found.private.rglob("journal")):  # a submission was under way at the end: it is known, and can be ended
+        answer = found.dfm("daemon", "reap", "--runner", "lsf")
+        assert answer.returncode == 0, answer.stderr
+    assert not list(found.private.rglob("journal"))
+    for lsf in cluster.made:
+        assert living(lsf) == []
+
+
+def living(lsf: FakeLsf) -> list[JobRecord]:
+    return [job for job in lsf.jobs() if job.is_live]
+
+
+def use(project: Project, lsf: FakeLsf, tasks: Mapping[str, str | Mapping[str, object]], **pool: object) -> None:
+    project.environ["PATH"] = lsf.environ["PATH"]
+    project.write_settings({"default": "lsf", "pool": {**QUICK_POOL, **pool}})
+    project.write_flow(tasks)
+
+
+def lines(project: Project, name: str) -> list[str]:
+    path = project.directory / name
+    return path.read_text(encoding="utf-8").split() if path.exists() else []
+
+
+def let_go(project: Project) -> None:
+    (project.directory / "go").touch()
+
+
+def result(process: "subprocess.Popen[str]") -> tuple[int, dict[str, str], str]:
+    stdout, stderr = process.communicate(timeout=150)
+    assert stdout, stderr
+    answer = subprocess.CompletedProcess([], process.returncode, stdout, stderr)
+    return process.returncode, verdicts(answer), stderr
+
+
+def runs_on(lsf: FakeLsf, count: int = 1) -> list[JobRecord]:
+    """Wait until so many jobs run, and return them."""
+    lsf.wait_until(lambda jobs: sum(job.state == "RUN" for job in jobs) >= count, timeout=60, what="running jobs")
+    return [job for job in lsf.jobs() if job.state == "RUN"]
+
+
+def begun(project: Project, count: int = 1) -> None:
+    wait_until(lambda: len(lines(project, "begun")) >= count, f"{count} bodies to begin")
+
+
+# bsub.
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        {"kind": "hang"},
+        {"kind": "submit-but-time-out"},
+        {"kind": "submit-twice"},
+        {"kind": "ok-empty"},
+        {"kind": "ok-empty", "accepted": "no"},
+        {"kind": "rc255-empty"},
+        {"kind": "noise-before"},
+        {"kind": "partial-output"},
+        {"kind": "query-limit"},
+        {"kind": "non-lsf-host"},
+        {"kind": "pending-threshold"},
+        {"kind": "invisible", "seconds": 30},
+    ],
+    ids=lambda fault: "-".join(str(value) for value in fault.values()),
+)
+def test_every_task_runs_once_though_bsub(project: Project, cluster: Clusters, fault: dict[str, object]) -> None:
+    lsf = cluster()
+    use(project, lsf, {**HALVES, "all": {"needs": list(HALVES), "run": "true"}})
+    lsf.inject("bsub", str(fault["kind"]), **{name: value for name, value in fault.items() if name != "kind"})
+    answer = project.dfm("run", "all", "--json", timeout=150)
+    assert set(verdicts(answer).values()) == {"succeeded"}, answer.stderr
+    assert sorted(lines(project, "ran")) == [str(n) for n in range(6)]
+
+
+# bjobs.
+
+
+@pytest.mark.parametrize("kind", ["ok-empty", "garbage-json", "rc255-empty", "query-limit", "partial-output", "hang"])
+def test_a_run_goes_on_though_bjobs(project: Project, cluster: Clusters, kind: str) -> None:
+    lsf = cluster()
+    use(project, lsf, {"held": HOLD})
+    lsf.inject("bjobs", kind, times=3)
+    with project.started("run", "held", "--json") as process:
+        begun(project)
+        wait_until(lambda: len(lsf.invocations("bjobs")) >= 2, "two questions about jobs", 90)
+        let_go(project)
+        assert result(process)[:2] == (0, {"held": "succeeded"})
+    assert lines(project, "done") == ["done"]
+    assert len(lsf.jobs()) == 1
+
+
+def test_a_job_that_bjobs_forgets_keeps_its_worker(project: Project, cluster: Clusters) -> None:
+    lsf = cluster()
+    use(project, lsf, {"held": HOLD})
+    with project.started("run", "held", "--json") as process:
+        begun(project)
+        [job] = runs_on(lsf)
+        lsf.ctl.forget(job.id)
+        asked = len(lsf.invocations("bjobs"))
+        wait_until(lambda: len(lsf.invocations("bjobs")) >= asked + 1, "a question about jobs", 90)
+        let_go(project)
+        assert result(process)[:2] == (0, {"held": "succeeded"})
+    assert lines(project, "done") == ["done"]
+
+
+# Jobs.
+
+
+def test_a_job_that_is_requeued_under_its_id_has_its_task_run_again(project: Project, cluster: Clusters) -> None:
+    lsf = cluster()
+    use(project, lsf, {"held": HOLD})
+    with project.started("run", "held", "--json") as process:
+        begun(project)
+        [job] = runs_on(lsf)
+        lsf.ctl.preempt(job.id, "requeue")
+        begun(project, 2)
+        let_go(project)
+        assert result(process)[:2] == (0, {"held": "succeeded"})
+    assert lines(project, "done") == ["done"]
+
+
+@pytest.mark.parametrize("reason", ["TERM_PREEMPT", "TERM_ADMIN", "TERM_MEMLIMIT", "TERM_RUNLIMIT", "TERM_OWNER"])
+def test_the_task_of_a_job_that_lsf_kills_runs_on_another(project: Project, cluster: Clusters, reason: str) -> None:
+    lsf = cluster()
+    use(project, lsf, {"held": HOLD})
+    with project.started("run", "held", "--json") as process:
+        begun(project)
+        [job] = runs_on(lsf)
+        lsf.ctl.kill(job.id, reason)
+        begun(project, 2)
+        let_go(project)
+        assert result(process)[:2] == (0, {"held": "succeeded"})
+    assert lines(project, "done") == ["done"]
+    assert len(lsf.jobs()) == 2
+
+
+def test_a_task_that_its_workers_run_limit_cut_off_runs_on_another(project: Project, cluster: Clusters) -> None:
+    lsf = cluster()
+    use(project, lsf, {"held": HOLD})
+    pool = {**QUICK_POOL, "walltime": "1m", "walltime_margin": "10s"}
+    project.write_settings({"default": "lsf", "defaults": {"walltime": None}, "pool": pool})
+    with project.started("run", "held", "--json") as process:
+        begun(project)
+        begun(project, 2)
+        let_go(project)
+        assert result(process)[:2] == (0, {"held": "succeeded"})
+    assert lines(project, "done") == ["done"]
+    assert [call.argv[call.argv.index("-W") + 1] for call in lsf.invocations("bsub")] == ["1", "1"]
+
+
+def test_a_suspended_job_keeps_its_task_and_goes_on_when_it_is_resumed(project: Project, cluster: Clusters) -> None:
+    lsf = cluster()
+    use(project, lsf, {"held": HOLD}, lease_timeout="80s", poll_interval="30s", lost_timeout="20m")
+    with project.started("run", "held", "--json") as process:
+        begun(project)
+        [job] = runs_on(lsf)
+        lsf.ctl.suspend(job.id)
+        asked = len(lsf.invocations("bjobs"))
+        wait_until(lambda: len(lsf.invocations("bjobs")) >= asked + 2, "its lease to pass", 90)
+        lsf.ctl.resume(job.id)
+        let_go(project)
+        assert result(process)[:2] == (0, {"held": "succeeded"})
+    assert (len(lines(project, "begun")), lines(project, "done")) == (1, ["done"])
+    assert len(lsf.jobs()) == 1
+
+
+def test_a_host_that_eats_every_job_is_left_out(project: Project, cluster: Clusters) -> None:
+    lsf = cluster(hosts=(Host(name="hole", slots=8, broken=1), Host(name="sound", slots=2)))
+    use(project, lsf, {**HALVES, "all": {"needs": list(HALVES), "run": "true"}})
+    answer = project.dfm("run", "all", "--json", timeout=150)
+    assert set(verdicts(answer).values()) == {"succeeded"}, answer.stderr
+    assert sorted(lines(project, "ran")) == [str(n) for n in range(6)]
+
+
+def test_the_task_of_a_lost_host_runs_on_another(project: Project, cluster: Clusters) -> None:
+    lsf = cluster()
+    use(project, lsf, {"held": HOLD})
+    with project.started("run", "held", "--json") as process:
+        begun(project)
+        [job] = runs_on(lsf)
+        lsf.ctl.lose_host(job.hosts[0], dies=True)
+        begun(project, 2)
+        let_go(project)
+        assert result(process)[:2] == (0, {"held": "succeeded"})
+        lsf.ctl.recover(job.hosts[0])
+    assert lines(project, "done") == ["done"]
+
+
+# Ends of runs and daemons.
+
+
+def test_ctrl_c_leaves_no_job(project: Project, cluster: Clusters) -> None:
+    lsf = cluster()
+    use(project, lsf, {"held": HOLD})
+    with project.started("run", "held") as process:
+        begun(project)
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=90)
+        assert process.returncode == 130
+    wait_until(lambda: not living(lsf), "the job to be gone")
+    assert lines(project, "done") == []
+
+
+def test_ctrl_c_while_the_job_is_pending_leaves_no_job(project: Project, cluster: Clusters) -> None:
+    lsf = cluster()
+    use(project, lsf, {"held": HOLD})
+    lsf.ctl.stop_queue("normal")
+    with project.started("run", "held") as process:
+        lsf.wait_until(lambda jobs: len(jobs) == 1, what="the job to be there")
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=90)
+        assert process.returncode == 130
+    wait_until(lambda: not living(lsf), "the job to be gone")
+    assert lines(project, "begun") == []
+
+
+def test_the_worker_of_a_run_that_was_killed_leaves_by_itself(project: Project, cluster: Clusters) -> None:
+    lsf = cluster()
+    use(project, lsf, {"held": HOLD}, lost_timeout="1m")
+    with project.started("run", "held") as process:
+        begun(project)
+        process.kill()
+    wait_until(lambda: not living(lsf), "the job to end by itself")
+    assert lines(project, "done") == []
+    assert lsf.invocations("bkill") == []
+
+
+def test_a_restarted_daemon_adopts_its_jobs(project: Project, cluster: Clusters) -> None:
+    lsf = cluster()
+    use(project, lsf, {"held": HOLD})
+    with project.daemon(), project.started("run", "held", "--json") as process:
+        begun(project)
+        os.kill(project.status()["pid"], signal.SIGKILL)
+        assert project.dfm("daemon", "start").returncode == 0
+        let_go(project)
+        assert result(process)[:2] == (0, {"held": "succeeded"})
+    wait_until(lambda: not living(lsf), "the job to be gone")
+    assert (len(lines(project, "begun")), len(lsf.jobs())) == (1, 1)
+
+
+# LSF as a whole.
+
+
+def test_what_runs_ends_well_while_mbatchd_is_away(project: Project, cluster: Clusters) -> None:
+    lsf = cluster()
+    use(project, lsf, {"held": HOLD, "after": {"run": "true", "needs": ["held"]}})
+    with project.started("run", "after", "--json") as process:
+        begun(project)
+        lsf.ctl.down()
+        let_go(project)
+        wait_until(lambda: lines(project, "done"), "the body to end")
+        lsf.ctl.up()
+        assert result(process)[:2] == (0, {"held": "succeeded", "after": "succeeded"})
+    assert len(lsf.jobs()) == 1
+
+
+def test_a_run_that_begins_while_mbatchd_is_away_waits_for_it(project: Project, cluster: Clusters) -> None:
+    lsf = cluster()
+    use(project, lsf, {"a": 'echo x >> "$DFM_SRCDIR/ran"'})
+    lsf.ctl.down()
+    with project.started("run", "a", "--json") as process:
+        wait_until(lambda: len(lsf.invocations("bsub")) >= 2, "a second submission")
+        lsf.ctl.up()
+        assert result(process)[:2] == (0, {"a": "succeeded"})
+    assert lines(project, "ran") == ["x"]
+
+
+# A person's mistakes.
+
+
+@pytest.mark.parametrize(
+    ("params", "words", "text"),
+    [
+        (Params(), ("--runner-opt", "queue=nosuch"), "nosuch: No such queue. Job not submitted."),
+        (Params(require_project=True), (), "Project name must be specified"),
+        (Params(esub_rejects="ask the CAD team first"), (), "ask the CAD team first"),
+    ],
+    ids=["queue", "project", "esub"],
+)
+def test_what_lsf_refuses_is_told_in_its_words_at_once(
+    project: Project, cluster: Clusters, params: Params, words: tuple[str, ...], text: str
+) -> None:
+    lsf = cluster(params=params)
+    use(project, lsf, {"a": "true", "b": "true", "both": {"run": "true", "needs": ["a", "b"]}})
+    answer = project.dfm("run", "both", *words)
+    assert answer.returncode == 6
+    assert text in answer.stdout
+    names = [call.argv[1] for call in lsf.invocations("bsub")]
+    assert len(names) == len(set(names)) <= 2, "one for each task that waited, and none again"
+    assert lsf.jobs() == []
+
+
+@pytest.mark.parametrize(
+    ("option", "text"),
+    [
+        ("partition=x", "runner lsf has no option 'partition'"),
+        ("resource_requirements=select[a", "'[' is not closed"),
+        ('resource_select="x', "a quote is not closed"),
+        ("bsub_extra=-K", "-K is never passed to bsub"),
+    ],
+)
+def test_an_option_that_cannot_be_is_refused_before_anything_is_submitted(
+    project: Project, cluster: Clusters, option: str, text: str
+) -> None:
+    lsf = cluster()
+    use(project, lsf, {"a": "true"})
+    answer = project.dfm("run", "a", "--runner-opt", option)
+    assert (answer.returncode, answer.stdout) == (2, "")
+    assert text in answer.stderr
+    assert lsf.invocations() == []
+
+
+def test_memory_that_cannot_be_read_is_refused(project: Project, cluster: Clusters) -> None:
+    lsf = cluster()
+    use(project, lsf, {"a": "true"})
+    project.write_settings({"default": "lsf", "defaults": {"memory": "8 potatoes"}})
+    answer = project.dfm("run", "a")
+    assert (answer.returncode, answer.stdout) == (3, "")
+    assert "8 potatoes" in answer.stderr
+    assert "config.yaml" in answer.stderr
+    assert lsf.invocations() == []
+
+
+def test_without_bsub_it_is_told_what_to_set(project: Project) -> None:
+    project.write_flow({"a": "true"})
+    project.environ["PATH"] = "/usr/bin:/bin"
+    answer = project.dfm("run", "a")
+    assert answer.returncode == 6
+    assert "put LSF's commands on PATH (source profile.lsf) or set runner.lsf.bsub_cmd" in answer.stdout
+
+
+def test_a_dfm_that_is_not_on_the_node_ends_the_run_with_the_reason(project: Project, cluster: Clusters) -> None:
+    lsf = cluster()
+    use(project, lsf, {"a": "true"})
+    answer = project.dfm("run", "a", "--runner-opt", "worker_dfm_path=/no/such/dfm", timeout=150)
+    assert answer.returncode == 6
+    assert "workers do not come up, 4 times in a row" in answer.stdout
+    assert "exit status 127: the command was not found on the host" in answer.stdout
+    assert len(lsf.jobs()) == 4
