@@ -192,7 +192,10 @@ def _served(plan: PoolPlan, engine: Engine, ledger: Ledger, group: asyncio.TaskG
         ),
         name,
     )
-    return group.create_task(listener.run())
+    listening = group.create_task(listener.run())
+    # A pool that closes at once cancels it before it has begun, and so before it could close what it was given.
+    listening.add_done_callback(lambda _: [each.close() for each in sockets])
+    return listening
 
 
 class _WorkerEnd:
