@@ -450,6 +450,22 @@ async def test_signal_makes_the_worker_vacate_and_kill_its_tree(
     assert not is_alive(int(begun.read_text(encoding="utf-8")))
 
 
+async def test_signal_to_all_processes_of_a_batch_job_fails_no_attempt(
+    daemon: Daemon, request_of: RequestOf, tmp_path: Path
+) -> None:
+    worker = await daemon.worker(SLURM_JOB_ID="7")
+    link = await daemon.link(0)
+    await link.heard(Hello)
+    link.channel.send(welcome(), run_of(request_of(ShellBody("echo $$ > p; mv p begun; exec sleep 600"))))
+    begun = tmp_path / "rundir" / "begun"
+    await until(begun.exists)
+    os.kill(int(begun.read_text(encoding="utf-8")), signal.SIGTERM)
+    worker.send_signal(signal.SIGTERM)
+    assert (await link.heard(Vacating)).dropped == [1]
+    assert await worker.wait() == 143
+    assert [message for message in link.said if isinstance(message, Result)] == []
+
+
 async def test_idle_worker_leaves(daemon: Daemon) -> None:
     link = await ready(daemon, idle_seconds=0.2)
     assert (await link.heard(Leaving)).reason == "idle"

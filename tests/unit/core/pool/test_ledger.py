@@ -282,6 +282,20 @@ def test_a_job_that_will_never_start_refuses_its_shape(pending: Bench) -> None:
     assert pending.poll(hopeless) == [Announce(ShapeRefused(SHAPE, text)), CancelJobs((KEY,))]
 
 
+def test_a_job_that_looks_hopeless_is_looked_at_soon_and_once_more(pending: Bench) -> None:
+    assert pending.ledger.next_deadline(pending.now) == pending.now + 2.0
+    pending.poll(status(JobState.PENDING, is_hopeless=True), after=2.0)
+    assert pending.ledger.next_deadline(pending.now) == pending.now + 2.0
+    assert CancelJobs((KEY,)) in pending.poll(status(JobState.PENDING, is_hopeless=True), after=2.0)
+
+
+def test_workers_that_come_at_once_cost_no_early_question(pending: Bench) -> None:
+    launched = pending.now
+    pending.do(WorkerConnected(slot=SLOT, host="h", job_id="7"))
+    asked = [pending.ledger.handle(Clock(), launched + seconds) for seconds in (2.0, 14.9, 15.0)]
+    assert asked == [[], [], [QueryJobs((KEY,))]]
+
+
 def test_the_start_deadline_counts_from_running_and_not_from_the_submission(pending: Bench) -> None:
     for _ in range(20):
         assert pending.poll(status(JobState.PENDING)) == []

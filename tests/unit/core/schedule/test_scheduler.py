@@ -130,6 +130,17 @@ def test_a_lost_task_is_tried_again_and_again_but_not_for_ever(run: Callable[...
     assert run({"a": ("lose", []), "b": ("vanish", [])}, most_failures=None) == {"a": "succeeded", "b": "lost"}
 
 
+def test_an_attempt_that_never_began_is_not_explained_by_the_log_of_an_earlier_run(tmp_path: Path) -> None:
+    rundir = tmp_path / "rundir" / "p.a"
+    rundir.mkdir(parents=True)
+    (rundir / "p.a.log").write_text("of an earlier run\n", encoding="utf-8")
+    events = Events()
+    asyncio.run(scheduled(tmp_path, graph_in(tmp_path, {"a": ("vanish", [])}), Pretender(1), events, None).run())
+    assert [(end.cause, end.log) for end in events.all if isinstance(end, TaskFinished)] == [
+        ("its host vanished", None)
+    ]
+
+
 def test_what_is_ready_first_runs_first(tmp_path: Path) -> None:
     graph = graph_in(tmp_path, {"c": ("ok", []), "a": ("ok", ["c"]), "b": ("ok", [])})
     runner = Pretender(1)

@@ -12,8 +12,9 @@ import logging
 import os
 import secrets
 import shutil
+import socket
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import cast
 
@@ -193,7 +194,15 @@ def _served(plan: PoolPlan, engine: Engine, ledger: Ledger, group: asyncio.TaskG
         ),
         name,
     )
-    return group.create_task(listener.run())
+    listening = group.create_task(listener.run())
+    # A pool that closes at once cancels it before it has begun, and so before it could close what it was given.
+    listening.add_done_callback(lambda _: _close(sockets))
+    return listening
+
+
+def _close(sockets: Sequence[socket.socket]) -> None:
+    for each in sockets:
+        each.close()
 
 
 class _WorkerEnd:

@@ -74,6 +74,8 @@ from dfm.core.wire.messages import Shape
 
 _LOOK_UP_SECONDS = (5.0, 10.0, 15.0)
 """Waits before the look-ups of an ambiguous submission; after as many misses it is given up."""
+_SOON_SECONDS = 2.0
+"""When to look the first time at jobs whose workers have not come, and a second time at one that looks hopeless."""
 _FIRST_RAMP = 4
 _HOPELESS_ANSWERS = 2
 _MISSING_ANSWERS = 3
@@ -200,6 +202,7 @@ class Ledger:
         self._is_polling = False
         self._polled_at = _LONG_AGO
         self._poll_at = _LONG_AGO
+        self._routine_at = _LONG_AGO
         self._answered_at = _LONG_AGO
         self._host_deaths: dict[str, list[float]] = {}
         self._excluded: dict[str, tuple[float, str]] = {}
@@ -260,7 +263,8 @@ class Ledger:
             job = _Job(name, slot, event.shape, event.slots, event.clock, Phase.INTENT, now, now, excluded)
             if not self._outstanding():
                 self._answered_at = now
-                self._poll_at = now + self._settings.poll_seconds
+                self._poll_at = now + self._soon()
+                self._routine_at = now + self._settings.poll_seconds
             self._jobs[name] = self._slots[slot] = job
             self._submits.append(now)
             self._refusals.try_one()
@@ -360,6 +364,8 @@ class Ledger:
             job = self._jobs.get(key.name)
             if job is not None and job.id == key.id and job.phase in _LISTED_PHASES:
                 self._miss(job, now, actions)
+        if any(job.hopeless and not job.is_unwanted for job in self._jobs.values()):
+            self._poll_at = min(self._poll_at, now + max(10 * event.seconds, self._soon()))
 
     def _tell_of_stray(self, status: JobStatus, actions: list[LedgerAction]) -> None:
         if status.name not in self._strays:
@@ -564,6 +570,8 @@ class Ledger:
             job.misses = 0
         if event.job_id in job.twins:
             self._swap_twin(job, event.job_id, actions)
+        if self._is_steady():
+            self._poll_at = max(self._poll_at, self._routine_at)
 
     def _swap_twin(self, job: _Job, job_id: str, actions: list[LedgerAction]) -> None:
         """Take that one of two twins for the job whose worker came."""
@@ -657,8 +665,13 @@ class Ledger:
         self._end(job, EndCause.LOST, "the batch system has not known it for long", now, actions)
 
     def _interval(self) -> float:
-        steady = all(job.is_connected and not job.is_unwanted for job in self._jobs.values())
-        return self._settings.poll_seconds * (4 if steady else 1)
+        return self._settings.poll_seconds * (4 if self._is_steady() else 1)
+
+    def _is_steady(self) -> bool:
+        return all(job.is_connected and not job.is_unwanted for job in self._jobs.values())
+
+    def _soon(self) -> float:
+        return min(_SOON_SECONDS * self._settings.scale, self._settings.poll_seconds)
 
     def _outstanding(self) -> list[_Job]:
         return [job for job in self._jobs.values() if job.id is not None]

@@ -481,9 +481,12 @@ class Lifecycle:
             memento=pending.memento,
             is_changed=bool(pending.assessment.reasons),
         )
+        log = self.log(node)
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(log)  # an attempt that never begins must not be explained by the log of an earlier run
         result = await self.runner.run(request)
         crash_point("task.ended")
-        return self._commit(node, pending, begun, result, log=self.log(node))
+        return self._commit(node, pending, begun, result, log=log)
 
     def _begin(self, node: Node, pending: Pending, attempt: int) -> Begun:
         """Tell the start, make the run directory, and write the intent: nothing of the body happens before."""
@@ -507,6 +510,7 @@ class Lifecycle:
         if result.text:
             self.sink.emit(TaskOutputText(task=node.name, text=result.text))
         if result.outcome is Outcome.LOST:
+            log = log if log is not None and os.path.exists(log) else None
             return Ended(Verdict.LOST, cause=result.cause, result=result, log=log, is_changed=True)
         outputs = _signed(node, result.outputs)
         try:

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from typing import cast
 
 from dfm.api.errors import DfmError, ExitCode
+from dfm.api.runner import Outcome
 from dfm.core.__about__ import __version__
 from dfm.core.crashpoint import crash_point
 from dfm.core.execute.guard import start_guard
@@ -66,6 +67,10 @@ _SIGNALS = {
 _RECYCLE_BYTES = 1024 * 1024 * 1024
 """A worker needs some 30 MiB; one that has grown to this leaves when it is free."""
 _FAREWELL_SECONDS = 1.0
+_DOUBT_SECONDS = 0.25
+"""A failure is held back so long. A batch system that ends a job signals all its processes, the body's and ours, in any
+order: where ours comes meanwhile, the attempt is lost with its worker, and has not failed.
+"""
 _JOB_IDS = ("SLURM_JOB_ID", "LSB_JOBID")
 
 _log = logging.getLogger(__name__)
@@ -122,6 +127,7 @@ class _Worker:
         self._left: asyncio.Future[Leave] | None = None
         self._has_swept = False
         self._exit_status: int | None = None
+        self._is_of_job = any(os.environ.get(name) for name in _JOB_IDS)
         self._is_closed = asyncio.Event()
 
     @property
@@ -250,6 +256,8 @@ class _Worker:
         environment = None if start.environment is None else dict(start.environment)
         try:
             result = await self._runner.run(start.run, environment)
+            if result.outcome == Outcome.FAILED and self._is_of_job:
+                await asyncio.sleep(_DOUBT_SECONDS)
         except asyncio.CancelledError:  # only ever by `_stop`: the attempt is gone, its end is told, and this task ends
             result = self._runner.failed(number, self._causes.get(number) or "stopped")
         except Exception as error:  # noqa: BLE001  (a fault of ours must not take the worker's other attempts with it)
@@ -345,7 +353,7 @@ class _Worker:
                 self._trees.set_grace(min(grace, VACATE_SECONDS / 2))
             if resident_bytes() > _RECYCLE_BYTES:
                 self._session.recycle("its memory has grown")
-            if os.getppid() != parent and any(os.environ.get(name) for name in _JOB_IDS):
+            if os.getppid() != parent and self._is_of_job:
                 _log.warning("the batch job's own process is gone")
                 parent = os.getppid()
                 self._perform(self._session.signalled("signal", _now()))

@@ -1,0 +1,64 @@
+"""`dfm run` on a real SLURM, as a person calls it."""
+
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from dfm.testing.project import Project
+from dfm.testing.slurm_cluster import SlurmCluster
+
+pytestmark = pytest.mark.cluster
+
+EXAMPLES = Path(__file__).parent.parent.parent / "examples"
+LIVE = ("PENDING", "CONFIGURING", "RUNNING", "SUSPENDED", "COMPLETING")
+GONE_SECONDS = 30.0
+
+
+@pytest.fixture
+def project(tmp_path: Path, cluster: SlurmCluster) -> Iterator[Project]:
+    """A project on the cluster; soon after its end none of its jobs is in squeue."""
+    found = Project(tmp_path)
+    found.environ.update(cluster.environ)
+    yield found
+    ours = "jobs of an ended run are in squeue"
+    cluster.wait_until(lambda: not any(job.state in LIVE for job in cluster.jobs()), ours, GONE_SECONDS)
+
+
+def test_the_rtl_example_runs_and_is_then_up_to_date(project: Project, cluster: SlurmCluster) -> None:
+    if shutil.which("iverilog") is None:
+        pytest.skip("Icarus Verilog is not installed")
+    shutil.copytree(EXAMPLES / "rtl", project.directory, dirs_exist_ok=True, ignore=shutil.ignore_patterns("rundir"))
+    known = {job.id for job in cluster.jobs()}
+    first = project.dfm("run", "regression", "--runner", "slurm", "--json")
+    assert first.returncode == 0, first.stdout + first.stderr
+    verdicts = [task["verdict"] for task in json.loads(first.stdout)["tasks"]]
+    assert verdicts.count("succeeded") == 14
+    table = project.rundir / "rtl.regression" / "table.txt"
+    assert len(table.read_text(encoding="utf-8").splitlines()) == 14
+    submitted = {job.id for job in cluster.jobs()} - known
+    assert 1 <= len(submitted) <= 13
+    second = project.dfm("run", "regression", "--runner", "slurm", "--json")
+    assert {task["verdict"] for task in json.loads(second.stdout)["tasks"]} == {"up-to-date"}
+    assert {job.id for job in cluster.jobs()} - known <= submitted
+
+
+def test_dry_run_prints_what_would_be_submitted_and_submits_nothing(project: Project, cluster: SlurmCluster) -> None:
+    project.write_flow({"a": "true"})
+    known = {job.id for job in cluster.jobs()}
+    answer = project.dfm("run", "--runner", "slurm", "--runner-opt", "partition=regr_high", "--dry-run", "a")
+    assert answer.returncode == 0, answer.stderr
+    shown = answer.stdout + answer.stderr
+    assert "sbatch --parsable --job-name=dfm-" in shown
+    assert " --partition=regr_high " in shown
+    assert "<<'END_OF_SCRIPT'\n#!/bin/sh\nexec " in shown
+    assert {job.id for job in cluster.jobs()} <= known
+
+
+def test_doctor_sends_a_canary(project: Project) -> None:
+    project.write_flow({"a": "true"})
+    answer = project.dfm("doctor", "--runner", "slurm", "--canary")
+    assert answer.returncode == 0, answer.stdout
+    assert "canary: a task ran on " in answer.stdout
