@@ -38,8 +38,8 @@ from dfm.core.config.load import load_settings
 from dfm.core.config.settings import DEFAULT_RUNNER
 from dfm.core.crashpoint import crash_point
 from dfm.core.execute.guard import start_guard
+from dfm.core.flow import cached
 from dfm.core.flow.diagnostics import render
-from dfm.core.flow.load import load_flow
 from dfm.core.flow.locate import FLOW_NAMES, find_root
 from dfm.core.flow.model import Flow
 from dfm.core.flow.overrides import Overrides, parse_overrides
@@ -49,7 +49,7 @@ from dfm.core.graph.node import Graph
 from dfm.core.graph.select import override_targets, select
 from dfm.core.plugins.dialect import dialect_of
 from dfm.core.plugins.discovery import load_runner
-from dfm.core.plugins.packages import installed_packages
+from dfm.core.plugins.packages import PluginPackages, installed_packages
 from dfm.core.record.cache import cache_from
 from dfm.core.record.lock import RunLock
 from dfm.core.record.store import RecordStore
@@ -158,17 +158,35 @@ def load(options: FlowOptions, environ: Mapping[str, str]) -> LoadedFlow:
         FlowInvalid: it has faults.
     """
     overrides = parse_overrides(options.definitions, options.parameter_files, options.replacements)
-    with _no_collection():
-        flow = load_flow(
-            locate_root(options.root, environ),
+    root_file = locate_root(options.root, environ)
+    cache, plugins = cached.cache_from(environ), installed_packages()
+
+    def load_anew(environ: Mapping[str, str], plugins: PluginPackages) -> Flow:
+        from dfm.core.flow.load import load_flow  # noqa: PLC0415  (a flow from the cache needs none of it)
+
+        return load_flow(
+            root_file,
             environ=environ,
             overrides=overrides,
             config=options.config,
             standard_library=STANDARD_LIBRARY,
             package_maps=options.package_maps,
-            plugins=installed_packages(),
+            plugins=plugins,
         )
-    return LoadedFlow(flow, overrides)
+
+    with _no_collection():
+        if cache is None:
+            return LoadedFlow(load_anew(environ, plugins), overrides)
+        asked_for = [
+            root_file,
+            options.config,
+            STANDARD_LIBRARY,
+            list(options.package_maps),
+            list(overrides.names.items()),
+            [[task, list(values.items())] for task, values in overrides.tasks.items()],
+            list(overrides.tasks_replaced.items()),
+        ]
+        return LoadedFlow(cache.flow(asked_for, environ, plugins, overrides, load_anew), overrides)
 
 
 def graph_of(loaded: LoadedFlow, tasks: Sequence[str], environ: Mapping[str, str], rundir: str | None) -> Graph:
