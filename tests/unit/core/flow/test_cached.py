@@ -300,7 +300,14 @@ def test_no_home_is_no_cache_and_off_is_off() -> None:
 def test_loading_asks_the_file_system_by_one_door_only() -> None:
     """A question that goes past it would make a stored flow stale."""
     allowed = {"asked.py", "cached.py", "overrides.py"}
-    past: tuple[str, ...] = ("os.path.isfile", "os.path.isdir", "os.path.exists", "os.path.realpath", "os.walk", "os.listdir")
+    past: tuple[str, ...] = (
+        "os.path.isfile",
+        "os.path.isdir",
+        "os.path.exists",
+        "os.path.realpath",
+        "os.walk",
+        "os.listdir",
+    )
     past += ("os.scandir", "os.stat", "os.lstat", "os.access", "glob(", "read_bytes(", "read_text(", " open(")
     directory = Path(asked.__file__).parent
     found = [
