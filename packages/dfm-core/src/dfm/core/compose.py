@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import functools
 import gc
 import os
 import shlex
@@ -366,7 +367,7 @@ def _run_graph(
         is_forced=options.is_forced,
         is_dry=options.is_dry,
         cache=cache_from(os.environ),
-        resolve_resources=runner_settings.resolve_resources,
+        resolve_resources=functools.lru_cache(runner_settings.resolve_resources),
         base_rundir=_base_rundir(options.base_rundir),
     )
     sink.emit(
@@ -588,11 +589,16 @@ class _Session:
         try:
             async with self._runner:
                 crash_point("run.runner_open")
-                lifecycle = Lifecycle(self._settings, RecordStore(), self._runner, self._sink)
+                store = RecordStore(self._settings.root_rundir)
+                lifecycle = Lifecycle(self._settings, store, self._runner, self._sink)
                 self._scheduler = Scheduler(
                     self._graph, lifecycle, self._runner.max_in_flight, self._policy, self._sink, self._growth
                 )
-                await self._scheduler.run()
+                try:
+                    await self._scheduler.run()
+                finally:
+                    if not self._settings.is_dry:
+                        store.save_index()
         except asyncio.CancelledError:
             if self._stopped_by is None:
                 raise

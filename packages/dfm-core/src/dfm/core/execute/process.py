@@ -187,7 +187,7 @@ class ProcessTrees:
                 try:
                     return os.posix_spawn(
                         _program(launch),
-                        launch.argv,
+                        list(launch.argv),
                         env,
                         file_actions=[
                             (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
