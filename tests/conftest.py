@@ -25,7 +25,7 @@ def clean_environ() -> dict[str, str]:
 def environ(tmp_path: Path) -> dict[str, str]:
     return clean_environ() | {
         "XDG_CONFIG_HOME": str(tmp_path / "xdg"),
-        "DFM_FLOW_CACHE": str(tmp_path / "xdg" / "flow"),
+        "DFM_FLOW_CACHE": f"{tmp_path}-flows",
     }
 
 
