@@ -28,9 +28,17 @@ class Cost:
     peak: int
 
 
-def cost(argv: Sequence[str], directory: Path, output: IO[str] | None = None) -> Cost:
-    """Run a command that must succeed and return what it cost."""
+def cost(argv: Sequence[str], directory: Path, output: IO[str] | None = None, flows: Path | None = None) -> Cost:
+    """Run a command that must succeed and return what it cost.
+
+    Args:
+        argv: the command.
+        directory: where it runs.
+        output: takes what it prints.
+        flows: where dfm keeps loaded flows; None beside the project.
+    """
     environ = {name: value for name, value in os.environ.items() if name not in _UNWANTED}
+    environ["DFM_FLOW_CACHE"] = str(flows or directory / ".flows")
     started = time.monotonic()
     process = subprocess.Popen(
         argv, cwd=directory, env=environ, stdout=output or subprocess.DEVNULL, stderr=subprocess.PIPE

@@ -15,6 +15,7 @@ class Tool:
     Attributes:
         largest: more tasks than this take it minutes.
         leaves: what to remove for a cold start.
+        is_slow: it is measured once, not in turns.
     """
 
     name: str
@@ -24,6 +25,7 @@ class Tool:
     argv: tuple[str, ...]
     leaves: tuple[str, ...] = ()
     largest: int = 1_000_000
+    is_slow: bool = False
 
     def path(self) -> str | None:
         """Where it is: beside this Python first."""
@@ -71,11 +73,20 @@ def _dv_flow(count: int) -> str:
 
 
 TOOLS = (
-    Tool("dfm", "dfm", "flow.yaml", dfm_flow, ("run", "all", "-j2", "-q"), ("rundir",)),
+    Tool("dfm", "dfm", "flow.yaml", dfm_flow, ("run", "all", "-j2", "-q"), ("rundir", ".flows")),
     Tool("ninja", "ninja", "build.ninja", _ninja, ("-j2", "--quiet"), (".ninja_log", ".ninja_deps")),
     Tool("make", "make", "Makefile", _make, ("-j2", "-s")),
     Tool("doit", "doit", "dodo.py", _doit, ("-n2", "-P", "process"), (".doit.db", ".doit.db.db"), 10_000),
-    Tool("snakemake", "snakemake", "Snakefile", _snakemake, ("-c2", "--quiet", "all"), (".snakemake",), 1_000),
+    Tool(
+        "snakemake",
+        "snakemake",
+        "Snakefile",
+        _snakemake,
+        ("-c2", "--quiet", "all"),
+        (".snakemake",),
+        1_000,
+        is_slow=True,
+    ),
 )
 """For trivial shell tasks; the first one is measured against the second."""
 
@@ -110,4 +121,4 @@ class Project:
 
     def again(self) -> Cost:
         """Run with all built, or as it is."""
-        return cost([self.program, *self.tool.argv], self.directory)
+        return cost([self.program, *self.tool.argv], self.directory, flows=self.directory / ".flows")
