@@ -217,13 +217,17 @@ def growing_graph_of(
 
 @contextlib.contextmanager
 def _no_collection() -> Iterator[None]:
-    """Keep the garbage collector away while a great many objects come into being that all stay."""
+    """Keep the garbage collector away while a great many objects come into being that all stay.
+
+    What there is at the end is never looked at again: else the first thing it did would be to look at all of it.
+    """
     was_enabled = gc.isenabled()
     gc.disable()
     try:
         yield
     finally:
         if was_enabled:
+            gc.freeze()
             gc.enable()
 
 
