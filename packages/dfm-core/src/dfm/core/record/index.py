@@ -106,9 +106,13 @@ class RecordIndex:
 def signature(path: str) -> Signature | None:
     """Return the signature of a file, None where there is none."""
     try:
-        status = os.stat(path)
+        return signature_of(os.stat(path))
     except OSError:
         return None
+
+
+def signature_of(status: os.stat_result) -> Signature:
+    """Return what of a file's status tells its states apart."""
     return Signature(status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino, status.st_dev)
 
 

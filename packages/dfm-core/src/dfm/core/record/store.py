@@ -23,7 +23,7 @@ from dfm.api.runner import TaskResult
 from dfm.core.crashpoint import crash_point
 from dfm.core.record.cache import cache_key, moved_paths
 from dfm.core.record.fingerprint import Fingerprint, TaskFacts, files_of, take
-from dfm.core.record.index import Entry, RecordIndex, signature
+from dfm.core.record.index import Entry, RecordIndex, Signature, signature, signature_of
 from dfm.core.record.stamps import Stamp, Stamper
 from dfm.core.record.uptodate import Assessment, Reason, differences
 
@@ -139,14 +139,11 @@ class RecordStore:
     def _look(self, rundir: str, artefact: str) -> tuple[ExecRecord | Reason | None, Intent | str | None]:
         """Return a task's record, or what is wrong with it, and its intent or the id of that."""
         record_path, intent_path = _record_path(rundir, artefact), _intent_path(rundir, artefact)
-        if self._index is None:
-            return _load(record_path)[0], _load_intent(intent_path)
-        entry = self._index.find(record_path, intent_path)
+        entry = None if self._index is None else self._index.find(record_path, intent_path)
         if entry is not None:
             return _decode_record(entry.record), entry.intent
-        record_file, intent_file = signature(record_path), signature(intent_path)
-        (record, content), intent = _load(record_path), _load_intent(intent_path)
-        if isinstance(record, ExecRecord) and intent is not None and record_file and intent_file:
+        (record, content, record_file), (intent, intent_file) = _load(record_path), _load_intent(intent_path)
+        if self._index is not None and isinstance(record, ExecRecord) and intent and record_file and intent_file:
             self._index.add(record_path, Entry(record_file, intent_file, intent.id, content))
         return record, intent
 
@@ -287,7 +284,10 @@ class RecordStore:
         if path in self._made:
             return
         try:
-            os.makedirs(path, exist_ok=True)
+            try:
+                os.mkdir(path)
+            except (FileExistsError, FileNotFoundError):
+                os.makedirs(path, exist_ok=True)
         except OSError as error:
             raise InfrastructureError(f"cannot make the directory {path}: {error.strerror}") from error
         self._made.add(path)
@@ -323,30 +323,36 @@ def _intent_path(rundir: str, artefact: str) -> str:
     return os.path.join(rundir, f"{artefact}.intent.json")
 
 
-def _load(path: str) -> tuple[ExecRecord | Reason | None, bytes]:
-    """Return the record of a file, or what is wrong with it; and its JSON."""
+def _load(path: str) -> tuple[ExecRecord | Reason | None, bytes, Signature | None]:
+    """Return the record of a file, or what is wrong with it; its JSON; and the signature of the file that was read."""
     try:
-        with open(path, "rb", buffering=0) as file:
-            content = file.readall()
+        content, file = _read(path)
     except FileNotFoundError:
-        return None, b""
+        return None, b"", None
     except OSError as error:
-        return Reason("unreadable", f"its record cannot be read: {error.strerror}"), b""
+        return Reason("unreadable", f"its record cannot be read: {error.strerror}"), b"", None
     try:
         sealed = _decode_sealed(content)
         if hashlib.sha256(sealed.record).hexdigest() != sealed.checksum:
-            return Reason("unreadable", "its record is damaged"), b""
-        return _decode_record(sealed.record), bytes(sealed.record)
+            return Reason("unreadable", "its record is damaged"), b"", None
+        return _decode_record(sealed.record), bytes(sealed.record), file
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        return Reason("unreadable", "its record is damaged or of another version"), b""
+        return Reason("unreadable", "its record is damaged or of another version"), b"", None
 
 
-def _load_intent(path: str) -> Intent | None:
+def _load_intent(path: str) -> tuple[Intent | None, Signature | None]:
     try:
-        with open(path, "rb", buffering=0) as file:
-            return _decode_intent(file.readall())
+        content, file = _read(path)
+        return _decode_intent(content), file
     except (OSError, msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        return None
+        return None, None
+
+
+def _read(path: str) -> tuple[bytes, Signature]:
+    """Return the content of a file with the signature it had before it was read."""
+    with open(path, "rb", buffering=0) as file:
+        before = signature_of(os.fstat(file.fileno()))
+        return file.readall(), before
 
 
 def _write_intent(path: str, content: bytes) -> None:
