@@ -18,12 +18,15 @@ def clean_environ() -> dict[str, str]:
     """Return the environment without what steers dfm, make, or a CI system."""
     steering = ("DFM_", "DV_FLOW_", "MAKE", "MFLAGS", "GNUMAKEFLAGS", "CI", "GITHUB_", "NO_COLOR", "FORCE_COLOR")
     environ = {name: value for name, value in os.environ.items() if not name.startswith(steering)}
-    return environ | {"PYTHON": sys.executable}
+    return environ | {"PYTHON": sys.executable, "DFM_FLOW_CACHE": "off"}
 
 
 @pytest.fixture
 def environ(tmp_path: Path) -> dict[str, str]:
-    return clean_environ() | {"XDG_CONFIG_HOME": str(tmp_path / "xdg")}
+    return clean_environ() | {
+        "XDG_CONFIG_HOME": str(tmp_path / "xdg"),
+        "DFM_FLOW_CACHE": f"{tmp_path}-flows",
+    }
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from dfm.core.pooled import DaemonUse
+from dfm.core.runfacts import DaemonUse
 from dfm.testing.conformance import OpenRunner, RunnerConformance
 from dfm.testing.opening import opened
 from dfm.testing.project import Project

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from dfm.api.runner import Outcome, Resources
-from dfm.core.pooled import DaemonUse
+from dfm.core.runfacts import DaemonUse
 from dfm.testing.opening import opened
 from dfm.testing.project import QUICK_POOL, Project, verdicts, wait_until
 from dfm.testing.tasks import Workspace

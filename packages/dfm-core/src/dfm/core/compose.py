@@ -1,6 +1,9 @@
 """The composition root: the only module that knows every concrete class, and how one command becomes one run."""
 
 import asyncio
+import contextlib
+import functools
+import gc
 import os
 import shlex
 import shutil
@@ -9,11 +12,11 @@ import sys
 import tempfile
 import time
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self, TypeGuard
 
 from dfm.api.batch import BatchDialect, Finding, Standing
 from dfm.api.errors import DfmError, ExitCode, FlowError, InfrastructureError, RunnerError, UsageError
@@ -35,11 +38,9 @@ from dfm.core.config.load import Settings as RunnerSettings
 from dfm.core.config.load import load_settings
 from dfm.core.config.settings import DEFAULT_RUNNER
 from dfm.core.crashpoint import crash_point
-from dfm.core.daemon.endpoint import Discovery, Endpoint, state_root
-from dfm.core.daemon.serve import serve
 from dfm.core.execute.guard import start_guard
+from dfm.core.flow import cached
 from dfm.core.flow.diagnostics import render
-from dfm.core.flow.load import load_flow
 from dfm.core.flow.locate import FLOW_NAMES, find_root
 from dfm.core.flow.model import Flow
 from dfm.core.flow.overrides import Overrides, parse_overrides
@@ -49,18 +50,20 @@ from dfm.core.graph.node import Graph
 from dfm.core.graph.select import override_targets, select
 from dfm.core.plugins.dialect import dialect_of
 from dfm.core.plugins.discovery import load_runner
-from dfm.core.plugins.packages import installed_packages
-from dfm.core.pool.reap import reap
-from dfm.core.pool.runner import PooledRunner
-from dfm.core.pooled import DaemonUse, RunFacts, daemon_plan, local_dialect, pooled_runner, shown_submission
+from dfm.core.plugins.packages import PluginPackages, installed_packages
 from dfm.core.record.cache import cache_from
 from dfm.core.record.lock import RunLock
 from dfm.core.record.store import RecordStore
+from dfm.core.runfacts import DaemonUse, RunFacts
 from dfm.core.schedule.lifecycle import Lifecycle, Settings
 from dfm.core.schedule.policy import MAX_ATTEMPTS, FailurePolicy
 from dfm.core.schedule.scheduler import Scheduler
 from dfm.core.standalone.command import task_command
 from dfm.core.std import FLOW_FILE as STANDARD_LIBRARY
+
+if TYPE_CHECKING:
+    from dfm.core.daemon.endpoint import Discovery, Endpoint
+    from dfm.core.pool.runner import PooledRunner
 
 _NOT_FOR_TASKS = (
     "MAKEFLAGS",
@@ -157,16 +160,35 @@ def load(options: FlowOptions, environ: Mapping[str, str]) -> LoadedFlow:
         FlowInvalid: it has faults.
     """
     overrides = parse_overrides(options.definitions, options.parameter_files, options.replacements)
-    flow = load_flow(
-        locate_root(options.root, environ),
-        environ=environ,
-        overrides=overrides,
-        config=options.config,
-        standard_library=STANDARD_LIBRARY,
-        package_maps=options.package_maps,
-        plugins=installed_packages(),
-    )
-    return LoadedFlow(flow, overrides)
+    root_file = locate_root(options.root, environ)
+    cache, plugins = cached.cache_from(environ), installed_packages()
+
+    def load_anew(environ: Mapping[str, str], plugins: PluginPackages) -> Flow:
+        from dfm.core.flow.load import load_flow  # noqa: PLC0415  (a flow from the cache needs none of it)
+
+        return load_flow(
+            root_file,
+            environ=environ,
+            overrides=overrides,
+            config=options.config,
+            standard_library=STANDARD_LIBRARY,
+            package_maps=options.package_maps,
+            plugins=plugins,
+        )
+
+    with _no_collection():
+        if cache is None:
+            return LoadedFlow(load_anew(environ, plugins), overrides)
+        asked_for = [
+            root_file,
+            options.config,
+            STANDARD_LIBRARY,
+            list(options.package_maps),
+            list(overrides.names.items()),
+            [[task, list(values.items())] for task, values in overrides.tasks.items()],
+            list(overrides.tasks_replaced.items()),
+        ]
+        return LoadedFlow(cache.flow(asked_for, environ, plugins, overrides, load_anew), overrides)
 
 
 def graph_of(loaded: LoadedFlow, tasks: Sequence[str], environ: Mapping[str, str], rundir: str | None) -> Graph:
@@ -185,12 +207,29 @@ def growing_graph_of(
     """Build the graph of the named tasks, with what adds to it while it runs; raises as `graph_of` does."""
     targets = [select(loaded.flow, name) for name in tasks]
     overrides = override_targets(loaded.flow, loaded.overrides, targets)
-    return build_growing(
-        loaded.flow,
-        targets,
-        Surroundings(environ=environ, root_rundir=root_rundir(rundir)),
-        overrides,
-    )
+    with _no_collection():
+        return build_growing(
+            loaded.flow,
+            targets,
+            Surroundings(environ=environ, root_rundir=root_rundir(rundir)),
+            overrides,
+        )
+
+
+@contextlib.contextmanager
+def _no_collection() -> Iterator[None]:
+    """Keep the garbage collector away while a great many objects come into being that all stay.
+
+    What there is at the end is never looked at again: else the first thing it did would be to look at all of it.
+    """
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.freeze()
+            gc.enable()
 
 
 def root_rundir(rundir: str | None) -> str:
@@ -273,21 +312,46 @@ def open_runner(
         RunnerError: it cannot be used.
     """
     if plugin.name == DEFAULT_RUNNER and facts.use is DaemonUse.ALWAYS:
-        return pooled_runner(local_dialect(), settings, facts)
+        return _pooled_locally(settings, facts)
     context = lend(
         root_rundir=facts.root_rundir,
         run_id=facts.run_id,
         jobs=jobs,
         notice=facts.notice,
-        pool=lambda dialect: pooled_runner(dialect, settings, facts),
+        pool=lambda dialect: _pooled(dialect, settings, facts),
         ask=facts.ask,
     )
     return plugin.open(context, runner_options)
 
 
+def _pooled_locally(settings: RunnerSettings, facts: RunFacts) -> Runner:
+    from dfm.core.pooled import local_dialect  # noqa: PLC0415  (a run without a pool must not load it)
+
+    return _pooled(local_dialect(), settings, facts)
+
+
+def _pooled(dialect: BatchDialect, settings: RunnerSettings, facts: RunFacts) -> Runner:
+    from dfm.core.pooled import pooled_runner  # noqa: PLC0415  (a run without a pool must not load it)
+
+    return pooled_runner(dialect, settings, facts)
+
+
+def _environment(runner: Runner, facts: RunFacts) -> Mapping[str, str]:
+    """Return what tasks begin with: on a pool, what of the run's environment travels."""
+    return runner.environment if _is_pooled(runner) else facts.environ
+
+
+def _is_pooled(runner: Runner) -> "TypeGuard[PooledRunner]":
+    """Whether the runner hands its tasks to a pool, which tries again by itself what it loses."""
+    pooled = sys.modules.get("dfm.core.pool.runner")  # what was never imported has made no runner
+    return pooled is not None and isinstance(runner, pooled.PooledRunner)
+
+
 def _show_submission(plugin: RunnerPlugin, runner_options: object, settings: RunnerSettings, facts: RunFacts) -> None:
     dialect = dialect_of(plugin, runner_options)
     if dialect is not None:
+        from dfm.core.pooled import shown_submission  # noqa: PLC0415  (a run without a pool must not load it)
+
         facts.notice(f"a worker would be submitted with:\n{shown_submission(dialect, settings, facts)}")
 
 
@@ -308,13 +372,13 @@ def _run_graph(
         run_id=run_id,
         root_rundir=directory,
         root_pkgdir=flow.root.srcdir,
-        environ=runner.environment if isinstance(runner, PooledRunner) else facts.environ,
+        environ=_environment(runner, facts),
         rerun=_rerun_command(options),
         is_forced=options.is_forced,
         is_dry=options.is_dry,
-        max_attempts=1 if isinstance(runner, PooledRunner) else MAX_ATTEMPTS,
+        max_attempts=1 if _is_pooled(runner) else MAX_ATTEMPTS,
         cache=cache_from(os.environ),
-        resolve_resources=runner_settings.resolve_resources,
+        resolve_resources=functools.lru_cache(runner_settings.resolve_resources),
         base_rundir=_base_rundir(options.base_rundir),
     )
     sink.emit(
@@ -536,11 +600,16 @@ class _Session:
         try:
             async with self._runner:
                 crash_point("run.runner_open")
-                lifecycle = Lifecycle(self._settings, RecordStore(), self._runner, self._sink)
+                store = RecordStore(self._settings.root_rundir)
+                lifecycle = Lifecycle(self._settings, store, self._runner, self._sink)
                 self._scheduler = Scheduler(
                     self._graph, lifecycle, self._runner.max_in_flight, self._policy, self._sink, self._growth
                 )
-                await self._scheduler.run()
+                try:
+                    await self._scheduler.run()
+                finally:
+                    if not self._settings.is_dry:
+                        store.save_index()
         except asyncio.CancelledError:
             if self._stopped_by is None:
                 raise
@@ -692,27 +761,32 @@ def validate(loaded: LoadedFlow, environ: Mapping[str, str]) -> Graph:
     return graph_of(loaded, names, environ, None)
 
 
-def daemon_endpoint(root: str | None, environ: Mapping[str, str]) -> Endpoint:
+def daemon_endpoint(root: str | None, environ: Mapping[str, str]) -> "Endpoint":
     """Return the places of the daemon of the project that `root`, or the current directory, belongs to.
 
     Raises:
         UsageError: there is no flow file.
     """
+    from dfm.core.daemon.endpoint import Endpoint  # noqa: PLC0415  (a run without a pool must not load it)
+
     return Endpoint(os.path.dirname(locate_root(root, environ)))
 
 
 def serve_daemon(
-    endpoint: Endpoint,
+    endpoint: "Endpoint",
     cli_options: CliOptions,
     pool_size: int | None,
     environ: Mapping[str, str],
-    ready: Callable[[Discovery], None],
+    ready: "Callable[[Discovery], None]",
 ) -> None:
     """Be the daemon of a project until it is told to stop.
 
     Raises:
         DfmError: it cannot be one.
     """
+    from dfm.core.daemon.serve import serve  # noqa: PLC0415  (a run without a pool must not load it)
+    from dfm.core.pooled import daemon_plan, local_dialect  # noqa: PLC0415  (a run without a pool must not load it)
+
     settings = load_settings(environ, endpoint.project, cli_options)
     if pool_size is not None:
         settings.pool = replace(
@@ -725,12 +799,16 @@ def serve_daemon(
     serve(endpoint, lambda place: daemon_plan(dialect, settings, endpoint, place), ready)
 
 
-def reap_jobs(endpoint: Endpoint, cli_options: CliOptions, environ: Mapping[str, str]) -> tuple[list[str], list[str]]:
+def reap_jobs(endpoint: "Endpoint", cli_options: CliOptions, environ: Mapping[str, str]) -> tuple[list[str], list[str]]:
     """Cancel what daemons and runs that are gone have left; return the names of jobs that ended, and of the others.
 
     Raises:
         DfmError: the runner cannot be used.
     """
+    from dfm.core.daemon.endpoint import state_root  # noqa: PLC0415  (a run without a pool must not load it)
+    from dfm.core.pool.reap import reap  # noqa: PLC0415  (a run without a pool must not load it)
+    from dfm.core.pooled import local_dialect  # noqa: PLC0415  (a run without a pool must not load it)
+
     settings = load_settings(environ, endpoint.project, cli_options)
     plugin, options = chosen_runner(settings)
     dialect = local_dialect() if plugin.name == DEFAULT_RUNNER else dialect_of(plugin, options)

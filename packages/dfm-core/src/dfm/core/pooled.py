@@ -4,15 +4,12 @@ A run uses the daemon of its project where one answers and serves the same runne
 as long as it lives.
 """
 
-import enum
 import os
 import socket
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable
 
 from dfm.api.batch import BatchDialect
 from dfm.api.errors import RunnerError
-from dfm.api.runner import Ask, nobody_asks
 from dfm.core.config.load import Settings
 from dfm.core.daemon.client import DaemonLink, living_daemon
 from dfm.core.daemon.endpoint import Endpoint, state_directory
@@ -22,39 +19,12 @@ from dfm.core.pool.host import PoolPlan
 from dfm.core.pool.link import HostedLink
 from dfm.core.pool.processes import ProcessDialect
 from dfm.core.pool.runner import PooledRunner, PoolLink, shape_of
+from dfm.core.runfacts import DaemonUse, RunFacts
 from dfm.core.wire.access import ACCESS_FILE, access_directory
 from dfm.core.wire.environment import travelling
 from dfm.core.wire.messages import ToClient
 
 WORKERS_DIRECTORY = ".dfm-workers"
-
-
-class DaemonUse(enum.Enum):
-    """Whether a run uses a daemon."""
-
-    AUTO = "auto"
-    """Where one answers that serves the same runner."""
-    ALWAYS = "always"
-    NEVER = "never"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunFacts:
-    """What a run's pool must know of the run.
-
-    Attributes:
-        project: directory of the root flow file.
-        environ: of the run's tasks, before what may not travel is left out.
-        ask: takes questions of running bodies to the run.
-    """
-
-    run_id: str
-    project: str
-    root_rundir: str
-    environ: Mapping[str, str]
-    notice: Callable[[str], None]
-    ask: Ask = nobody_asks
-    use: DaemonUse = DaemonUse.AUTO
 
 
 def local_dialect() -> ProcessDialect:

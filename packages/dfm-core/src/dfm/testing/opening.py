@@ -10,7 +10,8 @@ from dfm.core.compose import open_runner
 from dfm.core.config.layers import CliOptions
 from dfm.core.config.load import load_settings
 from dfm.core.plugins.discovery import load_runner
-from dfm.core.pooled import DaemonUse, RunFacts, local_dialect, pooled_runner
+from dfm.core.pooled import local_dialect, pooled_runner
+from dfm.core.runfacts import DaemonUse, RunFacts
 from dfm.testing.tasks import RUN_ID, Workspace
 
 

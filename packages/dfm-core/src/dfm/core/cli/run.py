@@ -11,8 +11,8 @@ from dfm.core.compose import FlowOptions, RunOptions, load, run
 from dfm.core.config.layers import CliOptions
 from dfm.core.flow.model import Flow
 from dfm.core.graph.select import listed_tasks
-from dfm.core.pooled import DaemonUse
 from dfm.core.report.make import make_sinks
+from dfm.core.runfacts import DaemonUse
 
 
 @click.command(name="run")

@@ -1,10 +1,10 @@
 """`dfm-out`: how a script hands items, variables and messages to DFM.
 
-A script may call it a thousand times, so it starts with next to nothing: it imports no other module of DFM and is run
-as a plain file. Each call appends whole lines with one write, so that parallel calls never mix.
+A script may call it a thousand times, so it starts with next to nothing: it imports no other module of DFM, and `json`,
+which costs as much as the rest of its start, only to read JSON. It is run as a plain file. Each call
+appends whole lines with one write, so that parallel calls never mix.
 """
 
-import json
 import os
 import sys
 
@@ -55,7 +55,7 @@ def _fileset(words: list[str]) -> None:
         "defines": options.get("--define", []),
         "attributes": options.get("--attribute", []),
     }
-    _append("DFM_OUTPUT", json.dumps(item))
+    _append("DFM_OUTPUT", _dumps(item))
 
 
 def _item(words: list[str]) -> None:
@@ -68,7 +68,7 @@ def _item(words: list[str]) -> None:
         if not separator or not name.rstrip(":"):
             raise _UsageError(f"{pair!r} is neither NAME=VALUE nor NAME:=JSON")
         item[name.removesuffix(":")] = _json(value) if name.endswith(":") else value
-    _append("DFM_OUTPUT", json.dumps(item))
+    _append("DFM_OUTPUT", _dumps(item))
 
 
 def _env(words: list[str]) -> None:
@@ -103,13 +103,13 @@ def _marker(words: list[str]) -> None:
         marker["loc"] = {"path": options["--file"][-1], "line": line, "pos": position}
     elif line or position:
         raise _UsageError("--line and --pos need --file")
-    _append("DFM_MARKERS", json.dumps(marker))
+    _append("DFM_MARKERS", _dumps(marker))
 
 
 def _memento(words: list[str]) -> None:
     if len(words) != 2:
         raise _UsageError("memento takes one JSON value")
-    value = json.dumps(_json(words[1]))
+    value = _dumps(_json(words[1]))
     with open(_channel("DFM_MEMENTO_OUT"), "w", encoding="utf-8") as file:
         file.write(value + "\n")
 
@@ -139,7 +139,32 @@ def _split(words: list[str], known: set[str]) -> tuple[dict[str, list[str]], lis
     return options, rest
 
 
+def _dumps(value: object) -> str:
+    """Return JSON; what came from the command line is written by the part of `json` that is written in C alone."""
+    match value:
+        case str():
+            return _quoted(value)
+        case dict():
+            return "{" + ", ".join(f"{_quoted(name)}: {_dumps(held)}" for name, held in value.items()) + "}"
+        case list():
+            return "[" + ", ".join(map(_dumps, value)) + "]"
+        case _:
+            import json  # noqa: PLC0415  (its import is what is saved)
+
+            return json.dumps(value)
+
+
+def _quoted(text: str) -> str:
+    try:
+        from _json import encode_basestring_ascii  # noqa: PLC0415  (not every Python has it)
+    except ImportError:
+        from json.encoder import py_encode_basestring_ascii as encode_basestring_ascii  # noqa: PLC0415
+    return encode_basestring_ascii(text)
+
+
 def _json(text: str) -> object:
+    import json  # noqa: PLC0415  (its import is what is saved)
+
     try:
         return json.loads(text)
     except ValueError as error:

@@ -14,16 +14,17 @@ import asyncio
 import contextlib
 import ctypes
 import errno
+import fcntl
 import gc
 import logging
 import os
 import select
+import shutil
 import signal
-import subprocess
 import sys
 import time
 import traceback
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Self, TextIO
@@ -38,6 +39,9 @@ _UNKILLABLE_SECONDS = 5.0
 """A process in uninterruptible sleep (a dead NFS server) does not die; the run must end all the same."""
 _LOOKS_AT_AN_EXEC, _EXEC_SECONDS = 10, 0.002
 """An exec takes well below a millisecond; after these looks an empty environment is what the process chose."""
+_STDERR = 2
+_DEFAULT_SIGNALS = (signal.SIGPIPE, signal.SIGXFSZ)
+"""Python ignores them; programs do not expect that."""
 _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER, _PR_GET_CHILD_SUBREAPER = 1, 36, 37
 
 _log = logging.getLogger(__name__)
@@ -113,8 +117,14 @@ class ProcessTrees:
         self._ended_tokens: set[str] = set()
         self._scrubbed: set[int] = set()
         self._sweep_timer: asyncio.TimerHandle | None = None
+        self._home = -1
+        self._inherited: list[int] = []
 
     async def __aenter__(self) -> Self:
+        self._home = os.open(".", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        self._inherited = _inheritable_descriptors()
+        for fd in self._inherited:
+            os.set_inheritable(fd, False)  # noqa: FBT003  (the standard library's signature)
         self._was_subreaper = _get_subreaper()
         _prctl(_PR_SET_CHILD_SUBREAPER, 1)
         self._spared = frozenset(_children_of(os.getpid()))
@@ -132,6 +142,10 @@ class ProcessTrees:
         self._sweep_all()
         if not self._was_subreaper:
             _prctl(_PR_SET_CHILD_SUBREAPER, 0)
+        for fd in self._inherited:
+            with contextlib.suppress(OSError):
+                os.set_inheritable(fd, True)  # noqa: FBT003  (the standard library's signature)
+        os.close(self._home)
 
     async def run(self, launch: Launch) -> Ended:
         """Run a program to its end.
@@ -161,21 +175,32 @@ class ProcessTrees:
             _kill_group(leader, signal.SIGKILL)
 
     def _spawn(self, launch: Launch) -> int:
+        """Start a program by posix_spawn, which costs a third of what `subprocess` takes.
+
+        It cannot change the directory or close what is inheritable: so this process stands in the body's directory for
+        the moment of the start (it has one thread, and nobody sees it), and nothing but what is passed is inheritable.
+        """
+        env = {**launch.env, **self._tokens(launch.token)}
         try:
-            process = subprocess.Popen(
-                launch.argv,
-                cwd=launch.cwd,
-                env={**launch.env, **self._tokens(launch.token)},
-                stdin=subprocess.DEVNULL,
-                stdout=launch.output,
-                stderr=launch.output,
-                pass_fds=launch.pass_fds,
-                start_new_session=True,
-            )
+            with _inheritable(launch.pass_fds), _above_standard(launch.output) as output:
+                os.chdir(launch.cwd)
+                try:
+                    return os.posix_spawn(
+                        _program(launch),
+                        list(launch.argv),
+                        env,
+                        file_actions=[
+                            (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+                            (os.POSIX_SPAWN_DUP2, output, 1),
+                            (os.POSIX_SPAWN_DUP2, output, 2),
+                        ],
+                        setsid=True,
+                        setsigdef=_DEFAULT_SIGNALS,
+                    )
+                finally:
+                    os.fchdir(self._home)
         except OSError as error:
             raise _start_error(launch, error) from error
-        process.returncode = 0  # we reap it ourselves; Popen must neither wait nor warn
-        return process.pid
 
     def _fork(self, call: ForkedCall) -> int:
         sys.stdout.flush()
@@ -295,6 +320,54 @@ def close_all_but(kept: Iterable[int]) -> None:
             os.closerange(low, fd)
         low = fd + 1
     os.closerange(low, os.sysconf("SC_OPEN_MAX"))
+
+
+@contextlib.contextmanager
+def _inheritable(fds: Sequence[int]) -> Iterator[None]:
+    """Let a child inherit descriptors under their own numbers."""
+    for fd in fds:
+        os.set_inheritable(fd, True)  # noqa: FBT003  (the standard library's signature)
+    try:
+        yield
+    finally:
+        for fd in fds:
+            os.set_inheritable(fd, False)  # noqa: FBT003  (the standard library's signature)
+
+
+@contextlib.contextmanager
+def _above_standard(fd: int) -> Iterator[int]:
+    """Give a descriptor that is none of the three that a child gets anew; it may be one where ours were closed."""
+    if fd > _STDERR:
+        yield fd
+        return
+    copy = fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, _STDERR + 1)
+    try:
+        yield copy
+    finally:
+        os.close(copy)
+
+
+def _inheritable_descriptors() -> list[int]:
+    """Return what this process would hand to each child, the three standard descriptors apart."""
+    found = []
+    for name in os.listdir("/proc/self/fd"):
+        with contextlib.suppress(OSError):
+            if int(name) > _STDERR and os.get_inheritable(int(name)):
+                found.append(int(name))
+    return found
+
+
+def _program(launch: Launch) -> str:
+    """Return the path of a program, looked for where the body would look for it.
+
+    Raises:
+        FileNotFoundError: there is none.
+    """
+    name = launch.argv[0]
+    found = name if "/" in name else shutil.which(name, path=launch.env.get("PATH", os.defpath))
+    if found is None:
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), name)
+    return found
 
 
 def _be_child(call: ForkedCall, tokens: Mapping[str, str]) -> None:

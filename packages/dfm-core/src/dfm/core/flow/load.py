@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from dfm.core.flow.asked import is_directory, is_file, real_path, walk
 from dfm.core.flow.cycles import find_cycle
 from dfm.core.flow.decode import decode_file
 from dfm.core.flow.definitions import (
@@ -109,7 +110,7 @@ class Loader:
         path, at = self._waiting.pop(name, (None, None))
         if path is None and self.registry.may_know(name.partition(".")[0]):
             path = self.registry.locate(name, at)
-        if path is None or os.path.realpath(path) in self._by_path:
+        if path is None or real_path(path) in self._by_path:
             return False
         return self._load_named(name, path, at) is not None
 
@@ -124,7 +125,7 @@ class Loader:
         return any(read)
 
     def load_package(self, path: str, *, is_root: bool = False) -> LoadedPackage | None:
-        path = os.path.realpath(path)
+        path = real_path(path)
         if path in self._by_path:
             return self._by_path[path]
         self._by_path[path] = None
@@ -387,12 +388,12 @@ class Loader:
         relative = self._text(entry, package)
         if relative is None:
             return
-        path = os.path.realpath(os.path.join(place.srcdir, relative))
-        if os.path.isfile(path):
+        path = real_path(os.path.join(place.srcdir, relative))
+        if is_file(path):
             yield path
-        elif os.path.isdir(path):
+        elif is_directory(path):
             found = sorted(
-                os.path.join(base, name) for base, _, files in os.walk(path) for name in FLOW_NAMES if name in files
+                os.path.join(base, name) for base, files in walk(path) for name in FLOW_NAMES if name in files
             )
             if not found:
                 self.diagnostics.error("missing-fragment", f"no flow file below {entry.value!r}", entry.node)
@@ -424,7 +425,7 @@ class Loader:
         if path is None:
             self._missing_import(text.node, given or wanted or "", place)
             return
-        self._import_from(package, item, os.path.realpath(path), name, text.node)
+        self._import_from(package, item, real_path(path), name, text.node)
 
     def _import_from(self, package: LoadedPackage, item: ImportDefinition, path: str, name: str | None, at: At) -> None:
         """Import the package in the file `path`, at once or, where its name is known, when it is needed."""
@@ -521,10 +522,10 @@ class Loader:
 
     def _import_file(self, wanted: str, place: Place) -> str | None:
         for base in (place.srcdir, self.rootdir):
-            path = os.path.realpath(os.path.join(base, wanted))
-            if os.path.isfile(path):
+            path = real_path(os.path.join(base, wanted))
+            if is_file(path):
                 return path
-            if os.path.isdir(path):
+            if is_directory(path):
                 return _flow_below(path)
         return None
 
@@ -657,8 +658,7 @@ def _flow_below(directory: str) -> str | None:
     found = find_in_directory(directory)
     if found is not None:
         return found
-    for base, directories, _ in os.walk(directory):
-        directories.sort()
+    for base, _ in walk(directory):
         found = find_in_directory(base)
         if found is not None:
             return found

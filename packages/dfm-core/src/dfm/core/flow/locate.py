@@ -6,12 +6,10 @@ taking a parent's flow instead would run something else than was meant.
 
 import os
 import re
-from pathlib import Path
 
+from dfm.core.flow.asked import is_directory, is_file, read
 from dfm.core.flow.diagnostics import Diagnostics
 from dfm.core.flow.source import Mapping, Node, Place, SourceFile
-from dfm.core.flow.toml_reader import read_toml
-from dfm.core.flow.yaml_reader import read_yaml
 
 FLOW_NAMES = ("flow.dv", "flow.yaml", "flow.yml", "flow.toml")
 """Names looked for in a directory, in this order; a file may have any name where it is named itself."""
@@ -24,7 +22,7 @@ def find_in_directory(directory: str) -> str | None:
     """Return the flow file directly in a directory."""
     for name in FLOW_NAMES:
         path = os.path.join(directory, name)
-        if os.path.isfile(path):
+        if is_file(path):
             return path
     return None
 
@@ -34,7 +32,7 @@ def find_root(start: str) -> str | None:
 
     The nearest flow file upwards that is no fragment.
     """
-    if os.path.isfile(start):
+    if is_file(start):
         return start
     directory = os.path.abspath(start)
     while True:
@@ -52,24 +50,30 @@ def read_flow_file(path: str, diagnostics: Diagnostics) -> Node | None:
     file = read_file(path, diagnostics)
     if file is None:
         return None
-    return read_toml(file, diagnostics) if path.endswith(".toml") else read_yaml(file, diagnostics)
+    if path.endswith(".toml"):
+        from dfm.core.flow.toml_reader import read_toml  # noqa: PLC0415  (few flows are)
+
+        return read_toml(file, diagnostics)
+    from dfm.core.flow.yaml_reader import read_yaml  # noqa: PLC0415  (a flow from the cache needs no reader)
+
+    return read_yaml(file, diagnostics)
 
 
 def read_file(path: str, diagnostics: Diagnostics) -> SourceFile | None:
     """Read one file as UTF-8 text, with or without a byte order mark."""
     empty = SourceFile(os.path.abspath(path), "")
     try:
-        if os.path.isdir(path):
+        if is_directory(path):
             diagnostics.error("unreadable", f"{empty.shown} is a directory", None)
             return None
-        if os.path.getsize(path) > MAX_BYTES:
+        if os.path.getsize(path) > MAX_BYTES:  # it is fatal, and faulty flows are not cached
             diagnostics.error(
                 "too-large",
                 f"the file is larger than {MAX_BYTES // 1024 // 1024} MiB",
                 Place(empty, 1, 1),
             )
             return None
-        content = Path(path).read_bytes()
+        content = read(path)
     except OSError as error:
         diagnostics.error("unreadable", f"cannot read {empty.shown}: {error.strerror}", None)
         return None

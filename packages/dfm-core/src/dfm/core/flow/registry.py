@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from dfm.api.errors import DfmError
+from dfm.core.flow.asked import is_directory, is_file, names_in, real_path
 from dfm.core.flow.decode import MapEntry, decode_package_map
 from dfm.core.flow.diagnostics import At, Diagnostics
 from dfm.core.flow.locate import FLOW_NAMES, find_in_directory, read_flow_file
@@ -83,7 +84,7 @@ class PackageRegistry:
             names = [entry.name for package_map in self.maps for entry in package_map.entries]
             names += self.plugins.names
             for directory in self.directories:
-                names += os.listdir(directory) if os.path.isdir(directory) else ()
+                names += names_in(directory)
             self._words = {name.partition(".")[0] for name in names}
         return word in self._words
 
@@ -98,7 +99,7 @@ class PackageRegistry:
         return [*(entry.name for package_map in self.maps for entry in package_map.entries), *self.plugins.names]
 
     def _read(self, path: str, at: At) -> PackageMap | None:
-        if not os.path.isfile(path):
+        if not is_file(path):
             self.diagnostics.error("missing-package-map", f"there is no package map {path!r}", at)
             return None
         self.files.append(path)
@@ -106,8 +107,8 @@ class PackageRegistry:
         return None if node is None else PackageMap(path, decode_package_map(node, self.diagnostics))
 
     def _mapped(self, package_map: PackageMap, entry: MapEntry) -> str | None:
-        path = os.path.realpath(os.path.join(os.path.dirname(package_map.file), entry.path.value))
-        found = find_in_directory(path) if os.path.isdir(path) else path if os.path.isfile(path) else None
+        path = real_path(os.path.join(os.path.dirname(package_map.file), entry.path.value))
+        found = find_in_directory(path) if is_directory(path) else path if is_file(path) else None
         if found is None:
             self.diagnostics.error(
                 "missing-import",
@@ -133,10 +134,10 @@ def _in_directory(directory: str, name: str) -> str | None:
         path = os.path.join(directory, candidate)
         found = find_in_directory(path)
         if found is not None:
-            return os.path.realpath(found)
+            return real_path(found)
         for suffix in dict.fromkeys(os.path.splitext(flow)[1] for flow in FLOW_NAMES):
-            if os.path.isfile(path + suffix):
-                return os.path.realpath(path + suffix)
+            if is_file(path + suffix):
+                return real_path(path + suffix)
     found = find_in_directory(directory)
     return found if found is not None and _package_name(found) == name else None
 

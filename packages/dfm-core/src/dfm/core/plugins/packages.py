@@ -52,6 +52,11 @@ class PluginPackages:
         self._failures: dict[EntryPoint, PluginPackageError] = {}
 
     @property
+    def announced(self) -> Sequence[PackagePlugin]:
+        """All announcements, in order."""
+        return self._plugins
+
+    @property
     def names(self) -> frozenset[str]:
         """The names that are announced; a foreign one may be that of its distribution's main package only."""
         return frozenset(plugin.name for plugin in self._plugins)

@@ -23,6 +23,7 @@ from dfm.api.runner import TaskResult
 from dfm.core.crashpoint import crash_point
 from dfm.core.record.cache import cache_key, moved_paths
 from dfm.core.record.fingerprint import Fingerprint, TaskFacts, files_of, take
+from dfm.core.record.index import Entry, RecordIndex, Signature, signature, signature_of
 from dfm.core.record.stamps import Stamp, Stamper
 from dfm.core.record.uptodate import Assessment, Reason, differences
 
@@ -105,6 +106,8 @@ class Begun(msgspec.Struct, frozen=True):
     artefact: str
 
 
+_SHAPE = f"{SCHEMA}:{','.join(ExecRecord.__struct_fields__)}"
+"""Changes when records get other fields."""
 _encode = msgspec.json.Encoder(enc_hook=str).encode
 _decode_sealed = msgspec.json.Decoder(_Sealed).decode
 _decode_record = msgspec.json.Decoder(ExecRecord).decode
@@ -112,29 +115,49 @@ _decode_intent = msgspec.json.Decoder(Intent).decode
 
 
 class RecordStore:
-    """The records of one run, and what was seen of files in it."""
+    """The records of one run, and what was seen of files in it.
 
-    def __init__(self) -> None:
+    Args:
+        root: the root run directory, whose index is used; None uses none.
+    """
+
+    def __init__(self, root: str | None = None) -> None:
         self._stamper = Stamper()
         self._made: set[str] = set()
+        self._index = None if root is None else RecordIndex(root, _SHAPE)
+
+    def save_index(self) -> None:
+        """Write down what the next run need not read again."""
+        if self._index is not None:
+            self._index.save()
 
     def load(self, rundir: str, artefact: str) -> ExecRecord | None:
         """Return the record of the last finished run, None where there is none that can be trusted."""
-        record = _load(_record_path(rundir, artefact))
+        record = self._look(rundir, artefact)[0]
         return record if isinstance(record, ExecRecord) else None
+
+    def _look(self, rundir: str, artefact: str) -> tuple[ExecRecord | Reason | None, Intent | str | None]:
+        """Return a task's record, or what is wrong with it, and its intent or the id of that."""
+        record_path, intent_path = _record_path(rundir, artefact), _intent_path(rundir, artefact)
+        entry = None if self._index is None else self._index.find(record_path, intent_path)
+        if entry is not None:
+            return _decode_record(entry.record), entry.intent
+        (record, content, record_file), (intent, intent_file) = _load(record_path), _load_intent(intent_path)
+        if self._index is not None and isinstance(record, ExecRecord) and intent and record_file and intent_file:
+            self._index.add(record_path, Entry(record_file, intent_file, intent.id, content))
+        return record, intent
 
     def assess(self, facts: TaskFacts, *, rundir: str, artefact: str) -> Assessment[ExecRecord]:
         """Say whether the task's last result still stands, and if not, all that speaks against it."""
-        loaded = _load(_record_path(rundir, artefact))
+        loaded, intent = self._look(rundir, artefact)
         record = loaded if isinstance(loaded, ExecRecord) else None
-        intent = _load_intent(_intent_path(rundir, artefact))
         known = {} if record is None else record.fingerprint.files
         fingerprint = take(facts, self._stamper, known)
         if record is None:
             reason = loaded if isinstance(loaded, Reason) else _never(intent)
             return Assessment(fingerprint, None, (reason,))
         reasons: list[Reason] = []
-        if intent is None or intent.id != record.intent:
+        if (intent.id if isinstance(intent, Intent) else intent) != record.intent:
             reasons.append(Reason("interrupted", "the last run was interrupted"))
         elif record.outcome != "succeeded":
             reasons.append(Reason("failed", f"the last run failed ({record.cause or f'status {record.status}'})"))
@@ -160,6 +183,8 @@ class RecordStore:
             InfrastructureError: it cannot be written.
         """
         crash_point("record.intent.before")
+        if self._index is not None:
+            self._index.forget(_record_path(rundir, artefact))
         intent = Intent(uuid.uuid4().hex, task, run_id, attempt, assessment.fingerprint.digest)
         _write_intent(_intent_path(rundir, artefact), _encode(intent))
         return Begun(intent, assessment.fingerprint, rundir, artefact)
@@ -213,11 +238,17 @@ class RecordStore:
         )
         content = _encode(record)
         checksum = hashlib.sha256(content).hexdigest()
-        _write_record(
-            _record_path(begun.rundir, begun.artefact),
-            b'{"checksum":"%s","record":%s}\n' % (checksum.encode(), content),
-        )
+        path = _record_path(begun.rundir, begun.artefact)
+        _write_record(path, b'{"checksum":"%s","record":%s}\n' % (checksum.encode(), content))
+        self._add_to_index(begun, path, content)
         return record
+
+    def _add_to_index(self, begun: Begun, path: str, content: bytes) -> None:
+        if self._index is None:
+            return
+        record_file, intent_file = signature(path), signature(_intent_path(begun.rundir, begun.artefact))
+        if record_file is not None and intent_file is not None:
+            self._index.add(path, Entry(record_file, intent_file, begun.intent.id, content))
 
     def portable_key(self, facts: TaskFacts, fingerprint: Fingerprint, roots: Iterable[str], added: object) -> str:
         """Return the key under which an action cache has the result of these facts."""
@@ -253,7 +284,10 @@ class RecordStore:
         if path in self._made:
             return
         try:
-            os.makedirs(path, exist_ok=True)
+            try:
+                os.mkdir(path)
+            except (FileExistsError, FileNotFoundError):
+                os.makedirs(path, exist_ok=True)
         except OSError as error:
             raise InfrastructureError(f"cannot make the directory {path}: {error.strerror}") from error
         self._made.add(path)
@@ -275,7 +309,7 @@ class RecordStore:
         return reasons
 
 
-def _never(intent: Intent | None) -> Reason:
+def _never(intent: Intent | str | None) -> Reason:
     if intent is None:
         return Reason("never", "it has never run")
     return Reason("interrupted", "the last run was interrupted")
@@ -289,29 +323,36 @@ def _intent_path(rundir: str, artefact: str) -> str:
     return os.path.join(rundir, f"{artefact}.intent.json")
 
 
-def _load(path: str) -> ExecRecord | Reason | None:
+def _load(path: str) -> tuple[ExecRecord | Reason | None, bytes, Signature | None]:
+    """Return the record of a file, or what is wrong with it; its JSON; and the signature of the file that was read."""
     try:
-        with open(path, "rb", buffering=0) as file:
-            content = file.readall()
+        content, file = _read(path)
     except FileNotFoundError:
-        return None
+        return None, b"", None
     except OSError as error:
-        return Reason("unreadable", f"its record cannot be read: {error.strerror}")
+        return Reason("unreadable", f"its record cannot be read: {error.strerror}"), b"", None
     try:
         sealed = _decode_sealed(content)
         if hashlib.sha256(sealed.record).hexdigest() != sealed.checksum:
-            return Reason("unreadable", "its record is damaged")
-        return _decode_record(sealed.record)
+            return Reason("unreadable", "its record is damaged"), b"", None
+        return _decode_record(sealed.record), bytes(sealed.record), file
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        return Reason("unreadable", "its record is damaged or of another version")
+        return Reason("unreadable", "its record is damaged or of another version"), b"", None
 
 
-def _load_intent(path: str) -> Intent | None:
+def _load_intent(path: str) -> tuple[Intent | None, Signature | None]:
     try:
-        with open(path, "rb", buffering=0) as file:
-            return _decode_intent(file.readall())
+        content, file = _read(path)
+        return _decode_intent(content), file
     except (OSError, msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        return None
+        return None, None
+
+
+def _read(path: str) -> tuple[bytes, Signature]:
+    """Return the content of a file with the signature it had before it was read."""
+    with open(path, "rb", buffering=0) as file:
+        before = signature_of(os.fstat(file.fileno()))
+        return file.readall(), before
 
 
 def _write_intent(path: str, content: bytes) -> None:

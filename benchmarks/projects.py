@@ -1,0 +1,124 @@
+"""The same work written for each tool, and the peers as far as this environment has them."""
+
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from measuring import SCRIPTS, Cost, cost
+
+
+@dataclass(frozen=True, slots=True)
+class Tool:
+    """A tool with its way of running `count` commands that create one file each.
+
+    Attributes:
+        largest: more tasks than this take it minutes.
+        leaves: what to remove for a cold start.
+        is_slow: it is measured once, not in turns.
+    """
+
+    name: str
+    program: str
+    file: str
+    write: Callable[[int], str]
+    argv: tuple[str, ...]
+    leaves: tuple[str, ...] = ()
+    largest: int = 1_000_000
+    is_slow: bool = False
+
+    def path(self) -> str | None:
+        """Where it is: beside this Python first."""
+        return shutil.which(self.program, path=str(SCRIPTS)) or shutil.which(self.program)
+
+
+def _names(count: int) -> list[str]:
+    return [f"t{number}" for number in range(count)]
+
+
+def dfm_flow(count: int, body: str = "shell: sh, run: touch out") -> str:
+    """Return a flow of `count` tasks with one body, and a task that needs them all."""
+    tasks = "".join(f"  - {{name: {name}, {body}}}\n" for name in _names(count))
+    return f"package:\n  name: p\n  tasks:\n{tasks}  - {{name: all, needs: [{', '.join(_names(count))}]}}\n"
+
+
+def _ninja(count: int) -> str:
+    builds = "".join(f"build out/{name}: r\n" for name in _names(count))
+    return f"rule r\n  command = touch $out\n{builds}"
+
+
+def _make(count: int) -> str:
+    return f"all: {' '.join(f'out/{name}' for name in _names(count))}\nout/%:\n\t@touch $@ ;\n"
+
+
+def _doit(count: int) -> str:
+    return (
+        "DOIT_CONFIG = {'dep_file': '.doit.db', 'verbosity': 0}\n"
+        "def task_t():\n"
+        f"    for i in range({count}):\n"
+        "        yield {'name': f't{i}', 'actions': [f'touch out/t{i}'], 'targets': [f'out/t{i}'],\n"
+        "               'file_dep': ['dodo.py']}\n"
+    )
+
+
+def _snakemake(count: int) -> str:
+    return (
+        f"rule all:\n    input: expand('out/t{{i}}', i=range({count}))\n"
+        "rule one:\n    output: 'out/t{i}'\n    shell: 'touch {output}'\n"
+    )
+
+
+def _dv_flow(count: int) -> str:
+    return dfm_flow(count, "uses: std.Message, with: {msg: hello}")
+
+
+TOOLS = (
+    Tool("dfm", "dfm", "flow.yaml", dfm_flow, ("run", "all", "-j2", "-q"), ("rundir", ".flows")),
+    Tool("ninja", "ninja", "build.ninja", _ninja, ("-j2", "--quiet"), (".ninja_log", ".ninja_deps")),
+    Tool("make", "make", "Makefile", _make, ("-j2", "-s")),
+    Tool("doit", "doit", "dodo.py", _doit, ("-n2", "-P", "process"), (".doit.db", ".doit.db.db"), 10_000),
+    Tool(
+        "snakemake",
+        "snakemake",
+        "Snakefile",
+        _snakemake,
+        ("-c2", "--quiet", "all"),
+        (".snakemake",),
+        1_000,
+        is_slow=True,
+    ),
+)
+"""For trivial shell tasks; the first one is measured against the second."""
+
+
+@dataclass(frozen=True, slots=True)
+class Project:
+    """One tool's project in a directory."""
+
+    tool: Tool
+    directory: Path
+    program: str
+
+    @classmethod
+    def make(cls, tool: Tool, root: Path, count: int) -> "Project | None":
+        """Write it; None where the tool is not installed."""
+        program = tool.path()
+        if program is None:
+            return None
+        directory = root / f"{tool.name}-{count}"
+        (directory / "out").mkdir(parents=True)
+        (directory / tool.file).write_text(tool.write(count), encoding="utf-8")
+        return cls(tool, directory, program)
+
+    def cold(self) -> Cost:
+        """Run with nothing built."""
+        for name in self.tool.leaves:
+            path = self.directory / name
+            shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
+        shutil.rmtree(self.directory / "out")
+        (self.directory / "out").mkdir()
+        return self.again()
+
+    def again(self) -> Cost:
+        """Run with all built, or as it is."""
+        return cost([self.program, *self.tool.argv], self.directory, flows=self.directory / ".flows")

@@ -1,0 +1,35 @@
+"""What a run's pool must know of the run, apart from the pools themselves: a run without one never imports them."""
+
+import enum
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from dfm.api.runner import Ask, nobody_asks
+
+
+class DaemonUse(enum.Enum):
+    """Whether a run uses a daemon."""
+
+    AUTO = "auto"
+    """Where one answers that serves the same runner."""
+    ALWAYS = "always"
+    NEVER = "never"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunFacts:
+    """What a run's pool must know of the run.
+
+    Attributes:
+        project: directory of the root flow file.
+        environ: of the run's tasks, before what may not travel is left out.
+        ask: takes questions of running bodies to the run.
+    """
+
+    run_id: str
+    project: str
+    root_rundir: str
+    environ: Mapping[str, str]
+    notice: Callable[[str], None]
+    ask: Ask = nobody_asks
+    use: DaemonUse = DaemonUse.AUTO
