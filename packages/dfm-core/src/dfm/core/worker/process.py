@@ -6,6 +6,7 @@ Its first lines of log are written before anything can fail: host, directory, Py
 import asyncio
 import contextlib
 import errno
+import hashlib
 import logging
 import os
 import random
@@ -98,7 +99,8 @@ def run_worker(options: Options) -> int:
     """Be a worker until it is time to leave; return the exit status."""
     _log.info("dfm %s worker %s on %s, process %d", __version__, options.slot, socket.gethostname(), os.getpid())
     _log.info("python %s, directory %s", sys.executable, _present_directory())
-    run_token = f"dfm-worker/{os.path.abspath(options.access)}/{options.slot}"
+    daemon = hashlib.sha256(os.fsencode(os.path.abspath(options.access))).hexdigest()[:12]
+    run_token = f"worker-{daemon}-{options.slot}"  # the same in every life of the slot, and of no other
     try:
         guard = start_guard(run_token, [])  # before the event loop: it kills what runs if this process is killed
         try:
@@ -142,7 +144,7 @@ class _Worker:
         for number, reason in _SIGNALS.items():
             loop.add_signal_handler(number, self._on_signal, number, reason)
         async with (
-            TokenServer(max(self._options.cores, self._options.slots), name=f"worker-{os.getpid()}") as tokens,
+            TokenServer(max(self._options.cores, self._options.slots), name=self._run_token) as tokens,
             ProcessTrees(self._run_token) as self._trees,
         ):
             self._runner = AttemptRunner(self._trees, tokens, self._host)
