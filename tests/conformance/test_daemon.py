@@ -20,6 +20,7 @@ def served(project: Project) -> Iterator[Project]:
 
 class TestDaemonOfLocalWorkers(RunnerConformance):
     has_jobserver = True
+    carries_questions = True
 
     @pytest.fixture
     def open_runner(self, workspace: Workspace, served: Project, run_id: str) -> OpenRunner:

@@ -9,6 +9,7 @@ from dfm.testing.tasks import Workspace
 
 class TestLocalRunner(RunnerConformance):
     has_jobserver = True
+    carries_questions = True
 
     @pytest.fixture
     def open_runner(self, workspace: Workspace) -> OpenRunner:

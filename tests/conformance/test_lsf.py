@@ -41,6 +41,7 @@ def served(project: Project, lsf: FakeLsf) -> Iterator[Project]:
 @pytest.mark.usefixtures("commands")
 class TestLsf(RunnerConformance):
     has_jobserver = True
+    carries_questions = True
 
     @pytest.fixture
     def open_runner(self, workspace: Workspace, own_places: Project, run_id: str) -> OpenRunner:
@@ -51,6 +52,7 @@ class TestLsf(RunnerConformance):
 @pytest.mark.usefixtures("commands")
 class TestLsfWithDaemon(RunnerConformance):
     has_jobserver = True
+    carries_questions = True
 
     @pytest.fixture
     def open_runner(self, workspace: Workspace, served: Project, run_id: str) -> OpenRunner:

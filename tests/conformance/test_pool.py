@@ -12,6 +12,7 @@ from dfm.testing.tasks import Workspace
 
 class TestHostedPool(RunnerConformance):
     has_jobserver = True
+    carries_questions = True
 
     @pytest.fixture
     def open_runner(self, workspace: Workspace, own_places: Project, run_id: str) -> OpenRunner:

@@ -5,7 +5,7 @@ from tests.simulation.settings import SETTINGS
 from tests.simulation.world import ViolationError, World
 
 from dfm.core.pool import journal
-from dfm.core.pool.events import Assign, Deliver, JournalEntry
+from dfm.core.pool.events import Assign, Deliver, JournalEntry, PassAnswer
 from dfm.core.pool.ledger import Ledger, LedgerSettings
 from dfm.core.pool.reactor import Reactor, ReactorSettings
 
@@ -22,6 +22,7 @@ class Checker:
         self.committed: dict[Task, str] = {}
         self.current: dict[Task, int] = {}
         self.of_attempt: dict[int, Task] = {}
+        self.life_of: dict[int, tuple[str, str]] = {}
         self.unexplained: dict[Task, set[int]] = {}
         self.intents: set[str] = set()
         self.job_ends: dict[str, str] = {}
@@ -66,6 +67,7 @@ class Checker:
                 attempt = int(str(fields["attempt"]))
                 self.current[task] = attempt
                 self.of_attempt[attempt] = task
+                self.life_of[attempt] = (str(fields["slot"]), str(fields["incarnation"]))
             case "lost":
                 self.current.pop(task, None)
                 if fields["kind"] == "unexplained":
@@ -97,6 +99,11 @@ class Checker:
         task = self.of_attempt.get(action.attempt)
         if task is None or self.current.get(task) != action.attempt:
             self.fail(f"attempt {action.attempt} is sent to {action.slot} before it is in the journal")
+
+    def answering(self, action: PassAnswer) -> None:
+        task = self.of_attempt.get(action.attempt)
+        if task is None or self.current.get(task) != action.attempt:
+            self.fail(f"attempt {action.attempt} gets an answer on {action.slot} and is not the current one")
 
     def acknowledged(self, attempt: int) -> None:
         task = self.of_attempt.get(attempt)
@@ -131,7 +138,10 @@ class Checker:
         faults = reactor.check(self.world.now) + ledger.check(self.world.now)
         if faults:
             self.fail("; ".join(faults))
+        lives = {worker.slot: worker.incarnation for worker in reactor.workers()}
         for task in reactor.tasks():
+            if task.slot and self.life_of.get(task.attempt) != (task.slot, lives.get(task.slot)):
+                self.fail(f"attempt {task.attempt} is with a life of {task.slot} that it was not sent to")
             standing = reactor.pending_reason(task.client, task.ticket, self.world.now)
             if standing is None or not standing.reason or standing.deadline < self.world.now:
                 self.fail(f"{task.task} has no standing: {standing}")

@@ -7,7 +7,7 @@ from tests.simulation.settings import SHAPE
 from tests.simulation.worker import Work
 from tests.simulation.world import Link, ViolationError, World
 
-from dfm.core.wire.messages import CancelTask, Close, Done, Open, Received, Submit
+from dfm.core.wire.messages import Answered, Asked, CancelTask, Close, Done, Open, Received, Submit
 
 if TYPE_CHECKING:
     from tests.simulation.daemon import Daemon
@@ -24,6 +24,7 @@ class Client:
                 client=name,
                 ticket=ticket,
                 seconds=random.choice((0.5, 3.0, 10.0, 30.0)),
+                is_asking=ticket % 3 == 0,
                 is_poison="poison" in world.faults and random.random() < 0.1,
             )
             for ticket in range(1, tasks + 1)
@@ -98,6 +99,8 @@ class Client:
             self._link = None
 
     def _heard(self, link: Link, message: object) -> None:
+        if self._link is link and isinstance(message, Asked):
+            self.world.after(self.world.random.uniform(0.1, 20), lambda: self._answer(link, message))
         if self._link is not link or not isinstance(message, Done):
             return
         ticket = message.ticket
@@ -107,3 +110,12 @@ class Client:
             raise ViolationError(f"{ticket} of {self.name} cannot have succeeded")
         self.received.setdefault(ticket, message.outcome)
         link.send("up", Received(ticket=ticket))
+
+    def _answer(self, link: Link, asked: Asked) -> None:
+        if asked.question != f"{self.name}:{asked.ticket}:{asked.attempt}".encode():
+            raise ViolationError(f"{self.name} is asked for {asked.ticket} what another asks: {asked!r}")
+        if self._link is link:
+            link.send(
+                "up",
+                Answered(ticket=asked.ticket, attempt=asked.attempt, number=asked.number, answer=asked.question),
+            )

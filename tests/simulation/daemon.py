@@ -14,6 +14,7 @@ from dfm.core.pool.events import (
     Acknowledge,
     AskToDrain,
     Assign,
+    AttemptAsked,
     AttemptEnded,
     AttemptStarted,
     ClientClosed,
@@ -26,8 +27,11 @@ from dfm.core.pool.events import (
     JournalEntry,
     Loss,
     LossKind,
+    PassAnswer,
+    PassQuestion,
     PoolAction,
     PoolEvent,
+    QuestionAnswered,
     Record,
     Report,
     ResultReceived,
@@ -74,6 +78,8 @@ from dfm.core.pool.scaling import Launch, PoolView, Release, Withdraw, plan
 from dfm.core.wire.messages import (
     Accepted,
     Ack,
+    Answered,
+    Asked,
     Beat,
     CancelAttempt,
     CancelTask,
@@ -222,6 +228,16 @@ class Daemon:
                             wall_seconds=action.wall_seconds,
                         ),
                     )
+                case PassQuestion():
+                    self._tell(
+                        action.client,
+                        Asked(
+                            attempt=action.attempt, number=action.number, question=action.question, ticket=action.ticket
+                        ),
+                    )
+                case PassAnswer():
+                    self.checker.answering(action)
+                    self._say(action.slot, Answered(attempt=action.attempt, number=action.number, answer=action.answer))
                 case Acknowledge(slot, attempt):
                     self.checker.acknowledged(attempt)
                     self._say(slot, Ack(attempt=attempt))
@@ -340,6 +356,16 @@ class Daemon:
             case Started(attempt=attempt):
                 self._feed(AttemptStarted(slot=slot, incarnation=incarnation, attempt=attempt))
                 self._feed_ledger(WorkerWorked(slot))
+            case Asked():
+                self._feed(
+                    AttemptAsked(
+                        slot=slot,
+                        incarnation=incarnation,
+                        attempt=message.attempt,
+                        number=message.number,
+                        question=message.question,
+                    )
+                )
             case Result():
                 self._feed(
                     AttemptEnded(
@@ -424,6 +450,16 @@ class Daemon:
                 )
             case CancelTask(ticket=ticket):
                 self._feed(TaskCancelled(client=client, ticket=ticket))
+            case Answered():
+                self._feed(
+                    QuestionAnswered(
+                        client=client,
+                        ticket=message.ticket,
+                        attempt=message.attempt,
+                        number=message.number,
+                        answer=message.answer,
+                    )
+                )
             case Received(ticket=ticket):
                 self._feed(ResultReceived(client, ticket))
             case Close():

@@ -9,10 +9,14 @@ from dfm.core.pool.events import (
     Acknowledge,
     Assign,
     AttemptEnded,
+    ClientOpened,
     Deliver,
     JournalEntry,
+    PassAnswer,
+    PassQuestion,
     PoolAction,
     PoolEvent,
+    QuestionAnswered,
     Record,
     TaskSubmitted,
     Welcomed,
@@ -52,6 +56,38 @@ def _commit(end: Deliver) -> JournalEntry:
             "is_out_of_memory": False,
         },
     )
+
+
+class AnswersAnyAttempt(Reactor):
+    """Hands an answer to the attempt it names, whether or not that is the task's current one."""
+
+    def _on_answered(self, event: QuestionAnswered, now: float, actions: list[PoolAction]) -> None:
+        owner = self._clients.get(event.client)
+        task = owner.tasks.get(event.ticket) if owner is not None else None
+        if task is not None and task.worker is not None and task.attempt != event.attempt:
+            slot = task.worker.slot
+            actions.append(PassAnswer(slot=slot, attempt=event.attempt, number=event.number, answer=event.answer))
+            return
+        super()._on_answered(event, now, actions)
+
+
+class AsksOnce(Reactor):
+    """Does not ask a client again that has come back."""
+
+    def _on_opened(self, event: ClientOpened, now: float, actions: list[PoolAction]) -> None:
+        super()._on_opened(event, now, actions)
+        actions[:] = [action for action in actions if not isinstance(action, PassQuestion)]
+
+
+class KeepsLentSlots(Reactor):
+    """Does not take the slot again when the answer comes."""
+
+    def _on_answered(self, event: QuestionAnswered, now: float, actions: list[PoolAction]) -> None:
+        worker = next((worker for worker in self._workers.values() if event.attempt in worker.attempts), None)
+        lent = 0 if worker is None else worker.lent
+        super()._on_answered(event, now, actions)
+        if worker is not None:
+            worker.lent = lent
 
 
 def acknowledge_first(actions: list[PoolAction]) -> list[PoolAction]:
@@ -262,6 +298,9 @@ MUTANTS = {
     "result to the wrong client": Cores(reactor=WrongClient),
     "stops forgotten": Cores(reactor=LosesStops),
     "client gone is client closed": Cores(reactor=ForgetsGoneClients),
+    "answers any attempt": Cores(reactor=AnswersAnyAttempt),
+    "client that came back is not asked again": Cores(reactor=AsksOnce),
+    "lent slots are not taken again": Cores(reactor=KeepsLentSlots),
     "absence is death": Cores(ledger=AbsenceIsDeath),
     "failed query is an empty list": Cores(ledger=FailedQueryIsEmpty),
     "ambiguous submission retried blindly": Cores(ledger=RetriesBlindly),

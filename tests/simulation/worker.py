@@ -4,14 +4,15 @@ from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import msgspec
-from tests.simulation.world import Link, World
+from tests.simulation.world import Link, ViolationError, World
 
-from dfm.core.wire.messages import Result, Run, ToWorker
+from dfm.core.wire.messages import Answered, Asked, Result, Run, ToWorker
 from dfm.core.worker.session import (
     Connect,
     Effect,
     End,
     Forget,
+    HandOver,
     HangUp,
     Keep,
     Leave,
@@ -24,11 +25,12 @@ from dfm.core.worker.session import (
 
 
 class Work(msgspec.Struct, frozen=True):
-    """What a simulated task is: whose, how long, and whether it kills its worker."""
+    """What a simulated task is: whose, how long, whether it asks its client half-way, and whether it kills its worker."""
 
     client: str
     ticket: int
     seconds: float
+    is_asking: bool = False
     is_poison: bool = False
 
 
@@ -100,6 +102,8 @@ class Worker:
                 case Stop(attempt=attempt, cause=cause):
                     outcome = "failed" if cause else "lost"
                     self.world.after(0.5, lambda attempt=attempt, outcome=outcome: self._end_body(attempt, outcome))  # type: ignore[misc]
+                case HandOver(answered):
+                    self._go_on(answered)
                 case Keep() | Forget():
                     pass
                 case Connect(within_seconds):
@@ -149,8 +153,25 @@ class Worker:
             self.world.after(1.0, lambda: self._poisoned(run.attempt))
         elif self.is_bad:
             self.world.after(0.5, lambda: self._end_body(run.attempt, "failed", is_bad=True))
+        elif work.is_asking:
+            self.world.after(work.seconds / 2, lambda: self._ask(run.attempt))
         else:
             self.world.after(work.seconds, lambda: self._end_body(run.attempt, "succeeded"))
+
+    def _ask(self, attempt: int) -> None:
+        work = self._bodies.get(attempt)
+        if work is not None:
+            question = f"{work.client}:{work.ticket}:{attempt}".encode()
+            asked = Asked(attempt=attempt, number=1, question=question)
+            self._take(lambda: self._session.asked(asked, self.world.now))
+
+    def _go_on(self, answered: Answered) -> None:
+        work = self._bodies.get(answered.attempt)
+        if work is None:
+            return
+        if answered.answer != f"{work.client}:{work.ticket}:{answered.attempt}".encode():
+            raise ViolationError(f"attempt {answered.attempt} gets the answer of another: {answered!r}")
+        self.world.after(work.seconds / 2, lambda: self._end_body(answered.attempt, "succeeded"))
 
     def _poisoned(self, attempt: int) -> None:
         if self.is_alive and attempt in self._bodies:

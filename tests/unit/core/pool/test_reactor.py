@@ -6,6 +6,7 @@ from dfm.core.pool.events import (
     Acknowledge,
     AskToDrain,
     Assign,
+    AttemptAsked,
     AttemptEnded,
     AttemptStarted,
     ClientClosed,
@@ -18,8 +19,11 @@ from dfm.core.pool.events import (
     JournalEntry,
     Loss,
     LossKind,
+    PassAnswer,
+    PassQuestion,
     PoolAction,
     PoolEvent,
+    QuestionAnswered,
     Record,
     Report,
     ResultReceived,
@@ -452,3 +456,104 @@ def test_every_unfinished_task_has_a_reason_and_a_deadline(busy: Bench) -> None:
         assert standing.reason
         assert busy.now <= standing.deadline <= busy.now + 20.0
     assert busy.reactor.pending_reason("c", 9, busy.now) is None
+
+
+# Questions of bodies.
+
+
+def asked(attempt: int, number: int = 1, slot: str = "w") -> AttemptAsked:
+    return AttemptAsked(slot=slot, incarnation="i", attempt=attempt, number=number, question=b"q")
+
+
+def answered(attempt: int, number: int = 1, ticket: int = 1) -> QuestionAnswered:
+    return QuestionAnswered(client="c", ticket=ticket, attempt=attempt, number=number, answer=b"a")
+
+
+def passed(attempt: int, number: int = 1) -> PassQuestion:
+    return PassQuestion(client="c", ticket=1, attempt=attempt, number=number, question=b"q")
+
+
+@pytest.fixture
+def asking(empty: Bench) -> Bench:
+    """One worker with one slot, whose one attempt waits for the answer to its question 1."""
+    empty.do(arrive(), submit())
+    assert empty.do(asked(empty.attempt())) == [passed(empty.attempt())]
+    return empty
+
+
+def test_an_attempt_that_waits_for_an_answer_lends_its_slot(asking: Bench) -> None:
+    assert assigns(asking.do(submit(2), submit(3))) == [("t2", "w")]
+    assert asking.standing(3) is Stage.QUEUED
+
+
+def test_an_answer_goes_to_the_worker_and_takes_the_slot_again(asking: Bench) -> None:
+    attempt = asking.attempt()
+    answer = PassAnswer(slot="w", attempt=attempt, number=1, answer=b"a")
+    assert asking.do(answered(attempt)) == [answer]
+    assert assigns(asking.do(submit(2))) == []
+    assert assigns(asking.do(ended(attempt))) == [("t2", "w")]
+
+
+def test_an_attempt_with_its_answer_crowds_its_worker_until_another_ends(asking: Bench) -> None:
+    asking.do(submit(2), submit(3), answered(asking.attempt()))
+    assert assigns(asking.do(ended(asking.attempt(ticket=2)))) == []
+    assert assigns(asking.do(ended(asking.attempt()))) == [("t3", "w")]
+
+
+def test_a_slot_is_taken_again_with_the_last_answer_only(asking: Bench) -> None:
+    attempt = asking.attempt()
+    asking.do(asked(attempt, 2), answered(attempt, 1))
+    assert assigns(asking.do(submit(2))) == [("t2", "w")]
+
+
+def test_an_answer_counts_once_and_only_for_the_current_attempt(asking: Bench) -> None:
+    attempt = asking.attempt()
+    assert asking.do(answered(attempt + 1), answered(attempt, 7), answered(attempt, ticket=9)) == []
+    asking.do(answered(attempt))
+    assert asking.do(answered(attempt)) == []
+
+
+def test_a_question_of_an_attempt_that_is_not_current_is_dropped(asking: Bench) -> None:
+    attempt = asking.attempt()
+    asking.do(WorkerLost(slot="w", loss=UNKNOWN), arrive("v"))
+    assert asking.do(asked(attempt, slot="v")) == []
+    assert asking.do(answered(attempt)) == []
+
+
+def test_questions_are_passed_on_again_to_a_client_that_comes_back(asking: Bench) -> None:
+    attempt = asking.attempt()
+    asking.do(ClientGone("c"))
+    assert asking.do(asked(attempt, 2)) == []
+    assert asking.do(ClientOpened(client="c")) == [passed(attempt), passed(attempt, 2)]
+
+
+def test_an_answer_that_its_worker_cannot_hear_is_asked_for_again(asking: Bench) -> None:
+    attempt = asking.attempt()
+    assert asking.do(WorkerDisconnected(slot="w", incarnation="i")) == []
+    assert asking.do(answered(attempt)) == []
+    assert asking.do(arrive(running=(attempt,))) == [Welcomed(slot="w", keep=(attempt,))]
+    assert asking.do(asked(attempt)) == [passed(attempt)]
+    assert asking.do(answered(attempt)) == [PassAnswer(slot="w", attempt=attempt, number=1, answer=b"a")]
+
+
+def test_a_restarted_daemon_takes_in_a_worker_with_more_attempts_than_slots(asking: Bench) -> None:
+    asking.do(submit(2))
+    attempts = asking.attempt(), asking.attempt(ticket=2)
+    later = Bench(journal=asking.journal)
+    later.do(ClientOpened(client="c"), arrive(running=attempts))
+    assert later.do(asked(attempts[0])) == [passed(attempts[0])]
+    assert assigns(later.do(ended(attempts[1]), submit(3))) == [("t3", "w")]
+
+
+def test_a_cancelled_attempt_asks_nothing(asking: Bench) -> None:
+    attempt = asking.attempt()
+    asking.do(TaskCancelled(client="c", ticket=1))
+    assert asking.do(asked(attempt, 2)) == []
+    asking.do(ended(attempt))
+    assert assigns(asking.do(submit(2))) == [("t2", "w")]
+
+
+def test_why_tells_that_a_task_waits_for_its_answer(asking: Bench) -> None:
+    standing = asking.reactor.pending_reason("c", 1, asking.now)
+    assert standing is not None
+    assert standing.reason == "waits on worker w on host-w for the run to answer it"

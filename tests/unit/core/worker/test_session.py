@@ -7,6 +7,8 @@ import pytest
 from dfm.core.wire.environment import environment_message
 from dfm.core.wire.messages import (
     Ack,
+    Answered,
+    Asked,
     Beat,
     CancelAttempt,
     Drain,
@@ -26,6 +28,7 @@ from dfm.core.worker.session import (
     Effect,
     End,
     Forget,
+    HandOver,
     HangUp,
     Keep,
     Leave,
@@ -362,3 +365,34 @@ def test_whatever_happens_no_result_is_told_without_a_lease_and_none_twice_start
             if isinstance(effect, Start):
                 started.append(effect.run.attempt)
                 assert effect.run.attempt in session.running
+
+
+# Questions of bodies.
+
+QUESTION = Asked(attempt=1, number=5, question=b"q")
+ANSWER = Answered(attempt=1, number=5, answer=b"a")
+
+
+def test_question_is_said_and_its_answer_handed_over_once(busy: Session) -> None:
+    assert busy.asked(QUESTION, 2.0) == [Say(QUESTION)]
+    assert busy.heard([ANSWER], 3.0) == [HandOver(ANSWER)]
+    assert busy.heard([ANSWER], 3.1) == []
+
+
+def test_unanswered_question_is_said_again_after_the_next_welcome(busy: Session) -> None:
+    busy.disconnected(2.0)
+    assert busy.asked(QUESTION, 2.1) == []
+    busy.connected(3.0)
+    again = Welcome(**{name: getattr(TERMS, name) for name in TERMS.__struct_fields__} | {"keep": [1]})
+    assert busy.heard([again], 3.1) == [Say(QUESTION)]
+
+
+def test_cancelled_attempt_asks_nothing(busy: Session) -> None:
+    busy.heard([CancelAttempt(attempt=1)], 2.0)
+    assert busy.asked(QUESTION, 2.1) == []
+
+
+def test_answer_to_an_attempt_that_has_ended_is_dropped(busy: Session) -> None:
+    busy.asked(QUESTION, 2.0)
+    busy.ended(DONE, 3.0)
+    assert busy.heard([ANSWER], 3.1) == []

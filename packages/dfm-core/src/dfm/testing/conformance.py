@@ -44,10 +44,13 @@ class RunnerConformance:
 
     Attributes:
         has_jobserver: whether bodies find a GNU make jobserver in their environment.
+        carries_questions: whether the bodies of Python tasks can ask the run for tasks; the runner is then opened with
+            an `ask` that answers as `dfm.testing.opening.all_well` does.
     """
 
     pytestmark = pytest.mark.asyncio
     has_jobserver: ClassVar[bool] = False
+    carries_questions: ClassVar[bool] = False
 
     @pytest.fixture
     def workspace(self, tmp_path: Path) -> Workspace:
@@ -68,6 +71,20 @@ class RunnerConformance:
         assert result.host
         assert result.started_at.endswith("Z")
         assert result.seconds > 0
+
+    async def test_a_python_task_may_ask_the_run_for_tasks(self, open_runner: OpenRunner, workspace: Workspace) -> None:
+        if not self.carries_questions:
+            pytest.skip("the runner does not carry questions")
+        request = workspace.python(
+            "from dfm.api import TaskOutput\n"
+            "nodes = [ctxt.mkTaskNode('leaf', name=name, text=input.params.text) for name in ('one', 'two')]\n"
+            "results = [*await ctxt.run_subgraph(nodes), await ctxt.run_subgraph(nodes[0])]\n"
+            "return TaskOutput(memento=[[r.name, r.status] for r in results])",
+            params={"text": STRANGE_TEXT},
+        )
+        result = await _run(open_runner, request)
+        assert (result.outcome, result.cause) == (Outcome.SUCCEEDED, None)
+        assert result.memento == [["one", 0], ["two", 0], ["one", 0]]
 
     async def test_a_script_may_have_many_lines(self, open_runner: OpenRunner, workspace: Workspace) -> None:
         request = workspace.shell("a=1\nb=2\necho $((a + b)) > sum\n")

@@ -5,8 +5,7 @@ rest.
 """
 
 import os
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack
 from types import TracebackType
 from typing import Self
 
@@ -15,7 +14,7 @@ from dfm.core.execute.body import BodyRunner
 from dfm.core.execute.process import ProcessTrees
 from dfm.core.execute.staging import write_bin_dir
 from dfm.core.jobserver.choose import token_source
-from dfm.core.jobserver.tokens import Lease, TokenSource
+from dfm.core.jobserver.lending import Lending
 
 _CLIENT_IN_FLIGHT = 256
 """Requests taken at once under somebody else's jobserver, whose size we cannot know; most of them wait for a token."""
@@ -55,7 +54,7 @@ class LocalRunner(Runner):
     async def run(self, request: TaskRequest) -> TaskResult:
         """Run one task under one token."""
         assert self._body is not None, "the runner is entered before its first request"
-        slot = _Slot(self._tokens, await self._tokens.acquire())
+        slot = Lending(self._tokens, await self._tokens.acquire())
         is_clean = False
 
         async def serve(question: Question) -> Answer:
@@ -68,44 +67,6 @@ class LocalRunner(Runner):
         finally:
             slot.release(is_clean=is_clean)
         return result
-
-
-class _Slot:
-    """The token of one body, which others may have while the body waits for an answer of the run."""
-
-    def __init__(self, tokens: TokenSource, lease: Lease) -> None:
-        self._tokens = tokens
-        self._waiting = 0
-        self._held: Lease | None = lease
-        self._is_over = False
-        self.lease = lease
-
-    @asynccontextmanager
-    async def lent(self) -> AsyncIterator[None]:
-        """Give the token away; take one again when the last of the body's questions is answered."""
-        self._waiting += 1
-        if self._held is not None:
-            self._tokens.release(self._held, is_clean=True)
-            self._held = None
-        try:
-            yield
-        finally:
-            self._waiting -= 1
-        if self._waiting == 0 and not self._is_over:
-            self._held = await self._tokens.acquire()
-            self._end_if_over()
-
-    def _end_if_over(self) -> None:
-        """Give back what came too late: the body ended while its token was waited for."""
-        if self._is_over:
-            self.release(is_clean=True)
-
-    def release(self, *, is_clean: bool) -> None:
-        """Give the token back for good."""
-        self._is_over = True
-        if self._held is not None:
-            self._tokens.release(self._held, is_clean=is_clean)
-            self._held = None
 
 
 def _usable_cpus() -> int:

@@ -21,6 +21,7 @@ from dfm.core.pool.events import (
     Acknowledge,
     AskToDrain,
     Assign,
+    AttemptAsked,
     AttemptEnded,
     AttemptStarted,
     ClientClosed,
@@ -33,8 +34,11 @@ from dfm.core.pool.events import (
     JournalEntry,
     Loss,
     LossKind,
+    PassAnswer,
+    PassQuestion,
     PoolAction,
     PoolEvent,
+    QuestionAnswered,
     Record,
     Report,
     ResultReceived,
@@ -68,6 +72,8 @@ from dfm.core.pool.standing import Stage
 from dfm.core.wire.messages import (
     Accepted,
     Ack,
+    Answered,
+    Asked,
     Beat,
     CancelAttempt,
     CancelTask,
@@ -265,6 +271,16 @@ class Engine:
         match message:
             case Submit():
                 self._submit(client, message)
+            case Answered():
+                self._feed(
+                    QuestionAnswered(
+                        client=name,
+                        ticket=message.ticket,
+                        attempt=message.attempt,
+                        number=message.number,
+                        answer=message.answer,
+                    )
+                )
             case Received(ticket=ticket):
                 self._feed(ResultReceived(name, ticket))
             case CancelTask(ticket=ticket, is_urgent=is_urgent):
@@ -342,6 +358,16 @@ class Engine:
                 case Started(attempt=attempt):
                     self._feed(AttemptStarted(slot=slot, incarnation=incarnation, attempt=attempt))
                     self._batch.feed(WorkerWorked(slot))
+                case Asked():
+                    self._feed(
+                        AttemptAsked(
+                            slot=slot,
+                            incarnation=incarnation,
+                            attempt=message.attempt,
+                            number=message.number,
+                            question=message.question,
+                        )
+                    )
                 case Beat():
                     self._feed(WorkerHeard(slot=slot, incarnation=incarnation))
                 case Vacating(reason=reason, dropped=dropped):
@@ -418,6 +444,13 @@ class Engine:
             case Acknowledge(slot, attempt):
                 self._running.pop(attempt, None)
                 self._tell(slot, Ack(attempt=attempt))
+            case PassQuestion():
+                self._inform(
+                    action.client,
+                    Asked(attempt=action.attempt, number=action.number, question=action.question, ticket=action.ticket),
+                )
+            case PassAnswer():
+                self._tell(action.slot, Answered(attempt=action.attempt, number=action.number, answer=action.answer))
             case Stop(slot, attempt, is_urgent):
                 self._tell(slot, CancelAttempt(attempt=attempt, is_urgent=is_urgent))
             case Deliver():

@@ -126,6 +126,31 @@ class AttemptStarted:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class AttemptAsked:
+    """The body of an attempt asks the run something, and does nothing until it is answered: its slot is free meanwhile.
+
+    Repeated after a reconnection; the same number is the same question.
+    """
+
+    slot: str
+    incarnation: str
+    attempt: int
+    number: int
+    question: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QuestionAnswered:
+    """A client has answered a question of an attempt at its task."""
+
+    client: str
+    ticket: int
+    attempt: int
+    number: int
+    answer: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class AttemptEnded:
     """A worker has a result."""
 
@@ -213,6 +238,8 @@ PoolEvent = (
     | WorkerArrived
     | WorkerHeard
     | AttemptStarted
+    | AttemptAsked
+    | QuestionAnswered
     | AttemptEnded
     | WorkerVacating
     | WorkerDisconnected
@@ -244,6 +271,27 @@ class Assign:
     spec: bytes
     environment: str
     wall_seconds: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PassQuestion:
+    """Send a client the question of an attempt at its task; repeated when the client comes back."""
+
+    client: str
+    ticket: int
+    attempt: int
+    number: int
+    question: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PassAnswer:
+    """Send a worker the answer to a question of one of its attempts."""
+
+    slot: str
+    attempt: int
+    number: int
+    answer: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -336,5 +384,17 @@ class HostSuspected:
 
 
 PoolAction = (
-    Welcomed | Assign | Acknowledge | Stop | Retire | AskToDrain | Deliver | Confirm | Report | Record | HostSuspected
+    Welcomed
+    | Assign
+    | PassQuestion
+    | PassAnswer
+    | Acknowledge
+    | Stop
+    | Retire
+    | AskToDrain
+    | Deliver
+    | Confirm
+    | Report
+    | Record
+    | HostSuspected
 )

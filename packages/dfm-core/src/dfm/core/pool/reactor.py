@@ -8,7 +8,9 @@ Rules that hold after every event:
    most `max_losses` times without a known cause, and then end as lost. They never just disappear;
 4. after a restart an attempt is not sent to another worker before its lease has passed: its worker is taken for one
    whose link is broken, with all that follows from that;
-5. no task waits while a worker is free that it fits.
+5. no task waits while a worker is free that it fits;
+6. an attempt whose body waits for an answer of the run is leased and takes no slot. With the answer it takes one again,
+   even where the worker has none left: the worker holds the answer back until one of its slots is free.
 
 Journal entries are of the kinds `client`, `close`, `submit`, `cancel`, `dispatch`, `lost`, `refund`, `commit` and
 `forget`; see `restore`.
@@ -25,6 +27,7 @@ from dfm.core.pool.events import (
     Acknowledge,
     AskToDrain,
     Assign,
+    AttemptAsked,
     AttemptEnded,
     AttemptStarted,
     ClientClosed,
@@ -37,8 +40,11 @@ from dfm.core.pool.events import (
     JournalEntry,
     Loss,
     LossKind,
+    PassAnswer,
+    PassQuestion,
     PoolAction,
     PoolEvent,
+    QuestionAnswered,
     Record,
     Report,
     ResultReceived,
@@ -168,6 +174,10 @@ class _Task:
     is_unwanted: bool = False
     is_orphan: bool = False
     is_refunded: bool = False
+    questions: dict[int, bytes] | None = None
+    """Those of the current attempt that are not answered; None where it works."""
+    may_crowd: bool = False
+    """Whether the current attempt has waited for an answer, so that its worker may have more attempts than slots."""
     end: Deliver | None = None
 
 
@@ -190,6 +200,12 @@ class _Worker:
     lapse: Loss | None = None
     idle_since: float | None = None
     former: tuple[str, ...] = ()
+    lent: int = 0
+    """How many of the attempts wait for answers."""
+
+    @property
+    def has_room(self) -> bool:
+        return len(self.attempts) - self.lent < self.slots
 
 
 class Reactor:
@@ -228,6 +244,10 @@ class Reactor:
                 self._on_ended(event, now, actions)
             case AttemptStarted():
                 self._on_started(event, now, actions)
+            case AttemptAsked():
+                self._on_asked(event, now, actions)
+            case QuestionAnswered():
+                self._on_answered(event, now, actions)
             case TaskSubmitted():
                 self._on_submitted(event, now, actions)
             case ResultReceived():
@@ -270,6 +290,8 @@ class Reactor:
         client.share.weight = event.weight
         self._watch(now)
         actions.extend(task.end for task in client.tasks.values() if task.end is not None)
+        for task in client.tasks.values():
+            actions.extend(_question(task, number) for number in task.questions or ())
 
     def _open(self, name: str, weight: float, actions: list[PoolAction]) -> _Client:
         client = self._clients[name] = _Client(Share(name, weight), {}, is_here=True)
@@ -412,7 +434,7 @@ class Reactor:
         if worker is None:
             return False
         self._assign(task, worker, now, actions)
-        if len(worker.attempts) >= worker.slots:
+        if not worker.has_room:
             task.pool.free.discard(worker)
         return True
 
@@ -451,6 +473,9 @@ class Reactor:
         worker = task.worker
         assert worker is not None
         del worker.attempts[task.attempt]
+        worker.lent -= task.questions is not None
+        task.questions = None
+        task.may_crowd = False
         task.worker = None
         task.share.running -= 1
         task.pool.running -= 1
@@ -473,12 +498,12 @@ class Reactor:
             pool.free.discard(worker)
             return
         room = worker.ends_at - now - self._settings.walltime_margin_seconds
-        while pool.waiting.count and len(worker.attempts) < worker.slots:
+        while pool.waiting.count and worker.has_room:
             task = pool.waiting.take(room)
             if task is None:
                 break
             self._assign(task, worker, now, actions)
-        if len(worker.attempts) < worker.slots:
+        if worker.has_room:
             pool.free.add(worker, worker.ends_at)
         else:
             pool.free.discard(worker)
@@ -504,6 +529,41 @@ class Reactor:
         if task is not None and task.stage is Stage.ASSIGNED:
             self._move(task, Stage.RUNNING, "", now)
             actions.append(self._report(task))
+
+    def _on_asked(self, event: AttemptAsked, now: float, actions: list[PoolAction]) -> None:
+        worker = self._life(event.slot, event.incarnation, now, actions)
+        task = worker.attempts.get(event.attempt) if worker is not None else None
+        if worker is None or task is None or task.is_unwanted:
+            return
+        if task.questions is None:
+            task.questions = {}
+            task.may_crowd = True
+            worker.lent += 1
+            actions.append(self._report(task))
+        task.questions[event.number] = event.question
+        if task.client.is_here:
+            actions.append(_question(task, event.number))
+        self._settle(worker, now, actions)
+
+    def _on_answered(self, event: QuestionAnswered, now: float, actions: list[PoolAction]) -> None:
+        """Pass an answer on. If the worker cannot be reached now it asks again, and so does the client answer."""
+        client = self._clients.get(event.client)
+        task = client.tasks.get(event.ticket) if client is not None else None
+        if task is None or task.attempt != event.attempt or event.number not in (task.questions or ()):
+            return
+        worker = task.worker
+        assert worker is not None
+        assert task.questions is not None
+        del task.questions[event.number]
+        if worker.is_connected:
+            actions.append(
+                PassAnswer(slot=worker.slot, attempt=event.attempt, number=event.number, answer=event.answer)
+            )
+        if not task.questions:
+            task.questions = None
+            worker.lent -= 1
+            actions.append(self._report(task))
+            self._settle(worker, now, actions)
 
     def _on_ended(self, event: AttemptEnded, now: float, actions: list[PoolAction]) -> None:
         worker = self._life(event.slot, event.incarnation, now, actions)
@@ -953,7 +1013,7 @@ class Reactor:
         return Demand(
             waiting=pool.waiting.count,
             running=pool.running,
-            free_slots=sum(worker.slots - len(worker.attempts) for worker in free),
+            free_slots=sum(worker.slots - len(worker.attempts) + worker.lent for worker in free),
             workers=workers,
             waiting_since=None if eldest is None else eldest.since,
             longest_seconds=max(pool.waiting.walls(), default=0.0),
@@ -1062,10 +1122,12 @@ class Reactor:
 
     def _faults_of_worker(self, worker: _Worker) -> list[str]:
         faults = []
-        if len(worker.attempts) > worker.slots:
+        if sum(not task.may_crowd for task in worker.attempts.values()) > worker.slots:
             faults.append(f"worker {worker.slot} has more tasks than slots")
         if any(task.worker is not worker for task in worker.attempts.values()):
             faults.append(f"worker {worker.slot} has a task that is not its own")
+        if sum(task.questions is not None for task in worker.attempts.values()) != worker.lent:
+            faults.append(f"worker {worker.slot} has lent other slots than are counted")
         return faults
 
     def _faults_of_pool(self, pool: _Pool, now: float) -> list[str]:
@@ -1163,6 +1225,7 @@ class Reactor:
         elif task.attempt:
             worker = self._restore_worker(task, current[task.attempt][1], now)
             self._hand_over(task, worker)
+            task.may_crowd = True
             stage = Stage.CANCELLING if task.is_unwanted else Stage.RUNNING
             self._move(task, stage, "the daemon was restarted", now)
         elif task.is_unwanted or (account := self._account(task)):
@@ -1231,6 +1294,8 @@ def _reason_of(task: _Task) -> str:
         return f"the batch system has suspended {place}"
     if not worker.is_connected:
         return f"{place} is out of reach and may come back" + (f" ({task.reason})" if task.reason else "")
+    if task.questions is not None:
+        return f"waits on {place} for the run to answer it"
     return f"on its way to {place}" if task.stage is Stage.ASSIGNED else f"runs on {place}"
 
 
@@ -1288,6 +1353,17 @@ def _dispatch(task: _Task, worker: _Worker) -> Record:
         slot=worker.slot,
         incarnation=worker.incarnation,
         host=worker.host,
+    )
+
+
+def _question(task: _Task, number: int) -> PassQuestion:
+    assert task.questions is not None
+    return PassQuestion(
+        client=task.share.client,
+        ticket=task.ticket,
+        attempt=task.attempt,
+        number=number,
+        question=task.questions[number],
     )
 
 

@@ -13,10 +13,12 @@ from types import TracebackType
 from typing import Protocol, Self
 
 from dfm.api.errors import RunnerError
-from dfm.api.runner import Outcome, Resources, Runner, TaskRequest, TaskResult
+from dfm.api.runner import Ask, Outcome, Resources, Runner, TaskRequest, TaskResult, nobody_asks
+from dfm.core.pool.questions import QuestionsOfTask
 from dfm.core.wire.codec import decode_result, encode_request
 from dfm.core.wire.environment import environment_message
 from dfm.core.wire.messages import (
+    Asked,
     CancelTask,
     Close,
     Done,
@@ -66,13 +68,22 @@ class PooledRunner(Runner):
         connect: makes the link.
         notice: shows one line to the person at the terminal.
         environment: of this run, filtered: what requests have in common.
+        ask: takes questions of running bodies to the run.
     """
 
-    def __init__(self, connect: Connect, notice: Callable[[str], None], environment: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        connect: Connect,
+        notice: Callable[[str], None],
+        environment: Mapping[str, str],
+        ask: Ask = nobody_asks,
+    ) -> None:
         self._link = connect(self._hear, self._broken)
         self._notice = notice
         self.environment = environment
         self._environment = environment_message(environment)
+        self._ask = ask
+        self._questions: dict[int, QuestionsOfTask] = {}
         self._waiting: dict[int, asyncio.Future[Done]] = {}
         self._states: dict[int, TaskState] = {}
         self._last_ticket = 0
@@ -109,6 +120,7 @@ class PooledRunner(Runner):
         self._last_ticket += 1
         ticket = self._last_ticket
         self._waiting[ticket] = asyncio.get_running_loop().create_future()
+        questions = self._questions[ticket] = self._questions_of(request.task, ticket)
         self._link.send(
             Submit(
                 ticket=ticket,
@@ -127,12 +139,22 @@ class PooledRunner(Runner):
         finally:
             self._waiting.pop(ticket, None)
             self._states.pop(ticket, None)
+            del self._questions[ticket]
+            await questions.close()
         self._link.send(Received(ticket=ticket))
         return _result(done)
 
     def state(self, ticket: int) -> TaskState | None:
         """Return where a task stands, as last told."""
         return self._states.get(ticket)
+
+    def _questions_of(self, task: str, ticket: int) -> QuestionsOfTask:
+        return QuestionsOfTask(task, self._ask, self._link.send, lambda error: self._end_with(ticket, error))
+
+    def _end_with(self, ticket: int, error: BaseException) -> None:
+        future = self._waiting.get(ticket)
+        if future is not None and not future.done():
+            future.set_exception(error)
 
     async def _cancel(self, ticket: int) -> None:
         """Have a task stopped and wait until it is; a second cancellation kills it."""
@@ -161,6 +183,10 @@ class PooledRunner(Runner):
                     future.set_result(message)
             case TaskState():
                 self._states[message.ticket] = message
+            case Asked():
+                questions = self._questions.get(message.ticket)
+                if questions is not None:
+                    questions.take(message)
             case Notice(text=text):
                 self._notice(text)
             case Opened(in_flight=count) | InFlight(count=count):
@@ -171,9 +197,8 @@ class PooledRunner(Runner):
     def _broken(self, why: str) -> None:
         """Be told that the pool is gone: what waits for it cannot go on."""
         self._why_broken = why
-        for future in self._waiting.values():
-            if not future.done():
-                future.set_exception(RunnerError(why))
+        for ticket in self._waiting:
+            self._end_with(ticket, RunnerError(why))
 
 
 def shape_of(resources: Resources) -> Shape:

@@ -1,4 +1,4 @@
-"""Requests and results as bytes that only the client and the worker understand.
+"""Requests, results, questions and answers as bytes that only the client and the worker understand.
 
 JSON-like values arrive as they were: a text that is no Unicode and a number beyond 64 bits travel as extensions, which
 are looked for only where the plain way fails. Tuples arrive as lists.
@@ -122,6 +122,20 @@ def decode_result(data: bytes) -> TaskResult:
         ProtocolError: they hold none.
     """
     return _decode(data, TaskResult)
+
+
+def encode_talk(content: Mapping[str, Any]) -> bytes:
+    """Return a question or an answer as bytes."""
+    return _encode(dict(content))
+
+
+def decode_talk(data: bytes) -> dict[str, Any]:
+    """Return the question or the answer.
+
+    Raises:
+        ProtocolError: they are no such bytes.
+    """
+    return _decode(data, dict[str, Any])
 
 
 def _wire_body(body: Body) -> _Shell | _Python | _Builtin:

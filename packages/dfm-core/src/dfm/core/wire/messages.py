@@ -2,7 +2,8 @@
 
 MessagePack maps with the message's name as `t`; several messages may travel in one frame, as a list. Unknown messages
 and unknown fields are ignored, so that a newer peer may say more; a missing field is a protocol error and closes the
-link. Requests and results travel as bytes that the daemon never decodes: only the client and the worker know them.
+link. Requests, results, questions and answers travel as bytes that the daemon never decodes:
+only the client and the worker know them.
 
 `attempt` numbers are unique in the life of a project: the daemon's epoch in the upper bits, a counter in the lower, so
 that a number of an earlier daemon is never taken for one of this. `ticket` is the client's own number for a task; the
@@ -79,6 +80,35 @@ class Result(Message, frozen=True, kw_only=True, tag="result"):
     body: bytes
     is_out_of_memory: bool = False
     is_infrastructure: bool = False
+
+
+class Asked(Message, frozen=True, kw_only=True, tag="asked"):
+    """The body of an attempt asks the run something; said again after each `Welcome` and `Opened` until answered.
+
+    Attributes:
+        number: of the question, unique in its attempt.
+        question: an encoded `dfm.api.runner.Question`.
+        ticket: of the attempt's task, which the daemon fills in for the client.
+    """
+
+    attempt: int
+    number: int
+    question: bytes
+    ticket: int = 0
+
+
+class Answered(Message, frozen=True, kw_only=True, tag="answered"):
+    """What the run answers to the question of that number; not wanted any more if the attempt is not.
+
+    Attributes:
+        answer: an encoded `dfm.api.runner.Answer`.
+        ticket: of the attempt's task, for the daemon.
+    """
+
+    attempt: int
+    number: int
+    answer: bytes
+    ticket: int = 0
 
 
 class Vacating(Message, frozen=True, kw_only=True, tag="vacating"):
@@ -291,7 +321,7 @@ class Answer(Message, frozen=True, kw_only=True, tag="answer"):
     is_last: bool = True
 
 
-FromWorker = Hello | Beat | Started | Result | Vacating | Leaving
-ToWorker = Welcome | Beat | Environment | Run | Ack | CancelAttempt | Drain | Exit
-FromClient = Open | Environment | Submit | CancelTask | Received | Close | Ask | Beat
-ToClient = Opened | Accepted | TaskState | Done | Notice | InFlight | Answer | Beat
+FromWorker = Hello | Beat | Started | Asked | Result | Vacating | Leaving
+ToWorker = Welcome | Beat | Environment | Run | Answered | Ack | CancelAttempt | Drain | Exit
+FromClient = Open | Environment | Submit | Answered | CancelTask | Received | Close | Ask | Beat
+ToClient = Opened | Accepted | TaskState | Asked | Done | Notice | InFlight | Answer | Beat

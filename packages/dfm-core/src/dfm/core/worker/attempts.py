@@ -1,34 +1,43 @@
 """One attempt on this host: exactly what the local runner does, and what came of it as a message."""
 
+import asyncio
 import dataclasses
 import os
+from collections.abc import Awaitable, Callable
 
 from dfm.api.errors import DfmError, InfrastructureError
-from dfm.api.runner import Outcome, TaskRequest, TaskResult
+from dfm.api.runner import Answer, Outcome, Question, TaskRequest, TaskResult
 from dfm.core.execute.body import BodyRunner
 from dfm.core.execute.process import ProcessTrees
 from dfm.core.execute.staging import write_bin_dir
-from dfm.core.jobserver.tokens import TokenSource
-from dfm.core.wire.codec import decode_request, encode_result
+from dfm.core.jobserver.lending import Lending
+from dfm.core.jobserver.tokens import Lease, TokenSource
+from dfm.core.wire.codec import decode_request, decode_talk, encode_result, encode_talk
 from dfm.core.wire.messages import Result, Run
 from dfm.core.worker.fitness import out_of_memory_kills
 
 _MEMORY_ERROR = "MemoryError"
 
+AskRun = Callable[[int, bytes], Awaitable[bytes]]
+"""Takes an attempt and the question of its body to the run, and waits for the answer."""
+
 
 class AttemptRunner:
-    """Runs attempts, each holding a token of this worker's jobserver.
+    """Runs attempts, each holding a slot and a token of this worker's jobserver, but while it waits for an answer.
 
     Args:
         trees: entered.
         tokens: entered; as many as the worker has cores.
         host: for results of attempts that never started.
+        slots: how many bodies may work at once.
+        ask: takes questions to the run.
     """
 
-    def __init__(self, trees: ProcessTrees, tokens: TokenSource, host: str) -> None:
+    def __init__(self, trees: ProcessTrees, tokens: TokenSource, host: str, slots: int, ask: AskRun) -> None:
         self._trees = trees
-        self._tokens = tokens
+        self._places = _Places(tokens, slots)
         self._host = host
+        self._ask = ask
         self._bodies: dict[str, BodyRunner] = {}
 
     async def run(self, run: Run, environment: dict[str, str] | None) -> Result:
@@ -51,13 +60,18 @@ class AttemptRunner:
 
     async def _run_body(self, run: Run, environment: dict[str, str]) -> TaskResult:
         request = self._request(run, environment)
-        lease = await self._tokens.acquire()
+        place = Lending(self._places, await self._places.acquire())
         is_clean = False
+
+        async def serve(question: Question) -> Answer:
+            async with place.lent():
+                return decode_talk(await self._ask(run.attempt, encode_talk(question)))
+
         try:
-            result = await self._body(request.root_rundir).run(request, lease)
+            result = await self._body(request.root_rundir).run(request, place.lease, serve)
             is_clean = result.outcome is Outcome.SUCCEEDED
         finally:
-            self._tokens.release(lease, is_clean=is_clean)
+            place.release(is_clean=is_clean)
         return result
 
     def _request(self, run: Run, environment: dict[str, str]) -> TaskRequest:
@@ -81,6 +95,26 @@ class AttemptRunner:
         if body is None:
             body = self._bodies[root_rundir] = BodyRunner(self._trees, write_bin_dir(root_rundir))
         return body
+
+
+class _Places:
+    """A slot of the worker and a token of its jobserver together, for there may be more tokens than slots."""
+
+    def __init__(self, tokens: TokenSource, slots: int) -> None:
+        self._tokens = tokens
+        self._slots = asyncio.Semaphore(slots)
+
+    async def acquire(self) -> Lease:
+        await self._slots.acquire()
+        try:
+            return await self._tokens.acquire()
+        except BaseException:
+            self._slots.release()
+            raise
+
+    def release(self, lease: Lease, *, is_clean: bool) -> None:
+        self._tokens.release(lease, is_clean=is_clean)
+        self._slots.release()
 
 
 def _message(

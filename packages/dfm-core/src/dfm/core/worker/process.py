@@ -30,7 +30,7 @@ from dfm.core.wire.access import Access, read_access
 from dfm.core.wire.channel import Channel, ConnectError, connect, own_identity
 from dfm.core.wire.exchange import Decoder, decode_to_worker
 from dfm.core.wire.handshake import VersionError
-from dfm.core.wire.messages import Beat, Message, Result, ToWorker
+from dfm.core.wire.messages import Answered, Asked, Beat, Message, Result, ToWorker
 from dfm.core.worker.attempts import AttemptRunner
 from dfm.core.worker.fitness import free_bytes, resident_bytes, unfit_reason
 from dfm.core.worker.kept import KeptResults
@@ -40,6 +40,7 @@ from dfm.core.worker.session import (
     Effect,
     End,
     Forget,
+    HandOver,
     HangUp,
     Keep,
     Leave,
@@ -126,6 +127,8 @@ class _Worker:
         self._channel: Channel | None = None
         self._tasks: dict[int, asyncio.Task[None]] = {}
         self._causes: dict[int, str] = {}
+        self._questions: dict[int, asyncio.Future[bytes]] = {}
+        self._last_question = 0
         self._left: asyncio.Future[Leave] | None = None
         self._has_swept = False
         self._exit_status: int | None = None
@@ -147,7 +150,7 @@ class _Worker:
             TokenServer(max(self._options.cores, self._options.slots), name=self._run_token) as tokens,
             ProcessTrees(self._run_token) as self._trees,
         ):
-            self._runner = AttemptRunner(self._trees, tokens, self._host)
+            self._runner = AttemptRunner(self._trees, tokens, self._host, self._options.slots, self._ask)
             self._session = Session(self._self(access), _now(), self._kept.load())
             return await self._live()
 
@@ -205,6 +208,8 @@ class _Worker:
                 self._start(effect)
             case Stop():
                 self._stop(effect)
+            case HandOver(answered):
+                self._hand_over(answered)
             case Keep(result):
                 self._keep(result)
             case Forget(attempt):
@@ -266,6 +271,23 @@ class _Worker:
             _log.exception("attempt %d", number)
             result = self._runner.unable(number, f"the worker failed: {error!r}")
         self._tell_end(result)
+
+    async def _ask(self, attempt: int, question: bytes) -> bytes:
+        """Ask the run, and wait for the answer as long as it takes."""
+        self._last_question += 1
+        number = self._last_question
+        answer: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+        self._questions[number] = answer
+        self._perform(self._session.asked(Asked(attempt=attempt, number=number, question=question), _now()))
+        try:
+            return await answer
+        finally:
+            del self._questions[number]
+
+    def _hand_over(self, answered: Answered) -> None:
+        answer = self._questions.get(answered.number)
+        if answer is not None and not answer.done():
+            answer.set_result(answered.answer)
 
     def _tell_end(self, result: Result) -> None:
         self._tasks.pop(result.attempt, None)

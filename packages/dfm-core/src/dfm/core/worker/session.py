@@ -6,18 +6,21 @@ Rules that hold after every event:
 3. the lease holds for `silence_seconds` after the daemon was last heard, or its host last told that nobody listens: the
    daemon that is certainly dead gives our attempts to nobody, the one that cannot be reached may. When it lapses the
    attempts are stopped, so that they have ended before the daemon starts them elsewhere;
-4. who was frozen asks before it goes on: it connects anew and learns which of its attempts are still wanted.
+4. who was frozen asks before it goes on: it connects anew and learns which of its attempts are still wanted;
+5. a question of a body is said after every welcome until it is answered, and answered once.
 
 Times are seconds on a clock that goes on while the machine or the process sleeps (CLOCK_BOOTTIME).
 """
 
 import enum
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from dfm.core.wire.environment import variables_of
 from dfm.core.wire.messages import (
     Ack,
+    Answered,
+    Asked,
     Beat,
     CancelAttempt,
     Drain,
@@ -82,6 +85,13 @@ class Stop:
 
 
 @dataclass(frozen=True, slots=True)
+class HandOver:
+    """Give a body the answer to a question that `asked` told of."""
+
+    answered: Answered
+
+
+@dataclass(frozen=True, slots=True)
 class Keep:
     """Write a result down, so that the next life of the slot can say it."""
 
@@ -117,7 +127,7 @@ class Leave:
     reason: str
 
 
-Effect = Say | Start | Stop | Keep | Forget | Connect | HangUp | Leave
+Effect = Say | Start | Stop | HandOver | Keep | Forget | Connect | HangUp | Leave
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -148,6 +158,8 @@ class _Attempt:
     """Whether it was told so urgently."""
     is_reported: bool = True
     """Whether the daemon wants to hear that it has ended."""
+    questions: dict[int, Asked] = field(default_factory=dict)
+    """What its body has asked and was not answered."""
 
 
 class Session:
@@ -246,6 +258,15 @@ class Session:
         effects = self._look(now)
         return [*effects, *self._say(Started(attempt=attempt))]
 
+    def asked(self, question: Asked, now: float) -> list[Effect]:
+        """The body of an attempt asks the run something."""
+        effects = self._look(now)
+        attempt = self._attempts.get(question.attempt)
+        if self._has_left or attempt is None or not attempt.is_wanted:
+            return effects
+        attempt.questions[question.number] = question
+        return [*effects, *self._say(question)]
+
     def ended(self, result: Result, now: float) -> list[Effect]:
         """An attempt has ended, by itself or because it was stopped."""
         effects = self._look(now)
@@ -296,6 +317,8 @@ class Session:
                 return []
             case Run():
                 return self._run(message, now)
+            case Answered():
+                return self._hand_over(message)
             case Ack():
                 self._held.pop(message.attempt, None)
                 return [Forget(message.attempt), *self._go_on(now)]
@@ -323,6 +346,8 @@ class Session:
         for number in set(self._attempts) - set(welcome.keep):
             effects += self._stop(number, is_urgent=True, is_reported=False)
         effects += [Say(self._held[number]) for number in sorted(self._held)]
+        for attempt in self._attempts.values():
+            effects += [Say(question) for question in attempt.questions.values() if attempt.is_wanted]
         return [*effects, *self._go_on(now)]
 
     def _run(self, run: Run, now: float) -> list[Effect]:
@@ -341,6 +366,12 @@ class Session:
             ]
         self._attempts[run.attempt] = _Attempt(run.wall_seconds, now)
         return [Start(run, self._environments.get(run.environment) if run.environment else {})]
+
+    def _hand_over(self, answered: Answered) -> list[Effect]:
+        attempt = self._attempts.get(answered.attempt)
+        if attempt is None or attempt.questions.pop(answered.number, None) is None:
+            return []
+        return [HandOver(answered)]
 
     def _fits(self, wall_seconds: float | None, now: float) -> bool:
         return self._ends_at is None or now + (wall_seconds or 0.0) < self._ends_at - self._margin
