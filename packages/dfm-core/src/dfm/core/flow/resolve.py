@@ -25,6 +25,7 @@ from dfm.core.flow.definitions import (
 from dfm.core.flow.diagnostics import Diagnostics, did_you_mean
 from dfm.core.flow.loaded import Declared, LoadedPackage, Place
 from dfm.core.flow.model import (
+    DEFAULT_SHELL,
     Assignment,
     Branch,
     Consumes,
@@ -51,7 +52,6 @@ from dfm.core.flow.source import Sequence as SequenceNode
 from dfm.core.flow.values import ValueFault, check_syntax, evaluate_text
 
 T = TypeVar("T")
-DEFAULT_SHELL = "bash"
 PYTHON_SHELL = "pytask"
 BUILTIN_SHELL = "builtin"
 _NEEDS_OF = ".needs"
