@@ -33,7 +33,7 @@ def test_text_asks_for_tasks_as_a_flow_file_writes_them(text: str) -> None:
 
 def test_text_may_ask_for_a_task_that_is_a_mere_script() -> None:
     assert specs_from_text("- {name: n, run: echo x, shell: csh}", "p.x") == [
-        TaskSpec(type="", name="n", params={}, needs=[], run="echo x", shell="csh")
+        TaskSpec(type="", name="n", params={}, needs=[], run="echo x", shell="csh")  # noqa: S604  (a field, not a process)
     ]
 
 
