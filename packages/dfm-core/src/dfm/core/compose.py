@@ -149,8 +149,8 @@ def locate_root(root: str | None, environ: Mapping[str, str]) -> str:
     return os.path.abspath(found)
 
 
-def load(options: FlowOptions, environ: Mapping[str, str]) -> LoadedFlow:
-    """Find and load the flow.
+def load(options: FlowOptions, environ: Mapping[str, str], *, is_thorough: bool = False) -> LoadedFlow:
+    """Find and load the flow; where `is_thorough`, with the imports that nothing touches.
 
     Raises:
         UsageError: there is none, or -D or -P are malformed.
@@ -165,6 +165,7 @@ def load(options: FlowOptions, environ: Mapping[str, str]) -> LoadedFlow:
         standard_library=STANDARD_LIBRARY,
         package_maps=options.package_maps,
         plugins=installed_packages(),
+        is_thorough=is_thorough,
     )
     return LoadedFlow(flow, overrides)
 
