@@ -253,7 +253,7 @@ class _Evaluation:
         """Return what a filter of the flow makes of its subject."""
         values = [self.value(part, scope) for part in _parts(call)]
         if not values or not _takes(used, len(values) - 1):
-            wanted = ", ".join(used.parameters) or f"{_numbered(used.expression)} arguments"
+            wanted = ", ".join(used.parameters or [f"$arg{n}" for n in range(_numbered(used.expression))]) or "nothing"
             raise ExpressionError(f"the filter {used.name!r} takes a value and {wanted}", *call.at)
         if used.expression is None:
             try:
