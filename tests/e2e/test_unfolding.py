@@ -398,3 +398,10 @@ def test_results_of_classes_that_look_like_ours_are_taken_for_what_they_say(
     assert marker == [{"severity": "info", "msg": "by the way", "loc": {"path": "a.sv", "line": 3, "pos": 0}}]
     (item,) = json.loads(log(tmp_path, "p.x"))
     assert (item["type"], item["src"], item["seq"]) == ("std.FileSet", "p.a", 0)
+
+
+def test_an_unknown_name_in_a_generating_script_is_a_fault_of_the_flow(dfm: Dfm, flow: Flow) -> None:
+    flow(HEAD + "  - {root: g, strategy: {generate: {shell: bash, run: 'echo ${{ nope }}'}}}\n")
+    answer = dfm("run", "g")
+    assert (answer.returncode, answer.stderr) == (1, "")
+    assert "nothing is called 'nope' here" in answer.stdout

@@ -35,15 +35,15 @@ def asked(tmp_path: Path) -> Asked:
 @pytest.mark.parametrize(
     ("task", "resources"),
     [
-        ("desc: nothing", Resources()),
-        ("tags: [std.ResourceTag]", Resources()),
+        ("desc: nothing", Resources(cores=0)),
+        ("tags: [std.ResourceTag]", Resources(cores=0)),
         ("tags: [{std.ResourceTag: {cores: 4}}]", Resources(cores=4)),
         (
             "tags: [{std.ResourceTag: {memory: 512M, walltime: '2:30', resource_class: gpu}}]",
-            Resources(memory_bytes=512 << 20, wall_seconds=9000, resource_class="gpu"),
+            Resources(cores=0, memory_bytes=512 << 20, wall_seconds=9000, resource_class="gpu"),
         ),
-        ("tags: [Big]", Resources(memory_bytes=32 << 30, queue="big")),
-        ("tags: [{Big: {memory: 1G}}]", Resources(memory_bytes=1 << 30, queue="big")),
+        ("tags: [Big]", Resources(cores=0, memory_bytes=32 << 30, queue="big")),
+        ("tags: [{Big: {memory: 1G}}]", Resources(cores=0, memory_bytes=1 << 30, queue="big")),
         ("with: {n: {type: int, value: 3}}, tags: [{std.ResourceTag: {cores: '${{ n }}'}}]", Resources(cores=3)),
     ],
 )

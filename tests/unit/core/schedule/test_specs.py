@@ -31,6 +31,12 @@ def test_text_asks_for_tasks_as_a_flow_file_writes_them(text: str) -> None:
     assert specs_from_text(text, "p.x") == [TaskSpec(type="p.a", name="n", params={"v": 1}, needs=["m"])]
 
 
+def test_text_may_ask_for_a_task_that_is_a_mere_script() -> None:
+    assert specs_from_text("- {name: n, run: echo x, shell: csh}", "p.x") == [
+        TaskSpec(type="", name="n", params={}, needs=[], run="echo x", shell="csh")  # noqa: S604  (a field, not a process)
+    ]
+
+
 def test_no_text_asks_for_no_tasks() -> None:
     assert specs_from_text("", "p.x") == []
 
@@ -41,8 +47,10 @@ def test_no_text_asks_for_no_tasks() -> None:
         ("a: [", "what its generator prints is no YAML"),
         ("hello", "does not ask for a list of tasks"),
         ("- 1", "task 0 of the list is no mapping"),
-        ("- {name: n}", "does not say which task it is made of"),
-        ("- {uses: a, run: x}", "has a 'run', which has no meaning here"),
+        ("- {name: n}", "says neither which task it is made of"),
+        ("- {uses: a, rum: x}", "has a 'rum', which has no meaning here"),
+        ("- {name: n, run: 3}", "has a `run` or `shell` that is no text"),
+        ("- {uses: a, shell: sh}", "has a `shell` and no `run`"),
         ("- {uses: a, with: 3}", "of a wrong type"),
         ("- {uses: a, needs: [1]}", "of a wrong type"),
         ("[{name: n, uses: a}, {name: n, uses: a}]", "two tasks named 'n'"),

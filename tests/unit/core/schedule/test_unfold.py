@@ -400,7 +400,7 @@ def test_what_an_asked_for_task_needs_of_other_tasks_comes_with_it(run: Run) -> 
         ({"type": "leaf", "name": "n", "needs": ["p.x"]}, "'n' needs 'p.x', which waits for it"),
         ({"type": "leaf", "name": "n", "neds": []}, "has a 'neds', which has no meaning here; did you mean 'needs'?"),
         ({"type": "leaf", "name": "../n"}, "asks for a task named '../n'"),
-        ({"name": "n"}, "does not say which task it is made of"),
+        ({"name": "n"}, "says neither which task it is made of"),
     ],
 )
 def test_a_task_that_cannot_be_made_is_an_answer_and_leaves_nothing(

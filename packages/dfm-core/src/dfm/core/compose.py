@@ -152,8 +152,8 @@ def locate_root(root: str | None, environ: Mapping[str, str]) -> str:
     return os.path.abspath(found)
 
 
-def load(options: FlowOptions, environ: Mapping[str, str]) -> LoadedFlow:
-    """Find and load the flow.
+def load(options: FlowOptions, environ: Mapping[str, str], *, is_thorough: bool = False) -> LoadedFlow:
+    """Find and load the flow; where `is_thorough`, with the imports that nothing touches.
 
     Raises:
         UsageError: there is none, or -D or -P are malformed.
@@ -174,10 +174,11 @@ def load(options: FlowOptions, environ: Mapping[str, str]) -> LoadedFlow:
             standard_library=STANDARD_LIBRARY,
             package_maps=options.package_maps,
             plugins=plugins,
+            is_thorough=is_thorough,
         )
 
     with _no_collection():
-        if cache is None:
+        if cache is None or is_thorough:
             return LoadedFlow(load_anew(environ, plugins), overrides)
         asked_for = [
             root_file,

@@ -5,6 +5,7 @@ from importlib import import_module
 import click
 
 from dfm.core.__about__ import __version__
+from dfm.core.cli.early import EarlyOptions, early_options, keep
 from dfm.core.suggest import did_you_mean
 
 _COMMANDS = {
@@ -59,11 +60,19 @@ class _LazyGroup(click.Group):
     invoke_without_command=True,
 )
 @click.version_option(__version__, "-V", "--version", prog_name="dfm", message="%(prog)s %(version)s")
+@early_options
 @click.pass_context
-def dfm(ctx: click.Context) -> None:
+def dfm(
+    ctx: click.Context,
+    *,
+    definitions: tuple[str, ...],
+    parameter_files: tuple[str, ...],
+    package_maps: tuple[str, ...],
+) -> None:
     """Run the tasks of a flow.yaml, in parallel, each only when it must.
 
     `dfm run` lists the tasks of the flow; `dfm run TASK` runs one and all it needs.
     """
     if ctx.invoked_subcommand is None:
         click.echo(ctx.get_help())
+    keep(ctx, EarlyOptions(definitions, parameter_files, package_maps))

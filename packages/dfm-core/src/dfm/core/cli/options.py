@@ -6,6 +6,13 @@ from typing import TypeVar
 
 import click
 
+from dfm.core.cli.early import (
+    definition_option,
+    given_early,
+    log_level_option,
+    package_map_option,
+    parameter_file_option,
+)
 from dfm.core.compose import FlowOptions
 from dfm.core.config.layers import CliOptions
 
@@ -15,13 +22,7 @@ root_option = click.option("--root", metavar="PATH", envvar="DFM_ROOT", help="Fl
 _OPTIONS = (
     root_option,
     click.option("-c", "--config", metavar="CONFIG", help="Configuration of the root package."),
-    click.option(
-        "--package-map",
-        "package_maps",
-        multiple=True,
-        metavar="FILE",
-        help="File that maps package names to flow files. [env: DV_FLOW_PACKAGE_MAP]",
-    ),
+    package_map_option,
     click.option(
         "--override",
         "replacements",
@@ -29,21 +30,9 @@ _OPTIONS = (
         metavar="TASK=OTHER",
         help="Put another task in the place of one.",
     ),
-    click.option(
-        "-D",
-        "definitions",
-        multiple=True,
-        metavar="NAME=VALUE",
-        help="Set a parameter: name=, package.name= or task.name=.",
-    ),
-    click.option(
-        "-P",
-        "--param-file",
-        "parameter_files",
-        multiple=True,
-        metavar="JSON",
-        help="Parameters from a JSON file, or as JSON itself.",
-    ),
+    definition_option,
+    parameter_file_option,
+    log_level_option,
 )
 
 
@@ -61,12 +50,13 @@ def flow_options(command: Callable[..., R]) -> Callable[..., R]:
         replacements: tuple[str, ...],
         **rest: object,
     ) -> R:
+        early = given_early()
         flow = FlowOptions(
             root=root,
             config=config,
-            definitions=definitions,
-            parameter_files=parameter_files,
-            package_maps=package_maps,
+            definitions=(*early.definitions, *definitions),
+            parameter_files=(*early.parameter_files, *parameter_files),
+            package_maps=(*early.package_maps, *package_maps),
             replacements=replacements,
         )
         return command(flow=flow, **rest)

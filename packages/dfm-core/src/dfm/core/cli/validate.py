@@ -34,7 +34,7 @@ def command(
     errors: list[Diagnostic] = []
     tasks = 0
     try:
-        loaded = load(flow if file is None else replace(flow, root=file), os.environ)
+        loaded = load(flow if file is None else replace(flow, root=file), os.environ, is_thorough=True)
         tasks = len(loaded.flow.root.tasks)
         warnings += [*loaded.flow.warnings, *unused_tasks(loaded.flow)]
         if tasks:

@@ -1,7 +1,8 @@
 """The value of an expression in a scope. Only mappings, lists and text are looked into, never Python objects."""
 
 import operator
-from collections.abc import Callable, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
@@ -37,11 +38,13 @@ from dfm.core.expr.nodes import (
     Name,
     Slice,
     Unary,
+    children,
 )
 from dfm.core.suggest import did_you_mean
 
 Made = TypeVar("Made")
 
+_NUMBERED = re.compile(r"arg(\d{1,3})\Z")
 MAX_EXPONENT = 1_000
 MAX_WORK = 1_000_000
 """What one expression may do before it is taken for a mistake, about a second: a step for each part evaluated, for 2
@@ -73,6 +76,9 @@ class Scope(Protocol):
 
     def filter(self, name: str) -> Filter | None:
         """Return the filter of a flow that is called so, None where there is none."""
+
+    def filter_names(self) -> Iterable[str]:
+        """Return the names of the filters there are, for suggestions."""
 
     def run_filter(self, used: Filter, value: object, arguments: Sequence[object]) -> object:
         """Return what a filter's program makes of a value.
@@ -106,6 +112,10 @@ class MappingScope:
         """Return None: mappings hold no filters."""
         return None
 
+    def filter_names(self) -> Iterable[str]:
+        """Return nothing: mappings hold no filters."""
+        return ()
+
     def run_filter(self, used: Filter, value: object, arguments: Sequence[object]) -> object:  # noqa: ARG002  (the protocol's)
         """Refuse to run anything."""
         raise ValueError(f"the filter {used.name!r} cannot run here")
@@ -123,6 +133,9 @@ class _ElementScope:
 
     def filter(self, name: str) -> Filter | None:
         return self.outer.filter(name)
+
+    def filter_names(self) -> Iterable[str]:
+        return self.outer.filter_names()
 
     def run_filter(self, used: Filter, value: object, arguments: Sequence[object]) -> object:
         return self.outer.run_filter(used, value, arguments)
@@ -142,6 +155,9 @@ class _FilterScope:
 
     def filter(self, name: str) -> Filter | None:
         return self.outer.filter(name)
+
+    def filter_names(self) -> Iterable[str]:
+        return self.outer.filter_names()
 
     def run_filter(self, used: Filter, value: object, arguments: Sequence[object]) -> object:
         return self.outer.run_filter(used, value, arguments)
@@ -218,7 +234,7 @@ class _Evaluation:
             return self._filtered(call, used, scope)
         function = FUNCTIONS.get(call.function.removeprefix("std."))
         if function is None:
-            raise _no_function(call)
+            raise _no_function(call, scope)
         arguments = []
         for part in _parts(call):
             argument = self.value(part, scope)
@@ -236,8 +252,8 @@ class _Evaluation:
     def _filtered(self, call: Call, used: Filter, scope: Scope) -> object:
         """Return what a filter of the flow makes of its subject."""
         values = [self.value(part, scope) for part in _parts(call)]
-        if not values or len(values) - 1 != len(used.parameters):
-            wanted = ", ".join(used.parameters) or "nothing"
+        if not values or not _takes(used, len(values) - 1):
+            wanted = ", ".join(used.parameters or [f"$arg{n}" for n in range(_numbered(used.expression))]) or "nothing"
             raise ExpressionError(f"the filter {used.name!r} takes a value and {wanted}", *call.at)
         if used.expression is None:
             try:
@@ -247,7 +263,7 @@ class _Evaluation:
         self._filters += 1
         if self._filters > MAX_FILTERS:
             raise ExpressionError(f"filters use each other more than {MAX_FILTERS} deep", *call.at)
-        named = dict(zip(used.parameters, values[1:], strict=True))
+        named = dict(zip(used.parameters, values[1:], strict=False))
         numbered = {f"arg{number}": value for number, value in enumerate(values[1:])}
         elements = dict.fromkeys(ELEMENT_NAMES, values[0])
         try:
@@ -363,10 +379,28 @@ def _parts(call: Call) -> tuple[Expression, ...]:
     return call.arguments if call.subject is None else (call.subject, *call.arguments)
 
 
-def _no_function(call: Call) -> ExpressionError:
+def _takes(used: Filter, count: int) -> bool:
+    """Whether a filter takes so many arguments; a program that names none takes any number, and numbers them."""
+    if used.parameters:
+        return count == len(used.parameters)
+    return used.expression is None or count == _numbered(used.expression)
+
+
+def _numbered(expression: Expression | None) -> int:
+    """Return how many arguments an expression uses by number, as `arg0`, `arg1` and so on."""
+    count, pending = 0, [] if expression is None else [expression]
+    while pending:
+        node = pending.pop()
+        pending.extend(children(node))
+        if isinstance(node, Name) and (match := _NUMBERED.match(node.name)):
+            count = max(count, int(match[1]) + 1)
+    return count
+
+
+def _no_function(call: Call, scope: Scope) -> ExpressionError:
     if call.function == "shell":
         return ExpressionError("an expression never runs commands", *call.at, "use a task with `run:` and its outputs")
-    hint = did_you_mean(call.function, [*FUNCTIONS, *LAZY])
+    hint = did_you_mean(call.function, [*scope.filter_names(), *FUNCTIONS, *LAZY])
     return ExpressionError(f"there is no function {call.function!r}", *call.at, hint)
 
 

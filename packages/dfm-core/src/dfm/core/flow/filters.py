@@ -3,7 +3,7 @@
 A filter is for the package that has it; one that is exported is for every package, one with a scope for those it names.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from dfm.api.errors import SourceLocation
 from dfm.core.expr.errors import ExpressionError
@@ -65,6 +65,16 @@ def find_filter(scope: PackageScope, name: str) -> Filter | None:
         return scope.filters[leaf]
     found = (_usable(owner, leaf, scope) for owner in scope.imports.values())
     return next((item for item in found if item is not None), None)
+
+
+def usable_filters(scope: PackageScope) -> Iterator[str]:
+    """Yield the names by which a package may use filters: its own, and those that the packages it imports share."""
+    yield from scope.filters
+    for alias, owner in scope.imports.items():
+        for name in owner.filters:
+            if _usable(owner, name, scope) is not None:
+                yield name
+                yield f"{alias}.{name}"
 
 
 def runs_program(scope: PackageScope, names: Iterable[str]) -> bool:

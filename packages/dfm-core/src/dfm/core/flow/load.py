@@ -50,6 +50,7 @@ def load_flow(
     standard_library: str,
     package_maps: Sequence[str] = (),
     plugins: PluginPackages | None = None,
+    is_thorough: bool = False,
 ) -> Flow:
     """Load the flow whose root package is in `root_file`.
 
@@ -61,6 +62,7 @@ def load_flow(
         standard_library: absolute path of the flow file of package `std`.
         package_maps: files of `--package-map`.
         plugins: task packages of installed distributions.
+        is_thorough: whether imports that nothing touches are read too, so that their faults are found.
 
     Raises:
         FlowInvalid: the flow has faults; the exception holds all of them.
@@ -69,6 +71,7 @@ def load_flow(
     overrides = overrides or Overrides()
     registry = registry_from(environ, package_maps, plugins or PluginPackages(()), diagnostics)
     loader = Loader(environ, overrides, diagnostics, registry, os.path.dirname(root_file), root_file, config)
+    loader.is_thorough = is_thorough
     loader.load_package(standard_library)
     root = loader.load_package(root_file, is_root=True)
     if root is None:
@@ -92,6 +95,7 @@ class Loader:
     config: str | None
     by_name: dict[str, LoadedPackage] = field(default_factory=dict)
     files: list[str] = field(default_factory=list)
+    is_thorough: bool = False
     _by_path: dict[str, LoadedPackage | None] = field(default_factory=dict)
     _scopes: dict[str, PackageScope] = field(default_factory=dict)
     _waiting: dict[str, tuple[str, At]] = field(default_factory=dict)
@@ -123,6 +127,13 @@ class Loader:
         """Read all that a package imports; return whether anything was read."""
         read = [self.touch(name) for name in list(package.imports)]
         return any(read)
+
+    def touch_rest(self) -> bool:
+        """Where the reading is thorough, read all imports that nothing has touched; return whether any was read."""
+        is_read = False
+        while self.is_thorough and self._waiting:
+            is_read |= self.touch(next(iter(self._waiting)))
+        return is_read
 
     def load_package(self, path: str, *, is_root: bool = False) -> LoadedPackage | None:
         path = real_path(path)

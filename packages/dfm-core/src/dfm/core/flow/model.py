@@ -15,6 +15,9 @@ from dfm.core.flow.diagnostics import Diagnostic
 from dfm.core.flow.source import Mapping as MappingNode
 from dfm.core.flow.source import Node
 
+DEFAULT_SHELL = "bash"
+"""What runs a `run` that names no shell."""
+
 
 class Visibility(enum.StrEnum):
     """Who is meant to name a task."""

@@ -25,6 +25,7 @@ from dfm.core.flow.definitions import (
 from dfm.core.flow.diagnostics import Diagnostics, did_you_mean
 from dfm.core.flow.loaded import Declared, LoadedPackage, Place
 from dfm.core.flow.model import (
+    DEFAULT_SHELL,
     Assignment,
     Branch,
     Consumes,
@@ -51,7 +52,6 @@ from dfm.core.flow.source import Sequence as SequenceNode
 from dfm.core.flow.values import ValueFault, check_syntax, evaluate_text
 
 T = TypeVar("T")
-DEFAULT_SHELL = "bash"
 PYTHON_SHELL = "pytask"
 BUILTIN_SHELL = "builtin"
 _NEEDS_OF = ".needs"
@@ -79,6 +79,9 @@ class PackageSource(Protocol):
 
     def touch_imports(self, package: LoadedPackage) -> bool:
         """Read all that a package imports; return whether anything was there to be read."""
+
+    def touch_rest(self) -> bool:
+        """Where the reading is thorough, read all imports that nothing has touched; return whether any was read."""
 
     def refuse_import_cycles(self) -> None:
         """Report imports that go round in a circle."""
@@ -188,6 +191,8 @@ class _Resolver:
                 if name not in self._scanned:
                     self._scanned.add(name)
                     self._scan(package)
+            if self._scanned == set(self.source.by_name) and self.source.touch_rest():
+                self._take_in()
 
     def extend(self) -> None:
         """Apply the extensions of the chosen configurations to the definitions."""
@@ -552,6 +557,15 @@ class _Resolver:
         if definition.is_chain and not task.body and task.matrix is None:
             self.diagnostics.error(
                 "missing-key", f"the `chain` of {task.name!r} has no sub-tasks", definition.at, hint="give it a `body`"
+            )
+        has_rule = definition.cache is not None or definition.uptodate is not None or definition.always_runs
+        if has_rule and task.is_compound:
+            self.diagnostics.warning(
+                "compound-not-cached",
+                f"task {task.name!r} consists of sub-tasks, of which each is judged by itself;"
+                " `cache` and `uptodate` here mean nothing",
+                definition.at,
+                hint="give them to the sub-tasks",
             )
         has_key = definition.max_failures is not None or definition.on_error is not None
         if has_key and not task.is_compound:

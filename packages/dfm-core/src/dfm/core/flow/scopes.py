@@ -7,7 +7,7 @@ Inside a package: its parameters, the packages it imports, then what is always t
 from collections.abc import Iterator, Mapping, Sequence
 
 from dfm.core.expr.errors import UnknownNameError
-from dfm.core.flow.filters import SHELL, find_filter
+from dfm.core.flow.filters import SHELL, find_filter, usable_filters
 from dfm.core.flow.model import Filter, PackageScope
 
 
@@ -26,6 +26,10 @@ class PackageNames:
     def filter(self, name: str) -> Filter | None:
         """Return the filter that the package calls so."""
         return SHELL if name == SHELL.name else find_filter(self.package, name)
+
+    def filter_names(self) -> Iterator[str]:
+        """Yield what the package may call filters."""
+        yield from usable_filters(self.package)
 
     def run_filter(self, used: object, value: object, arguments: Sequence[object]) -> object:  # noqa: ARG002  (the protocol's)
         """Refuse to run a program: nothing runs while a flow is read."""

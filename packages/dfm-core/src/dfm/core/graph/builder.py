@@ -186,7 +186,7 @@ class Builder:
             before = (sub.leaf, output)
             instance.members[sub.leaf] = output
             made.all.append(output)
-            needed.update(need.sibling for need in sub.needs if need.sibling is not None)
+            needed.update(need.sibling for need in sub.needs if need.sibling is not None and not need.is_needs_of)
         made.last = [index for leaf, index in instance.members.items() if leaf not in needed]
         return made
 

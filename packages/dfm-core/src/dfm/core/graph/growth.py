@@ -5,11 +5,21 @@ behind. Nodes are only ever added at the end, and need what is there or what com
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from dfm.core.flow.cycles import find_cycle
 from dfm.core.flow.diagnostics import Diagnostics, did_you_mean
-from dfm.core.flow.model import Task
+from dfm.core.flow.model import (
+    DEFAULT_SHELL,
+    Assignment,
+    Consumes,
+    ListOperation,
+    Passthrough,
+    Script,
+    Task,
+    Text,
+)
+from dfm.core.flow.source import Scalar
 from dfm.core.graph.builder import LEAF_RULE, Builder, Given, Instance, Members, is_leaf_name
 from dfm.core.graph.cells import cells_of
 from dfm.core.graph.names import NodeNames
@@ -39,16 +49,19 @@ class TaskSpec:
     """A task that somebody wants to be run now.
 
     Attributes:
-        type: the task it is made of, by its name in the flow.
+        type: the task it is made of, by its name in the flow; empty where it only has its own script.
         name: its own, inside the task that asks for it.
         params: values of its parameters.
         needs: names of others of the same call, or of tasks of the graph.
+        run: its own script, in place of that of the task it is made of.
     """
 
     type: str
     name: str
     params: Mapping[str, object]
     needs: Sequence[str] = ()
+    run: str | None = None
+    shell: str = DEFAULT_SHELL
 
 
 class Growth:
@@ -144,7 +157,7 @@ class Growth:
         builder, made, needed = self._builder, Members(), set[str]()
         firsts = []
         for spec in specs:
-            task = self._find(node, spec)
+            task = self._task(node, spec)
             if task is None:
                 continue
             name = spec.name.removeprefix(f"{node.name}.")
@@ -197,6 +210,25 @@ class Growth:
                 return builder.by_name[candidate]
         return None
 
+    def _task(self, node: Node, spec: TaskSpec) -> Task | None:
+        """Return what a spec asks for: a task of the flow, perhaps with a script of its own, or a mere script."""
+        task = self._find(node, spec) if spec.type else _bare(node.task, spec)
+        if task is None or spec.run is None:
+            return task
+        if task.is_compound or task.emits is not None:
+            self._builder.diagnostics.error(
+                "run-and-body",
+                f"{node.name!r} asks for a task {spec.name!r} with a `run`, and {task.name!r} runs no script",
+                node.task.location,
+            )
+            return None
+        asker = node.task.generator or node.task.script
+        assert asker is not None, "only code asks for tasks"
+        assert isinstance(asker.text.node, Scalar)
+        text = Text(spec.run, replace(asker.text.node, value=spec.run, text=spec.run, style=""))
+        script = Script(text=text, shell=spec.shell, srcdir=node.task.srcdir, scope=node.task.package)
+        return replace(task, script=script, is_template=False)
+
     def _find(self, node: Node, spec: TaskSpec) -> Task | None:
         flow, scope = self._builder.flow, node.task.package
         alias, _, leaf = spec.type.rpartition(".")
@@ -234,3 +266,53 @@ class Growth:
         if cycle is not None:
             path = " -> ".join(nodes[index].name for index in reversed(cycle))
             self._builder.diagnostics.error("cycle", f"the needs go round in a circle: {path}", new[0].task.location)
+
+
+def _bare(asker: Task, spec: TaskSpec) -> Task:
+    """Return a task that has nothing but the parameters that a spec gives it."""
+    assignments = [
+        Assignment(
+            name=name,
+            type=None,
+            operation=ListOperation.SET,
+            node=None,
+            doc="",
+            scope=asker.package,
+            location=asker.location,
+        )
+        for name in spec.params
+    ]
+    return Task(
+        name=f"{asker.name}.{spec.name.removeprefix(f'{asker.name}.')}",
+        leaf=spec.name,
+        package=asker.package,
+        location=asker.location,
+        srcdir=asker.srcdir,
+        visibility=asker.visibility,
+        bases=(),
+        assignments=tuple(assignments),
+        needs=(),
+        script=None,
+        body=(),
+        matrix=None,
+        is_chain=False,
+        generator=None,
+        control=None,
+        max_failures=None,
+        on_error=None,
+        is_template=False,
+        emits=None,
+        consumes=Consumes.ALL,
+        passthrough=Passthrough.UNUSED,
+        produces=(),
+        iff=None,
+        inherits_rundir=False,
+        tools=(),
+        environment=(),
+        always_runs=False,
+        uptodate=None,
+        cache=None,
+        tags=(),
+        desc="",
+        doc="",
+    )

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 
 from dfm.core.expr.errors import UnknownNameError
 from dfm.core.expr.evaluate import Filter as UsedFilter
-from dfm.core.flow.filters import SHELL, find_filter
+from dfm.core.flow.filters import SHELL, find_filter, usable_filters
 from dfm.core.flow.model import Filter, PackageScope
 from dfm.core.flow.scopes import imported_names
 
@@ -61,6 +61,11 @@ class NodeNames:
     def filter(self, name: str) -> Filter | None:
         """Return the filter that the package around the text calls so, else the root package."""
         return SHELL if name == SHELL.name else find_filter(self.package, name) or find_filter(self.root, name)
+
+    def filter_names(self) -> Iterator[str]:
+        """Yield what the package around the text, and the root package, may call their filters."""
+        yield from usable_filters(self.package)
+        yield from usable_filters(self.root)
 
     def run_filter(self, used: UsedFilter, value: object, arguments: Sequence[object]) -> object:
         """Return what a filter's program makes of a value.

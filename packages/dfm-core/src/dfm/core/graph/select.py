@@ -1,6 +1,6 @@
 """Which task a person means by a name on the command line."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from dfm.api.errors import UsageError
@@ -26,13 +26,14 @@ def listed_tasks(flow: Flow) -> list[Task]:
 def select(flow: Flow, name: str) -> Selection:
     """Return what `name` means.
 
-    In this order: the exact name; the name within the root package; the one task whose name ends so, where several do
-    the one of scope root, then the one of the root package; a node inside a compound task.
+    In this order: the exact name; the name within the root package; the name after an alias of an import; the one task
+    whose name ends so, where several do the one of scope root, then the one of the root package; a node inside a
+    compound task.
 
     Raises:
         UsageError: it means nothing, or several things.
     """
-    for candidate in (name, f"{flow.root.name}.{name}"):
+    for candidate in _exact(flow, name):
         if candidate in flow.tasks:
             return _runnable(flow, candidate)
     ending = [task for task in flow.tasks.values() if task.name.endswith(f".{name}")]
@@ -50,6 +51,17 @@ def select(flow: Flow, name: str) -> Selection:
     if inner is not None:
         return inner
     raise UsageError(f"there is no task {name!r}", hint=_hint(flow, name))
+
+
+def _exact(flow: Flow, name: str) -> Iterator[str]:
+    """Yield the full names that a name may stand for, nearest first; `alias.task` is that of an imported package."""
+    yield name
+    yield f"{flow.root.name}.{name}"
+    words = name.split(".")
+    for count in range(len(words) - 1, 0, -1):
+        imported = flow.root.scope.imports.get(".".join(words[:count]))
+        if imported is not None:
+            yield ".".join([imported.package, *words[count:]])
 
 
 def _runnable(flow: Flow, name: str) -> Selection:
@@ -111,7 +123,7 @@ def _set(
 
 
 def _named(flow: Flow, known: dict[str, Task], name: str) -> Task | None:
-    for candidate in (name, f"{flow.root.name}.{name}"):
+    for candidate in _exact(flow, name):
         if candidate in known:
             return known[candidate]
     ending = [task for task in known.values() if task.name.endswith(f".{name}")]
@@ -151,7 +163,7 @@ def _parameter_hint(flow: Flow, asked: Sequence[Task], owner: str, parameter: st
 
 def _inner(flow: Flow, name: str) -> Selection | None:
     """Return the compound task whose name is the longest prefix of `name`, with the node inside it."""
-    for full in (name, f"{flow.root.name}.{name}"):
+    for full in _exact(flow, name):
         words = full.split(".")
         for count in range(len(words) - 1, 0, -1):
             task = flow.tasks.get(".".join(words[:count]))

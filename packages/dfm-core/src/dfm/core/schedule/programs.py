@@ -47,7 +47,7 @@ class Programs:
         """
         if used is SHELL:
             return self._output(used, ["/bin/sh", "-c", str(value)], "", {}).rstrip("\n")
-        named = dict(zip(used.parameters, arguments, strict=True))
+        named = dict(zip(used.parameters, arguments, strict=False))
         assert used.program is not None
         numbered = {f"ARG{number}": argument for number, argument in enumerate(arguments)}
         variables = {name.upper(): _text(argument) for name, argument in {**numbered, **named}.items()}

@@ -5,11 +5,12 @@ from collections.abc import Iterable, Mapping, Sequence
 import yaml
 
 from dfm.api.items import Item
+from dfm.core.flow.model import DEFAULT_SHELL
 from dfm.core.graph.growth import TaskSpec
 from dfm.core.suggest import did_you_mean
 
 TASK_RUN_SPEC = "std.TaskRunSpec"
-_KEYS = ("type", "name", "params", "needs")
+_KEYS = ("type", "name", "params", "needs", "run", "shell")
 _WRITTEN = {"uses": "type", "with": "params", "task_type": "type", "task_name": "name"}
 
 
@@ -31,7 +32,7 @@ _ITEM_KEYS = ("task_type", "task_name", "params", "needs")
 
 
 def specs_from_text(text: str, asker: str) -> list[TaskSpec]:
-    """Return the tasks that a list in YAML or JSON asks for: `name`, `uses`, `with`, `needs` of each.
+    """Return the tasks that a list in YAML or JSON asks for: `name`, `uses`, `with`, `needs`, `run`, `shell` of each.
 
     Raises:
         SpecError: it is no such list.
@@ -72,13 +73,19 @@ def _spec(value: object, number: int) -> TaskSpec:
             more = f"; {hint}" if hint else ""
             raise SpecError(f"task {number} of the list has a {key!r}, which has no meaning here{more}")
     kind, params, needs = given.get("type"), given.get("params") or {}, given.get("needs") or []
-    if not isinstance(kind, str) or not kind:
-        raise SpecError(f"task {number} of the list does not say which task it is made of (`type`)")
-    name = given.get("name") or f"{kind.rpartition('.')[2]}_{number}"
+    run, shell = given.get("run"), given.get("shell", DEFAULT_SHELL)
+    if not isinstance(run, str | None) or not isinstance(shell, str):
+        raise SpecError(f"task {number} of the list has a `run` or `shell` that is no text")
+    if run is None and "shell" in given:
+        raise SpecError(f"task {number} of the list has a `shell` and no `run`")
+    if not isinstance(kind, str | None) or (not kind and run is None):
+        raise SpecError(f"task {number} of the list says neither which task it is made of (`type`) nor what to `run`")
+    name = given.get("name") or f"{(kind or 'task').rpartition('.')[2]}_{number}"
     needs = [needs] if isinstance(needs, str) else needs
     if not isinstance(name, str) or not isinstance(params, Mapping) or not _are_names(needs):
         raise SpecError(f"task {number} of the list has a name, params or needs of a wrong type")
-    return TaskSpec(type=kind, name=name, params={str(key): item for key, item in params.items()}, needs=needs)
+    own = {str(key): item for key, item in params.items()}
+    return TaskSpec(type=kind or "", name=name, params=own, needs=needs, run=run, shell=shell)
 
 
 def _are_names(value: object) -> bool:

@@ -165,9 +165,11 @@ class Unfolder:
         names = self.lifecycle.names(node, step.params, step.items).seen_from(script.scope)
         diagnostics = Diagnostics()
         text = script.text.value
-        if "${{" in text:
-            text = evaluate_text(text, script.text.node, names, diagnostics)
-        diagnostics.raise_if_errors()
+        try:
+            if "${{" in text:
+                text = evaluate_text(text, script.text.node, names, diagnostics)
+        finally:
+            diagnostics.raise_if_errors()
         result, printed = await self.lifecycle.generate(node, step, script, text)
         if result.outcome is not Outcome.SUCCEEDED:
             raise _GeneratorFailedError(result)
