@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from time import monotonic
 
+from dfm.api.errors import InfrastructureError
 from dfm.api.events import EventSink, RunnerNotice, TaskFinished, TaskOutputText, TaskStarted, Verdict
 from dfm.api.items import Item
 from dfm.api.runner import (
@@ -482,8 +483,7 @@ class Lifecycle:
             is_changed=bool(pending.assessment.reasons),
         )
         log = self.log(node)
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(log)  # an attempt that never begins must not be explained by the log of an earlier run
+        _remove_log(log)
         result = await self.runner.run(request)
         crash_point("task.ended")
         return self._commit(node, pending, begun, result, log=log)
@@ -643,6 +643,20 @@ def _stands(call: Call, assessment: Assessment[ExecRecord]) -> Ended:
     since = assessment.record.started_at or "its last run"
     cause = f"nothing that it depends on changed since {since}"
     return Ended(Verdict.UP_TO_DATE, [*call.passed_on, *assessment.record.outputs], cause=cause)
+
+
+def _remove_log(log: str) -> None:
+    """Remove the log of an earlier run: it must not explain an attempt that never begins.
+
+    Raises:
+        InfrastructureError: it cannot be removed.
+    """
+    try:
+        os.unlink(log)
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        raise InfrastructureError(f"cannot write the log {log}: {error.strerror}") from error
 
 
 def _signed(node: Node, outputs: Sequence[Item]) -> list[Item]:
