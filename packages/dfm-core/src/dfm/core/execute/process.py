@@ -37,8 +37,9 @@ SWEEP_SECONDS = 0.25
 """How long an orphan of a task that ended well may outlive it; a look at all of /proc costs 1 to 3 ms."""
 _UNKILLABLE_SECONDS = 5.0
 """A process in uninterruptible sleep (a dead NFS server) does not die; the run must end all the same."""
-_LOOKS_AT_AN_EXEC, _EXEC_SECONDS = 10, 0.002
-"""An exec takes well below a millisecond; after these looks an empty environment is what the process chose."""
+_LOOKS_AT_AN_EXEC, _EXEC_SECONDS = 50, 0.002
+"""An exec takes well below a millisecond, and may be kept waiting in its midst where many processes want the processor;
+after these looks an empty environment is what the process chose."""
 _STDERR = 2
 _DEFAULT_SIGNALS = (signal.SIGPIPE, signal.SIGXFSZ)
 """Python ignores them; programs do not expect that."""
