@@ -381,11 +381,11 @@ def test_the_jobserver_of_a_make_around_us_is_used(flow: Flow, tmp_path: Path, e
 def test_validate_show_and_graph_tell_without_running(dfm: Dfm, flow: Flow, tmp_path: Path) -> None:
     flow(
         HEAD
-        + "  - {root: a, desc: first, with: {x: {type: int, value: 3}}, run: 'touch ${{ x }}'}\n  - {name: b, needs: a}\n"
+        + "  - {root: a, desc: first, with: {x: {type: int, value: 3}}, run: 'touch ${{ x }}'}\n  - {root: b, needs: a}\n"
     )
     assert dfm("validate").stdout == "valid: 2 tasks\n"
     assert json.loads(dfm("validate", "--json").stdout)["valid"] is True
-    assert "p.a  root     first" in dfm("show", "tasks").stdout
+    assert "p.a   root   first" in dfm("show", "tasks").stdout
     shown = json.loads(dfm("show", "task", "a", "--json").stdout)["results"][0]
     assert shown["params"] == {"x": {"type": "int", "value": 3, "doc": ""}}
     assert [row["name"] for row in json.loads(dfm("show", "packages", "--json").stdout)["results"]] == ["std", "p"]

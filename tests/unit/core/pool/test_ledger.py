@@ -304,6 +304,13 @@ def test_the_start_deadline_counts_from_running_and_not_from_the_submission(pend
     assert pending.wait(1.0) == [CancelJobs((KEY,))]
 
 
+def test_a_job_that_goes_on_without_its_worker_is_cancelled_after_the_start_time(running: Bench) -> None:
+    running.do(WorkerParted(slot=SLOT))
+    assert running.poll(status(JobState.RUNNING, host="h"), after=60.0) == []
+    assert running.wait(59.0) == []
+    assert running.wait(1.0) == [CancelJobs((KEY,))]
+
+
 def test_a_suspended_job_is_announced_and_so_is_its_going_on(running: Bench) -> None:
     assert running.poll(status(JobState.SUSPENDED), after=60.0) == [Announce(WorkerSuspended(SLOT))]
     assert running.poll(status(JobState.RUNNING), after=60.0) == [Announce(WorkerResumed(SLOT))]

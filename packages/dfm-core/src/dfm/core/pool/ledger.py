@@ -168,6 +168,7 @@ class _Job:
     is_connected: bool = False
     connected_at: float | None = None
     parted_at: float = _LONG_AGO
+    given_up_at: float | None = None
     has_left: bool = False
     is_judged: bool = False
     is_unwanted: bool = False
@@ -557,6 +558,7 @@ class Ledger:
         if job is None:
             return
         job.is_connected = True
+        job.given_up_at = None
         job.has_left = False
         job.missing = 0
         job.host = event.host
@@ -587,6 +589,8 @@ class Ledger:
             return
         job.is_connected = False
         job.parted_at = now
+        if event.is_final and not event.is_in_order:
+            job.given_up_at = now
         if event.is_in_order:
             job.has_left = True
             self._do_well(job)
@@ -643,14 +647,18 @@ class Ledger:
             self._cancel([job], job.reason, actions)
         if now >= self._start_deadline(job):
             text = f"job {job.id} runs on {job.host or 'a host'}, but its worker did not connect in time"
-            self._count_death(job, text, now, actions)
+            if job.connected_at is None:
+                self._count_death(job, text, now, actions)
             self._cancel([job], text, actions)
         if now >= self._unknown_deadline(job):
             self._give_up(job, now, actions)
 
     def _start_deadline(self, job: _Job) -> float:
-        waits = job.phase is Phase.RUNNING and job.connected_at is None and not job.is_unwanted
-        return job.running_since + self._settings.start_seconds if waits and job.running_since is not None else _NEVER
+        """Return when a job that runs must have a worker again: it has none yet, or its worker was given up."""
+        if job.phase is not Phase.RUNNING or job.is_connected or job.is_unwanted:
+            return _NEVER
+        since = job.running_since if job.connected_at is None else job.given_up_at
+        return _NEVER if since is None else since + self._settings.start_seconds
 
     def _unknown_deadline(self, job: _Job) -> float:
         if job.phase not in (Phase.UNKNOWN, Phase.ABANDONED) or job.is_connected:
