@@ -445,7 +445,7 @@ def test_L14_ends_are_explained(word: str, code: str, reason: str, cause: EndCau
     assert found.exit_status == (int(code) if code.isdigit() else None)
     told = {"127": "exit status 127: the command was not found on the host"}
     told["126"] = "exit status 126: the command cannot be executed on the host"
-    assert found.reason == (told.get(code, "") if reason == "-" else reason)
+    assert found.reason == (told.get(code, "") if reason in ("", "-") else reason)
 
 
 def test_L14_a_job_that_never_had_a_host_was_killed_before_it_ran() -> None:
