@@ -128,6 +128,12 @@ def is_ended(status: JobStatus) -> bool:
     return status.state is JobState.ENDED
 
 
+def log_of(job: WorkerJob) -> str:
+    """Return what the job has written so far: a job that runs may not have its log yet."""
+    path = Path(job.log)
+    return path.read_text(encoding="utf-8") if path.exists() else ""
+
+
 def test_S1_S8_a_worker_is_submitted_seen_running_and_cancelled(site: Site) -> None:
     key = site.started(site.job(), PLAIN)
     running = site.wait(key, PLAIN, is_running)
@@ -279,7 +285,7 @@ def test_S9_a_requeued_worker_has_not_ended(site: Site) -> None:
     site.wait(key, dialect, is_running)
 
     def told() -> list[list[str]]:
-        text = Path(job.log).read_text(encoding="utf-8")
+        text = log_of(job)
         return [line.split() for line in text.splitlines() if line.startswith(f"{key.id} ")]
 
     site.cluster.wait_until(lambda: len(told()) == 2, "it did not start again")
@@ -328,7 +334,7 @@ def test_S4_what_is_inherited_from_inside_another_job_changes_nothing(cluster: S
     job = site.job(("/bin/sh", "-c", "echo $SLURM_CPUS_PER_TASK $SLURM_MEM_PER_NODE; exec sleep 600"))
     key = site.started(job, PLAIN)
     site.wait(key, PLAIN, is_running)
-    cluster.wait_until(lambda: Path(job.log).read_text() == "1 10\n", "the job sees something else")
+    cluster.wait_until(lambda: log_of(job) == "1 10\n", "the job sees something else")
     site.cancel(key, PLAIN)
     site.wait(key, PLAIN, is_ended)
 
@@ -346,7 +352,7 @@ def test_C8_commands_may_pass_the_shell_of_another_host(site: Site) -> None:
     job = site.job(("/bin/sh", "-c", "pwd; exec sleep 600"), directory=str(directory))
     key = site.started(job, dialect)
     site.wait(key, dialect, is_running)
-    site.cluster.wait_until(lambda: Path(job.log).read_text() == f"{directory}\n", "it runs elsewhere")
+    site.cluster.wait_until(lambda: log_of(job) == f"{directory}\n", "it runs elsewhere")
     site.cancel(key, dialect)
     assert site.wait(key, dialect, is_ended).cause is EndCause.KILLED_BY_OWNER
 
