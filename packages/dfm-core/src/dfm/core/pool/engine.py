@@ -247,11 +247,6 @@ class Engine:
         connected = sum(worker.hello.slots for worker in self._workers.values())
         return 2 * max(slots, connected) + 16
 
-    @property
-    def workers_connected(self) -> int:
-        """How many workers are there."""
-        return len(self._workers)
-
     # Clients.
 
     def attach(self, name: str, send: Callable[[ToClient], None]) -> None:

@@ -29,7 +29,6 @@ from dfm.core.wire.messages import (
     Received,
     Shape,
     Submit,
-    TaskState,
     ToClient,
 )
 
@@ -85,7 +84,6 @@ class PooledRunner(Runner):
         self._ask = ask
         self._questions: dict[int, QuestionsOfTask] = {}
         self._waiting: dict[int, asyncio.Future[Done]] = {}
-        self._states: dict[int, TaskState] = {}
         self._last_ticket = 0
         self._in_flight = _FIRST_IN_FLIGHT
         self._why_broken: str | None = None
@@ -138,15 +136,10 @@ class PooledRunner(Runner):
             raise
         finally:
             self._waiting.pop(ticket, None)
-            self._states.pop(ticket, None)
             del self._questions[ticket]
             await questions.close()
         self._link.send(Received(ticket=ticket))
         return _result(done)
-
-    def state(self, ticket: int) -> TaskState | None:
-        """Return where a task stands, as last told."""
-        return self._states.get(ticket)
 
     def _questions_of(self, task: str, ticket: int) -> QuestionsOfTask:
         return QuestionsOfTask(task, self._ask, self._link.send, lambda error: self._end_with(ticket, error))
@@ -181,8 +174,6 @@ class PooledRunner(Runner):
                     self._link.send(Received(ticket=message.ticket))
                 elif not future.done():
                     future.set_result(message)
-            case TaskState():
-                self._states[message.ticket] = message
             case Asked():
                 questions = self._questions.get(message.ticket)
                 if questions is not None:
