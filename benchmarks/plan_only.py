@@ -3,7 +3,7 @@
 import os
 import sys
 
-from dfm.core.compose import FlowOptions, graph_of, load
+from dfm.core.reading import FlowOptions, graph_of, load
 
 if __name__ == "__main__":
     print(len(graph_of(load(FlowOptions(), os.environ), sys.argv[1:], os.environ, None).nodes))

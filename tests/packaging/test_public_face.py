@@ -40,7 +40,9 @@ def test_the_version_is_told_without_importing_click() -> None:
 
 
 def test_help_imports_no_engine() -> None:
-    assert not {"yaml", "msgspec", "asyncio", "pluggy", "dfm.core.compose"} & modules_after("--help")
+    assert not {"yaml", "msgspec", "asyncio", "pluggy", "dfm.core.compose", "dfm.core.reading"} & modules_after(
+        "--help"
+    )
 
 
 def test_a_call_of_dfm_out_imports_no_other_module_of_dfm() -> None:

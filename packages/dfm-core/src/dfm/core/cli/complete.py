@@ -24,7 +24,7 @@ def command(*, prefix: str, root: str | None, config: str | None) -> int:
 
 
 def _names(root: str | None, config: str | None) -> list[str]:
-    from dfm.core.compose import FlowOptions, load, locate_root
+    from dfm.core.reading import FlowOptions, load, locate_root
 
     try:
         root_file = locate_root(root or os.environ.get("DFM_ROOT"), os.environ)

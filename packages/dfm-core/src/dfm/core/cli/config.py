@@ -11,7 +11,6 @@ from dfm.api.errors import DfmError, ExitCode, UsageError
 from dfm.api.runner import RunnerPlugin
 from dfm.core.cli.errors import shown
 from dfm.core.cli.options import root_option, settings_options
-from dfm.core.compose import project_dir
 from dfm.core.config.document import file_schema
 from dfm.core.config.explain import as_json, as_nested, as_text, as_yaml
 from dfm.core.config.faults import ConfigInvalid, Faults
@@ -25,6 +24,7 @@ from dfm.core.config.load import (
     load_with_faults,
 )
 from dfm.core.config.merge import Effective
+from dfm.core.reading import project_dir
 from dfm.core.suggest import did_you_mean
 
 

@@ -10,8 +10,8 @@ import click
 from dfm.api.batch import Finding, Standing
 from dfm.api.errors import ExitCode
 from dfm.core.__about__ import __version__
+from dfm.core.canary import canary
 from dfm.core.cli.options import root_option, settings_options
-from dfm.core.compose import canary, project_dir
 from dfm.core.config.faults import Faults
 from dfm.core.config.layers import CliOptions
 from dfm.core.config.load import Settings, load_with_faults
@@ -25,6 +25,7 @@ from dfm.core.doctor.surroundings import (
     look_at_settings_files,
     look_at_shared_directory,
 )
+from dfm.core.reading import project_dir
 
 
 @click.command(name="doctor")

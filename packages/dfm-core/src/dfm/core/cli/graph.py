@@ -8,9 +8,9 @@ import click
 
 from dfm.api.errors import InfrastructureError, NothingSelectedError
 from dfm.core.cli.options import flow_options
-from dfm.core.compose import FlowOptions, graph_of, load
 from dfm.core.graph.export import to_dot, to_mapping, to_mermaid
 from dfm.core.graph.node import Graph
+from dfm.core.reading import FlowOptions, graph_of, load
 
 
 @click.command(name="graph")

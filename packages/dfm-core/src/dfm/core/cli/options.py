@@ -13,8 +13,8 @@ from dfm.core.cli.early import (
     package_map_option,
     parameter_file_option,
 )
-from dfm.core.compose import FlowOptions
 from dfm.core.config.layers import CliOptions
+from dfm.core.reading import FlowOptions
 
 R = TypeVar("R")
 

@@ -7,12 +7,14 @@ import click
 
 from dfm.api.errors import ExitCode, NothingSelectedError, UsageError
 from dfm.core.cli.options import flow_options, settings_options
-from dfm.core.compose import FlowOptions, RunOptions, load, run
+from dfm.core.compose import run
 from dfm.core.config.layers import CliOptions
 from dfm.core.flow.model import Flow
 from dfm.core.graph.select import listed_tasks
+from dfm.core.reading import FlowOptions, load
 from dfm.core.report.make import make_sinks
 from dfm.core.runfacts import DaemonUse
+from dfm.core.runoptions import RunOptions
 
 
 @click.command(name="run")

@@ -12,12 +12,12 @@ from dfm.core.cli import describe, narrow
 from dfm.core.cli.describe import Row
 from dfm.core.cli.options import flow_options
 from dfm.core.cli.table import print_fields, print_table
-from dfm.core.compose import FlowOptions, LoadedFlow, graph_of, load
 from dfm.core.flow.diagnostics import FlowInvalid
 from dfm.core.flow.model import Flow, Task, Type
 from dfm.core.flow.source import to_plain
 from dfm.core.graph.node import Node
 from dfm.core.graph.select import Selection, select
+from dfm.core.reading import FlowOptions, LoadedFlow, graph_of, load
 
 R = TypeVar("R")
 _ALL = "all"

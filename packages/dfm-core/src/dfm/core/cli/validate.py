@@ -8,9 +8,9 @@ import click
 
 from dfm.api.errors import ExitCode
 from dfm.core.cli.options import flow_options
-from dfm.core.compose import FlowOptions, load, validate
 from dfm.core.flow.diagnostics import Diagnostic, FlowInvalid, render
 from dfm.core.graph.check import untaken_items, unused_tasks
+from dfm.core.reading import FlowOptions, load, validate
 
 
 @click.command(name="validate")
