@@ -17,6 +17,8 @@ from dfm.core.flow.json_schema import flow_schema
 from dfm.core.flow.schema import DEFINITIONS
 from dfm.core.flow.source import SourceFile, to_plain
 from dfm.core.flow.yaml_reader import read_yaml
+from dfm.testing.fake_lsf import FakeLsf
+from dfm.testing.project import QUICK_POOL, wait_until
 
 Answer = subprocess.CompletedProcess[str]
 Dfm = Callable[..., Answer]
@@ -47,27 +49,51 @@ def cases() -> Iterator[Case]:
 
 
 CASES = list(cases())
+_RUNS = [case for case in CASES if any(step["type"].startswith("run ") for step in case.get("steps", [case]))]
+_PYTHON = re.compile(r"pytask|generate|uptodate|RunTasks|subgraph|memento|cache")
+SENT_AWAY = [case for number, case in enumerate(_RUNS) if number % 8 == 0 or _PYTHON.search(str(case))]
+"""What is run on a cluster as well: all that has more than a script in it, and of the rest a part; `_RUNS` passes too."""
 
 
 @pytest.mark.parametrize("case", CASES, ids=[case["id"] for case in CASES])
 def test_flow(case: Case, dfm: Dfm, tmp_path: Path) -> None:
+    play(case, dfm, tmp_path, {})
+
+
+@pytest.fixture(scope="module")
+def lsf(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FakeLsf]:
+    with FakeLsf(tmp_path_factory.mktemp("cluster"), speed=100) as cluster:
+        yield cluster
+        wait_until(lambda: not any(job.is_live for job in cluster.jobs()), "the jobs to be gone")
+
+
+@pytest.mark.parametrize("case", SENT_AWAY, ids=[case["id"] for case in SENT_AWAY])
+def test_flow_comes_out_the_same_on_a_cluster(case: Case, dfm: Dfm, lsf: FakeLsf, tmp_path: Path) -> None:
+    settings = tmp_path / ".dfm" / "config.yaml"
+    settings.parent.mkdir(mode=0o700)
+    settings.write_text(yaml.safe_dump({"runner": {"pool": dict(QUICK_POOL)}}), encoding="utf-8")
+    play(case, dfm, tmp_path, {"DFM_RUNNER": "lsf", "PATH": lsf.environ["PATH"]})
+
+
+def play(case: Case, dfm: Dfm, directory: Path, surroundings: Mapping[str, str]) -> None:
+    """Write the files of a case, type what it types, and hold the answers to what it expects."""
     unknown = case.keys() - _CASE_KEYS - {"id"}
     assert not unknown, f"the case has unknown keys: {unknown}"
     files = dict(case.get("files", {}))
     if "package" in case:
         indented = "".join(f"  {line}" if line.strip() else line for line in case["package"].splitlines(keepends=True))
         files["flow.yaml"] = f"package:\n  name: p\n{indented}"
-    write(tmp_path, files)
-    environment = {name: str(value).replace("%HERE%", str(tmp_path)) for name, value in case.get("env", {}).items()}
+    write(directory, files)
+    variables = {name: str(value).replace("%HERE%", str(directory)) for name, value in case.get("env", {}).items()}
     for step in case.get("steps", [case]):
-        write(tmp_path, step.get("files", {}) if "steps" in case else {})
-        words = shlex.split(step["type"].replace("%HERE%", str(tmp_path)))
+        write(directory, step.get("files", {}) if "steps" in case else {})
+        words = shlex.split(step["type"].replace("%HERE%", str(directory)))
         is_run = words[0] == "run" and len(words) > 1 and not case.get("plain")
         is_validation = words[0] == "validate"
-        answer = dfm(*words, *(["--json"] if is_run or is_validation else []), env=environment)
-        check(answer, step.get("expect", {}), tmp_path)
+        answer = dfm(*words, *(["--json"] if is_run or is_validation else []), env={**surroundings, **variables})
+        check(answer, step.get("expect", {}), directory)
         if step.get("expect", {}).get("exit", 0) != 3:
-            check_schema(tmp_path, files)
+            check_schema(directory, files)
 
 
 def write(directory: Path, files: Mapping[str, str | None]) -> None:

@@ -1,6 +1,7 @@
 """Requests and results arrive as they were, to the byte."""
 
 import dataclasses
+from typing import get_args
 
 import pytest
 from hypothesis import given
@@ -12,6 +13,7 @@ from dfm.api.runner import (
     CommandRecord,
     Outcome,
     PythonBody,
+    PythonCall,
     PythonSource,
     Resources,
     ShellBody,
@@ -34,14 +36,34 @@ json_like = st.recursive(
 REQUEST = TaskRequest(
     run_id="r", task="p.t", attempt=2, rundir="/r\udcfe", srcdir="/s", root_pkgdir="/p", root_rundir="/r", artefact="a",
     body=ShellBody("echo", "sh"), params={}, inputs=[], memento=None, env={}, changed=False,
-    resources=Resources(cores=4, memory_bytes=1 << 40, wall_seconds=1.5, queue="q", resource_select=("a", "b")),
+    resources=Resources(cores=4, memory_bytes=1 << 40, wall_seconds=1.5, queue="q", resource_class="big",
+                        resource_select=("a", "b")),
 )  # fmt: skip
 
+RESULT = TaskResult(
+    outcome=Outcome.FAILED, cause="exit status 3", status=3, changed=False, outputs=[{"type": "T"}], memento=[1],
+    markers=[Marker(Severity.ERROR, "m", MarkerLocation("f", 1, 2)), Marker(Severity.INFO, "n")],
+    commands=[CommandRecord("make", 2)], text="t", host="h", started_at="now", seconds=1.0, cpu_seconds=0.5,
+    max_rss_bytes=1 << 33,
+)  # fmt: skip
 
-@pytest.mark.parametrize(
-    "body",
-    [ShellBody("é", "tcsh"), PythonBody(PythonSource.FILE, "/a.py", "f", "flow.yaml:3"), BuiltinBody("std.Message")],
-)
+BODIES: list[Body] = [
+    ShellBody("é", "tcsh"),
+    PythonBody(PythonSource.FILE, "/a.py", "f", "flow.yaml:3", PythonCall.UPTODATE),
+    BuiltinBody("std.Message"),
+]
+
+
+def test_there_is_an_example_of_every_body_with_no_field_at_its_default() -> None:
+    assert {type(body) for body in BODIES} == set(get_args(Body))
+    examples: list[Body | TaskRequest | Resources | TaskResult] = [*BODIES, REQUEST, REQUEST.resources, RESULT]
+    for example in examples:
+        for field in dataclasses.fields(example):
+            default = field.default_factory() if callable(field.default_factory) else field.default
+            assert getattr(example, field.name) != default, field.name
+
+
+@pytest.mark.parametrize("body", BODIES)
 def test_every_body_arrives(body: Body) -> None:
     request = dataclasses.replace(REQUEST, body=body)
     assert decode_request(encode_request(request)) == request
@@ -69,13 +91,7 @@ def test_same_environment_costs_nothing_in_the_request() -> None:
 
 
 def test_result_arrives_whole() -> None:
-    result = TaskResult(
-        outcome=Outcome.FAILED, cause="exit status 3", status=3, changed=False, outputs=[{"type": "T"}], memento=[1],
-        markers=[Marker(Severity.ERROR, "m", MarkerLocation("f", 1, 2)), Marker(Severity.INFO, "n")],
-        commands=[CommandRecord("make", 2)], text="t", host="h", started_at="now", seconds=1.0, cpu_seconds=0.5,
-        max_rss_bytes=1 << 33,
-    )  # fmt: skip
-    assert decode_result(encode_result(result)) == result
+    assert decode_result(encode_result(RESULT)) == RESULT
 
 
 @given(st.binary(max_size=100))

@@ -22,7 +22,7 @@ from typing import ClassVar, TypeAlias
 
 import pytest
 
-from dfm.api.runner import Outcome, PythonBody, PythonSource, Runner, ShellBody, TaskRequest, TaskResult
+from dfm.api.runner import Outcome, PythonBody, PythonCall, PythonSource, Runner, ShellBody, TaskRequest, TaskResult
 from dfm.api.task import Marker, MarkerLocation, Severity
 from dfm.testing.tasks import Workspace
 
@@ -159,6 +159,23 @@ class RunnerConformance:
         request = workspace.request(PythonBody(PythonSource.FILE, str(file), "bench", "flow.yaml:1"))
         assert (await _run(open_runner, request)).outcome is Outcome.SUCCEEDED
         assert (Path(request.rundir) / "out.txt").read_text(encoding="utf-8") == request.task
+
+    @pytest.mark.parametrize("answer", ["True", "False"])
+    async def test_a_python_function_is_asked_whether_a_result_stands(
+        self, open_runner: OpenRunner, workspace: Workspace, answer: str
+    ) -> None:
+        file = workspace.directory / "fresh.py"
+        file.write_text(f"def fresh(ctxt):\n    return {answer}\n", encoding="utf-8")
+        body = PythonBody(PythonSource.FILE, str(file), "fresh", "flow.yaml:1", PythonCall.UPTODATE)
+        result = await _run(open_runner, workspace.request(body))
+        assert (result.outcome, str(result.memento)) == (Outcome.SUCCEEDED, answer)
+
+    async def test_a_python_function_makes_sub_tasks(self, open_runner: OpenRunner, workspace: Workspace) -> None:
+        text = "for n in (1, 2):\n    ctxt.addTask(ctxt.mkTaskNode('p.leaf', name=f'n{n}', n=n))\n"
+        body = PythonBody(PythonSource.INLINE, text, "", "flow.yaml:1", PythonCall.GENERATE)
+        result = await _run(open_runner, workspace.request(body))
+        assert (result.outcome, result.cause) == (Outcome.SUCCEEDED, None)
+        assert [item["type"] for item in result.outputs] == ["std.TaskRunSpec"] * 2
 
     @pytest.mark.parametrize("status", [1, 2, 42, 255])
     async def test_a_status_other_than_0_fails_the_task(

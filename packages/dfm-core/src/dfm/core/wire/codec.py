@@ -10,27 +10,15 @@ from typing import Any, TypeVar
 import msgspec
 
 from dfm.api.items import Item
-from dfm.api.runner import Body, BuiltinBody, PythonBody, PythonSource, Resources, ShellBody, TaskRequest, TaskResult
+from dfm.api.runner import Body, BuiltinBody, PythonBody, Resources, ShellBody, TaskRequest, TaskResult
 from dfm.core.wire.frame import ProtocolError
 
 _TEXT, _NUMBER, _PAIRS = 1, 2, 3
 _Kind = TypeVar("_Kind")
 
 
-class _Shell(msgspec.Struct, frozen=True, tag_field="t", tag="shell"):
-    text: str
-    shell: str
-
-
-class _Python(msgspec.Struct, frozen=True, tag_field="t", tag="python"):
-    source: PythonSource
-    text: str
-    function: str
-    location: str
-
-
-class _Builtin(msgspec.Struct, frozen=True, tag_field="t", tag="builtin"):
-    name: str
+_BODIES: Mapping[str, type[Body]] = {"shell": ShellBody, "python": PythonBody, "builtin": BuiltinBody}
+_KIND_OF: Mapping[type[Body], str] = {kind: name for name, kind in _BODIES.items()}
 
 
 class _Request(msgspec.Struct, frozen=True, kw_only=True):
@@ -42,7 +30,8 @@ class _Request(msgspec.Struct, frozen=True, kw_only=True):
     root_pkgdir: str
     root_rundir: str
     artefact: str
-    body: _Shell | _Python | _Builtin
+    kind: str
+    body: dict[str, Any]
     params: dict[str, Any]
     inputs: list[Item]
     memento: Any
@@ -65,7 +54,8 @@ def encode_request(request: TaskRequest, base: Mapping[str, str] | None = None) 
             "root_pkgdir": request.root_pkgdir,
             "root_rundir": request.root_rundir,
             "artefact": request.artefact,
-            "body": msgspec.to_builtins(_wire_body(request.body)),
+            "kind": _KIND_OF[type(request.body)],
+            "body": msgspec.to_builtins(request.body),
             "params": dict(request.params),
             "inputs": list(request.inputs),
             "memento": request.memento,
@@ -100,7 +90,7 @@ def decode_request(data: bytes, base: Mapping[str, str] | None = None) -> TaskRe
         root_pkgdir=wire.root_pkgdir,
         root_rundir=wire.root_rundir,
         artefact=wire.artefact,
-        body=_body(wire.body),
+        body=_body(wire.kind, wire.body),
         params=wire.params,
         inputs=wire.inputs,
         memento=wire.memento,
@@ -138,24 +128,11 @@ def decode_talk(data: bytes) -> dict[str, Any]:
     return _decode(data, dict[str, Any])
 
 
-def _wire_body(body: Body) -> _Shell | _Python | _Builtin:
-    match body:
-        case ShellBody(text, shell):
-            return _Shell(text, shell)
-        case PythonBody(source, text, function, location):
-            return _Python(source, text, function, location)
-        case BuiltinBody(name):
-            return _Builtin(name)
-
-
-def _body(wire: _Shell | _Python | _Builtin) -> Body:
-    match wire:
-        case _Shell():
-            return ShellBody(wire.text, wire.shell)
-        case _Python():
-            return PythonBody(wire.source, wire.text, wire.function, wire.location)
-        case _Builtin():
-            return BuiltinBody(wire.name)
+def _body(kind: str, fields: Mapping[str, Any]) -> Body:
+    try:
+        return msgspec.convert(fields, _BODIES[kind])
+    except (KeyError, msgspec.ValidationError) as error:
+        raise ProtocolError(f"what came is no body of a task: {error}") from error
 
 
 def _encode(value: object) -> bytes:
