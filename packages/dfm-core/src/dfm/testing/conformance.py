@@ -320,6 +320,18 @@ class RunnerConformance:
             await runner.run(second)
         assert workspace.log(second) == b"second\n"
 
+    async def test_what_a_given_up_attempt_still_writes_is_not_in_the_next_ones_results(
+        self, open_runner: OpenRunner, workspace: Workspace
+    ) -> None:
+        first = workspace.shell('echo "$DFM_OUTPUT" > output; ln p.again.log old.log', name="p.again")
+        late = 'echo late >> old.log; echo \'{"type": "p.Late"}\' >> "$(cat output)"'
+        second = workspace.shell(f"{late}; dfm-out item --type p.Good; echo good", name="p.again", attempt=2)
+        async with open_runner() as runner:
+            await runner.run(first)
+            result = await runner.run(second)
+        assert [item["type"] for item in result.outputs] == ["p.Good"]
+        assert workspace.log(second) == b"good\n"
+
     async def test_a_failed_task_has_its_log(self, open_runner: OpenRunner, workspace: Workspace) -> None:
         request = workspace.shell("echo why >&2; exit 1")
         await _run(open_runner, request)

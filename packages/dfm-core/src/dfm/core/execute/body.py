@@ -4,6 +4,7 @@ The log is the body's own stdout and stderr; DFM never reads it while it grows, 
 cost nothing.
 """
 
+import contextlib
 import os
 import signal
 import socket
@@ -28,7 +29,7 @@ from dfm.core.crashpoint import crash_point
 from dfm.core.execute.harvest import Harvest, harvest_python, harvest_script
 from dfm.core.execute.process import Ended, ForkedCall, Launch, ProcessTrees, StartError
 from dfm.core.execute.questions import QuestionDesk, Serve
-from dfm.core.execute.staging import ShellNotFoundError, stage_shell
+from dfm.core.execute.staging import ShellNotFoundError, own_prefix, stage_shell
 from dfm.core.jobserver.tokens import Lease
 
 COMMAND_NOT_FOUND = 127
@@ -58,11 +59,7 @@ class BodyRunner:
         Raises:
             InfrastructureError: the log or the staged files cannot be written.
         """
-        log = os.path.join(request.rundir, f"{request.artefact}.log")
-        try:
-            output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_CLOEXEC, 0o666)
-        except OSError as error:
-            raise InfrastructureError(f"cannot write the log {log}: {error.strerror}") from error
+        output = _open_log(request)
         try:
             match request.body:
                 case ShellBody():
@@ -101,7 +98,7 @@ class BodyRunner:
 
     async def _run_python(self, request: TaskRequest, lease: Lease, output: int, serve: Serve) -> TaskResult:
         started_at = _now()
-        result_path = os.path.join(request.rundir, f".{request.artefact}.result.json")
+        result_path = own_prefix(request) + "result.json"
         try:
             async with QuestionDesk(serve) as desk:
                 call = ForkedCall(
@@ -120,6 +117,18 @@ class BodyRunner:
         crash_point("execute.harvested")
         status = ended.status or harvest.status
         return _result(ended, harvest, status, harvest.commands, started_at)
+
+
+def _open_log(request: TaskRequest) -> int:
+    """Return a descriptor of an empty log; an earlier attempt that may still run keeps a file without a name."""
+    path = os.path.join(request.rundir, f"{request.artefact}.log")
+    try:
+        if request.attempt > 1:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(path)
+        return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_CLOEXEC, 0o666)
+    except OSError as error:
+        raise InfrastructureError(f"cannot write the log {path}: {error.strerror}") from error
 
 
 async def _refuse(question: Question) -> Answer:

@@ -1,8 +1,9 @@
 """What a script finds: the `DFM_*` variables, the files they name, `dfm-out` on its PATH.
 
 The files lie in the run directory as `.<task>.<name>`, so that tasks which share a run directory do not write into each
-other's. Scripts reach them through the variables. Creating a file costs more than many a task does, so no file is made
-that need not be: what a script may append to begins to exist when it does, and what would say nothing is shared.
+other's; those of a second attempt as `.<task>.2.<name>`. Scripts reach them through the variables. Creating a file
+costs more than many a task does, so no file is made that need not be: what a script may append to begins to exist when
+it does, and what would say nothing is shared.
 """
 
 import contextlib
@@ -105,7 +106,7 @@ def stage_shell(request: TaskRequest, *, bin_dir: str) -> StagedScript:
     assert isinstance(request.body, ShellBody)
     env = dict(request.env)
     shell = _find_shell(request.body.shell, env.get("PATH"))
-    prefix = os.path.join(request.rundir, f".{request.artefact}.")
+    prefix = own_prefix(request)
     try:
         given = _write_inputs(request, prefix, bin_dir)
         channels = _clear_channels(prefix)
@@ -115,6 +116,15 @@ def stage_shell(request: TaskRequest, *, bin_dir: str) -> StagedScript:
     env |= _variables(request) | given | channels
     env["PATH"] = f"{bin_dir}:{env['PATH']}" if env.get("PATH") else f"{bin_dir}:{os.defpath}"
     return StagedScript(argv, env, channels)
+
+
+def own_prefix(request: TaskRequest) -> str:
+    """Return what the paths of an attempt's own files begin with.
+
+    A later attempt has others than the first: that one may still run, on a host that was cut off.
+    """
+    number = f"{request.attempt}." if request.attempt > 1 else ""
+    return os.path.join(request.rundir, f".{request.artefact}.{number}")
 
 
 def write_bin_dir(root_rundir: str, search: str | None = None) -> str:
