@@ -193,9 +193,9 @@ def test_a_log_that_the_node_cannot_write_is_told_as_the_reason_why_no_worker_co
 def test_what_slurm_will_never_do_is_told_in_its_words(project: Project, options: list[str], words: str) -> None:
     project.write_flow({"a": "true"})
     answer = project.dfm("run", *(word for option in options for word in ("--runner-opt", option)), "a")
-    assert answer.returncode == ExitCode.INFRASTRUCTURE
+    assert answer.returncode == ExitCode.RUNNER_UNAVAILABLE
     assert words in answer.stdout
-    assert "1 lost" in answer.stdout
+    assert "1 refused" in answer.stdout
     assert attempts(project, "a") == 0
 
 
@@ -212,7 +212,7 @@ def test_a_request_larger_than_any_node_is_told_and_not_left_pending(
 ) -> None:
     project.write_flow({"a": {"run": "true", "tags": [{"std.ResourceTag": resources}]}})
     answer = project.dfm("run", *options, "a")
-    assert answer.returncode == ExitCode.INFRASTRUCTURE, answer.stdout + answer.stderr
+    assert answer.returncode == ExitCode.RUNNER_UNAVAILABLE, answer.stdout + answer.stderr
     assert words in answer.stdout
 
 

@@ -347,8 +347,9 @@ def test_what_lsf_refuses_is_told_in_its_words_at_once(
     lsf = cluster(params=params)
     use(project, lsf, {"a": "true", "b": "true", "both": {"run": "true", "needs": ["a", "b"]}})
     answer = project.dfm("run", "both", *words)
-    assert answer.returncode == 6
+    assert answer.returncode == 7
     assert text in answer.stdout
+    assert "REFUSED" in answer.stdout
     names = [call.argv[1] for call in lsf.invocations("bsub")]
     assert len(names) == len(set(names)) <= 2, "one for each task that waited, and none again"
     assert lsf.jobs() == []
@@ -389,7 +390,7 @@ def test_without_bsub_it_is_told_what_to_set(project: Project) -> None:
     project.write_flow({"a": "true"})
     project.environ["PATH"] = "/usr/bin:/bin"
     answer = project.dfm("run", "a")
-    assert answer.returncode == 6
+    assert answer.returncode == 7
     assert "put LSF's commands on PATH (source profile.lsf) or set runner.lsf.bsub_cmd" in answer.stdout
 
 
@@ -397,7 +398,7 @@ def test_a_dfm_that_is_not_on_the_node_ends_the_run_with_the_reason(project: Pro
     lsf = cluster()
     use(project, lsf, {"a": "true"})
     answer = project.dfm("run", "a", "--runner-opt", "worker_dfm_path=/no/such/dfm", timeout=150)
-    assert answer.returncode == 6
+    assert answer.returncode == 7
     assert "workers do not come up, 4 times in a row" in answer.stdout
     assert "exit status 127: the command was not found on the host" in answer.stdout
     assert len(lsf.jobs()) == 4

@@ -262,7 +262,7 @@ def test_a_task_longer_than_any_job_ends_at_once() -> None:
     bench = Bench(ReactorSettings(job_wall_seconds=100.0, walltime_margin_seconds=10.0))
     delivered = bench.do(ClientOpened(client="c"), submit(wall=91.0))[-1]
     assert isinstance(delivered, Deliver)
-    assert delivered.outcome == "lost"
+    assert delivered.outcome == "refused"
     assert "91 s" in delivered.cause
 
 
@@ -272,14 +272,14 @@ def test_tasks_that_no_new_worker_has_time_for_end_after_three_of_those(empty: B
         empty.do(arrive(f"w{number}", lives_seconds=60.0))
     delivered = empty.do(arrive("w2", lives_seconds=60.0))[-1]
     assert isinstance(delivered, Deliver)
-    assert delivered.outcome == "lost"
+    assert delivered.outcome == "refused"
 
 
 def test_a_refused_shape_ends_its_waiting_tasks_in_the_words_of_the_batch_system(empty: Bench) -> None:
     other = Shape(cores=2)
     empty.do(submit(1), submit(2, shape=other))
     assert empty.do(ShapeRefused(other, "queue unknown")) == [
-        Deliver(client="c", ticket=2, outcome="lost", cause="queue unknown")
+        Deliver(client="c", ticket=2, outcome="refused", cause="queue unknown")
     ]
     assert empty.standing(1) is Stage.QUEUED
 

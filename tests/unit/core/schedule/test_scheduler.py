@@ -61,6 +61,8 @@ class Pretender(Runner):
                 return TaskResult(outcome=Outcome.FAILED, cause="exit status 1", status=1)
             case "lose" if request.attempt < 3:
                 return TaskResult(outcome=Outcome.LOST, cause="its host vanished")
+            case "refuse" if request.attempt == 1:
+                return TaskResult(outcome=Outcome.REFUSED, cause="no such queue")
             case "vanish":
                 return TaskResult(outcome=Outcome.LOST, cause="its host vanished")
             case _:
@@ -128,6 +130,10 @@ def test_a_failure_blocks_what_needs_it_near_and_far(run: Callable[..., dict[str
 
 def test_a_lost_task_is_tried_again_and_again_but_not_for_ever(run: Callable[..., dict[str, str]]) -> None:
     assert run({"a": ("lose", []), "b": ("vanish", [])}, most_failures=None) == {"a": "succeeded", "b": "lost"}
+
+
+def test_a_refused_task_is_not_tried_again(run: Callable[..., dict[str, str]]) -> None:
+    assert run({"a": ("refuse", []), "b": ("ok", [])}, most_failures=None) == {"a": "refused", "b": "succeeded"}
 
 
 def test_an_attempt_that_never_began_is_not_explained_by_the_log_of_an_earlier_run(tmp_path: Path) -> None:

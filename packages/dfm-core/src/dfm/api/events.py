@@ -22,6 +22,7 @@ class Verdict(enum.StrEnum):
     DISABLED = "disabled"
     FAILED = "failed"
     LOST = "lost"
+    REFUSED = "refused"
     BLOCKED = "blocked"
     NOT_RUN = "not-run"
     CANCELLED = "cancelled"

@@ -139,6 +139,8 @@ class Outcome(enum.StrEnum):
     SUCCEEDED = "succeeded"
     FAILED = "failed"
     LOST = "lost"
+    REFUSED = "refused"
+    """What the runner stands on will never take such a task, and says why: a setting or a request is to be mended."""
 
 
 @dataclass(frozen=True, slots=True)

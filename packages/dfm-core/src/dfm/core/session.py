@@ -108,6 +108,8 @@ class Session:
         failures = self._scheduler.outcome.failures if self._scheduler is not None else {}
         if failures.get(Verdict.FAILED):
             return ExitCode.TASK_FAILED
+        if failures.get(Verdict.REFUSED):
+            return ExitCode.RUNNER_UNAVAILABLE
         if failures.get(Verdict.LOST):
             return ExitCode.INFRASTRUCTURE
         return ExitCode.OK

@@ -217,7 +217,7 @@ class DrainWorker:
 
 @dataclass(frozen=True, slots=True)
 class ShapeRefused:
-    """No worker of this shape can ever be had, in the batch system's own words: its waiting tasks end as lost."""
+    """No worker of this shape can ever be had, in the batch system's own words: its waiting tasks end as refused."""
 
     shape: Shape
     text: str

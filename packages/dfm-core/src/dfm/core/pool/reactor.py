@@ -69,6 +69,7 @@ from dfm.core.pool.standing import Counters, Demand, Stage, TaskStanding, TaskVi
 from dfm.core.wire.messages import EPOCH_SHIFT, Shape
 
 LOST = "lost"
+REFUSED = "refused"
 """Outcome of a task that we could not bring to an end, as in dfm.api.runner.Outcome."""
 _FOREVER = float("inf")
 _MISFIT_LIMIT = 3
@@ -336,7 +337,7 @@ class Reactor:
         actions.append(Confirm(client=event.client, ticket=event.ticket))
         refusal = self._refusal(task)
         if refusal:
-            self._finish(task, now, actions, LOST, refusal)
+            self._finish(task, now, actions, REFUSED, refusal)
         else:
             self._watch(now)
             self._place(task, now, actions)
@@ -421,7 +422,7 @@ class Reactor:
         pool = self._pools.get(event.shape)
         for task in pool.waiting.drain() if pool is not None else []:
             self._note_quiet(task.pool, now)
-            self._finish(task, now, actions, LOST, event.text)
+            self._finish(task, now, actions, REFUSED, event.text)
 
     # Placing tasks on workers.
 
@@ -853,7 +854,7 @@ class Reactor:
         )
         for task in pool.waiting.drain(room):
             self._note_quiet(pool, now)
-            self._finish(task, now, actions, LOST, text)
+            self._finish(task, now, actions, REFUSED, text)
 
     def _on_disconnected(self, event: WorkerDisconnected, now: float) -> None:
         worker = self._workers.get(event.slot)

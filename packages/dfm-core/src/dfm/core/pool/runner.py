@@ -206,5 +206,6 @@ def shape_of(resources: Resources) -> Shape:
 
 def _result(done: Done) -> TaskResult:
     if not done.body:
-        return TaskResult(outcome=Outcome.LOST, cause=done.cause or "the pool lost it", status=1)
+        outcome = Outcome.REFUSED if done.outcome == Outcome.REFUSED else Outcome.LOST
+        return TaskResult(outcome=outcome, cause=done.cause or "the pool lost it", status=1)
     return decode_result(done.body)

@@ -17,6 +17,7 @@ _WORDS = {
     Verdict.DISABLED: "disabled",
     Verdict.FAILED: "failed",
     Verdict.LOST: "lost",
+    Verdict.REFUSED: "refused",
     Verdict.BLOCKED: "blocked",
     Verdict.NOT_RUN: "not run",
     Verdict.CANCELLED: "cancelled",
@@ -24,6 +25,7 @@ _WORDS = {
 _SUMMARY_ORDER = (
     Verdict.FAILED,
     Verdict.LOST,
+    Verdict.REFUSED,
     Verdict.BLOCKED,
     Verdict.CANCELLED,
     Verdict.NOT_RUN,
@@ -44,7 +46,7 @@ def word(verdict: Verdict) -> str:
 def failure_lines(event: TaskFinished, base: str, paint: Paint) -> Iterator[str]:
     """Yield the block of a failure: cause, markers or the end of the log, the log's path, how to run it again."""
     took = f", {format_seconds(event.seconds)}" if event.seconds else ""
-    head = "FAIL" if event.verdict is Verdict.FAILED else "LOST"
+    head = "FAIL" if event.verdict is Verdict.FAILED else word(event.verdict).upper()
     first, *rest = (event.cause or "no cause is known").split("\n")
     yield f"{paint(head, 'red')} {event.task} ({plain(first)}{took})"
     yield from (f"  {plain(line)}" for line in rest)

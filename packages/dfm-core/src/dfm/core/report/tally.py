@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from dfm.api.events import Event, RunStarted, TaskFinished, TaskStarted, Verdict
 
-FAILURES = (Verdict.FAILED, Verdict.LOST)
+FAILURES = (Verdict.FAILED, Verdict.LOST, Verdict.REFUSED)
 
 
 @dataclass(slots=True)

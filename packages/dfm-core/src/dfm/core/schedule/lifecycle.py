@@ -49,7 +49,8 @@ from dfm.core.schedule.programs import Programs
 from dfm.core.schedule.request import body_of, facts_of
 from dfm.core.std.run import run_builtin
 
-_FAILURES = (Verdict.FAILED, Verdict.LOST)
+_FAILURES = (Verdict.FAILED, Verdict.LOST, Verdict.REFUSED)
+_WITHOUT_RECORD = {Outcome.LOST: Verdict.LOST, Outcome.REFUSED: Verdict.REFUSED}
 _PROBES = frozenset({"FileSet", "SetEnv"})
 """Built-in tasks whose result depends on the file system alone: they are always asked, and cost no intent."""
 
@@ -509,9 +510,9 @@ class Lifecycle:
         """Record how the body ended; only then may others see its outputs."""
         if result.text:
             self.sink.emit(TaskOutputText(task=node.name, text=result.text))
-        if result.outcome is Outcome.LOST:
+        if result.outcome in _WITHOUT_RECORD:
             log = log if log is not None and os.path.exists(log) else None
-            return Ended(Verdict.LOST, cause=result.cause, result=result, log=log, is_changed=True)
+            return Ended(_WITHOUT_RECORD[result.outcome], cause=result.cause, result=result, log=log, is_changed=True)
         outputs = _signed(node, result.outputs)
         try:
             self._record(node, pending, begun, result, outputs, log)

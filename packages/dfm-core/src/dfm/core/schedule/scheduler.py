@@ -23,7 +23,7 @@ from dfm.core.schedule.unfold import Batch, Unfolder
 
 _SETTLED_BEFORE_YIELD = 64
 """Nodes settled in a row before the event loop gets its turn, so that signals and ended children are seen."""
-_FAILURES = (Verdict.FAILED, Verdict.LOST)
+_FAILURES = (Verdict.FAILED, Verdict.LOST, Verdict.REFUSED)
 
 
 @dataclass(slots=True)

@@ -278,8 +278,8 @@ class Done(Message, frozen=True, kw_only=True, tag="done"):
 
     Attributes:
         outcome: of `dfm.api.runner.Outcome`.
-        cause: for a lost task, why; with the hosts and logs of its attempts.
-        body: an encoded `TaskResult`; empty for a lost task.
+        cause: for a lost or refused task, why; with the hosts and logs of its attempts.
+        body: an encoded `TaskResult`; empty for a lost or refused task.
         attempts: how many there were.
     """
 
