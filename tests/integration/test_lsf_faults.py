@@ -1,3 +1,4 @@
+# ruff: noqa: N802  (tests bear the ids of the requirements)
 """Runs on the fake LSF while it misbehaves: each ends, with each result once, no job left, and nobody annoyed.
 
 LSF's seconds pass SPEED times as fast as ours, and the pool's as well: a status call may come every 15 of them.
@@ -134,6 +135,62 @@ def test_every_task_runs_once_though_bsub(project: Project, cluster: Clusters, f
     answer = project.dfm("run", "all", "--json", timeout=150)
     assert set(verdicts(answer).values()) == {"succeeded"}, answer.stderr
     assert sorted(lines(project, "ran")) == [str(n) for n in range(6)]
+
+
+# Arrays.
+
+
+@pytest.mark.parametrize(
+    "fault", [None, "submit-but-time-out", "submit-twice", "ok-empty", "rc255-empty", "noise-before"]
+)
+def test_L17_the_workers_of_an_array_run_every_task_once_though_bsub(
+    project: Project, cluster: Clusters, fault: str | None
+) -> None:
+    lsf = cluster()
+    use(project, lsf, {**HALVES, "all": {"needs": list(HALVES), "run": "true"}}, max_workers=4)
+    if fault is not None:
+        lsf.inject("bsub", fault)
+    answer = project.dfm("run", "all", "--json", "--runner-opt", "use_arrays=true", timeout=150)
+    assert set(verdicts(answer).values()) == {"succeeded"}, answer.stderr
+    assert sorted(lines(project, "ran")) == [str(n) for n in range(6)]
+    names = [call.argv[1] for call in lsf.invocations("bsub")]
+    assert names[0].endswith("[1-4]"), names
+    assert len(names) <= 3, names
+
+
+def test_L17_one_element_is_killed_and_the_others_keep_their_tasks(project: Project, cluster: Clusters) -> None:
+    lsf = cluster()
+    use(
+        project,
+        lsf,
+        {**{f"held{n}": HOLD for n in range(3)}, "all": {"needs": [f"held{n}" for n in range(3)], "run": "true"}},
+        max_workers=3,
+    )
+    with project.started("run", "all", "--json", "--runner-opt", "use_arrays=true") as process:
+        begun(project, 3)
+        first = runs_on(lsf, 3)[0]
+        assert {job.label.partition("[")[0] for job in lsf.jobs()} == {str(first.id)}
+        lsf.ctl.kill(first.label, "TERM_ADMIN")
+        begun(project, 4)
+        let_go(project)
+        code, found, _ = result(process)
+    assert (code, set(found.values())) == (0, {"succeeded"})
+    assert (len(lines(project, "begun")), lines(project, "done")) == (4, ["done"] * 3)
+    killed = [word for call in lsf.invocations("bkill") for word in call.argv]
+    assert first.label not in killed
+    assert all("[" in word for word in killed if word.startswith(str(first.id))), "never the whole array at once"
+
+
+def test_L17_ctrl_c_while_an_array_is_pending_leaves_no_element(project: Project, cluster: Clusters) -> None:
+    lsf = cluster()
+    use(project, lsf, {**HALVES, "all": {"needs": list(HALVES), "run": "true"}}, max_workers=4)
+    lsf.ctl.stop_queue("normal")
+    with project.started("run", "all", "--runner-opt", "use_arrays=true") as process:
+        lsf.wait_until(lambda jobs: len(jobs) == 4, what="the array to be there")
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=90)
+        assert process.returncode == 130
+    wait_until(lambda: not living(lsf), "the elements to be gone")
 
 
 # bjobs.

@@ -469,11 +469,48 @@ def test_L14_a_job_that_was_requeued_will_run_again() -> None:
 # L17
 
 
-def test_L17_a_member_of_an_array_has_its_index_in_its_id() -> None:
-    key = JobKey(name=FIRST.name, id="44[3]")
+ELEMENT = f"{FIRST.name}[3]"
+
+
+def test_L17_an_element_of_an_array_has_its_index_in_its_id_and_in_its_name() -> None:
+    key = JobKey(name=ELEMENT, id="44[3]")
     text = '{"RECORDS":[{"JOBID":"44","JOBINDEX":"3","STAT":"RUN","JOB_NAME":"dfm-ab-p-1-1[3]"}]}'
     assert asked(key).argv[-1] == "44[3]"
     assert read(text, "", 0, Form.JSON, key) == Listed(
-        jobs=(JobStatus(id="44[3]", name=FIRST.name, state=JobState.RUNNING),)
+        jobs=(JobStatus(id="44[3]", name=ELEMENT, state=JobState.RUNNING),)
     )
     assert status(STAT="RUN", JOBINDEX="0").id == "101"
+
+
+@pytest.mark.parametrize(
+    ("form", "stdout"),
+    [
+        (Form.DELIMITED, f"44^3^RUN^hostA^-^-^-^{ELEMENT}\n"),
+        (Form.COLUMNS, f"JOBID STAT EXEC_HOST JOB_NAME\n44 RUN hostA {ELEMENT}\n"),
+        (
+            Form.WIDE,
+            f"JOBID USER STAT QUEUE FROM_HOST EXEC_HOST JOB_NAME SUBMIT_TIME\n44 me RUN q h hostA {ELEMENT} Nov 25 16:00\n",
+        ),
+    ],
+)
+def test_L17_where_no_index_is_told_it_is_that_of_the_name(form: Form, stdout: str) -> None:
+    element = JobStatus(id="44[3]", name=ELEMENT, state=JobState.RUNNING, host="hostA")
+    assert read(stdout, "", 0, form, JobKey(name=ELEMENT, id="44[3]")) == Listed(jobs=(element,))
+
+
+def test_L17_an_array_is_looked_for_by_its_name_and_all_its_elements_are_told() -> None:
+    rows = "".join(f"44^{index}^PEND^-^-^-^-^{FIRST.name}[{index}]\n" for index in (1, 2))
+    found = read(rows, "", 0, Form.DELIMITED, JobKey(name=FIRST.name))
+    assert isinstance(found, Listed)
+    assert [(job.id, job.name) for job in found.jobs] == [
+        ("44[1]", f"{FIRST.name}[1]"),
+        ("44[2]", f"{FIRST.name}[2]"),
+    ]
+    assert found.missing == ()
+
+
+def test_L17_an_element_that_is_gone_is_missing_though_others_are_listed() -> None:
+    keys = [JobKey(name=f"{FIRST.name}[{index}]", id=f"44[{index}]") for index in (1, 2)]
+    found = read(f"44^1^RUN^hostA^-^-^-^{FIRST.name}[1]\n", "Job <44[2]> is not found\n", 255, Form.DELIMITED, *keys)
+    assert isinstance(found, Listed)
+    assert found.missing == (keys[1],)

@@ -492,7 +492,7 @@ def test_a_value_that_lsf_would_misread_is_refused_and_nothing_is_submitted(
 def test_a_percent_is_fine_where_lsf_does_not_see_it() -> None:
     job = replace(JOB, directory="/a/100%", log="/b/50%/w.log")
     LsfDialect(LsfOptions(omit_flags=("-cwd",))).validate(job)
-    with pytest.raises(RunnerError, match=r"% in -o '/b/50%/w\.log'"):
+    with pytest.raises(RunnerError, match=r"% in -o '/b/50%/dfm-"):
         LsfDialect(LsfOptions(omit_flags=("-cwd",), output="file")).validate(job)
 
 
@@ -508,3 +508,54 @@ def test_C18_a_script_ends_as_lsf_does_where_the_directory_is_missing() -> None:
 
 def test_a_long_command_is_fine_where_it_is_a_script() -> None:
     LsfDialect(LsfOptions(submit_form="stdin")).validate(replace(JOB, argv=("dfm", "x" * 5000)))
+
+
+# L17
+
+ARRAY = replace(
+    JOB,
+    slot="s-1-1.%I",
+    argv=(*JOB.argv, "--slot", "s-1-1.%I"),
+    log="/shared/dfm/workers/dfm-ab12cd34-default-1-1.%I.log",
+)
+
+
+def array_argv(count: int, **options: Any) -> tuple[str, ...]:
+    return LsfDialect(LsfOptions(use_arrays=True, **options)).submit_array(ARRAY, count).argv
+
+
+def test_L17_arrays_are_behind_a_switch_and_bounded() -> None:
+    assert LsfDialect(LsfOptions()).array_size == 1
+    assert LsfDialect(LsfOptions(use_arrays=True)).array_size == 1000
+    assert LsfDialect(LsfOptions(use_arrays=True, max_array_size=50)).array_size == 50
+
+
+def test_L17_an_array_is_one_submission_with_a_range_in_its_name() -> None:
+    name = ("-J", "dfm-ab12cd34-default-1-1[1-4]")
+    assert array_argv(4) == ("bsub", *name, *ALWAYS[2:], *ARRAY.argv)
+
+
+def test_L17_each_element_has_a_report_of_its_own() -> None:
+    words = array_argv(4, output="file")
+    assert words[words.index("-o") + 1] == "/shared/dfm/workers/dfm-ab12cd34-default-1-1.%J.%I.out"
+
+
+def test_L17_an_array_takes_every_form_of_submission() -> None:
+    dialect = LsfDialect(LsfOptions(use_arrays=True, submit_form="stdin"))
+    command = dialect.submit_array(ARRAY, 2)
+    assert command.argv == ("bsub", "-J", "dfm-ab12cd34-default-1-1[1-2]", *ALWAYS[2:])
+    assert command.stdin == f"#!/bin/sh\ncd /shared/proj || exit 2\nexec {' '.join(ARRAY.argv)}\n"
+    script = LsfDialect(LsfOptions(use_arrays=True, submit_form="script")).submit_array(ARRAY, 2)
+    assert list(script.files) == ["/shared/dfm/workers/dfm-ab12cd34-default-1-1.sh"]
+
+
+def test_L17_the_answer_to_an_array_is_an_id_for_each_element() -> None:
+    output = CommandOutput(status=0, stdout="Job <44> is submitted to queue <regr>.\n", stderr="")
+    found = LsfDialect(LsfOptions(use_arrays=True)).parse_submit_array(ARRAY, 3, output)
+    assert list(found) == [Submitted(id="44[1]"), Submitted(id="44[2]"), Submitted(id="44[3]")]
+
+
+def test_L17_an_array_that_is_refused_is_refused_in_each_element() -> None:
+    output = CommandOutput(status=255, stdout="", stderr="Job array index too large. Job not submitted.\n")
+    found = LsfDialect(LsfOptions(use_arrays=True)).parse_submit_array(ARRAY, 2, output)
+    assert [answer.kind for answer in found if isinstance(answer, SubmitFailed)] == [FailureKind.PERMANENT] * 2

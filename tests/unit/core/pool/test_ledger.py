@@ -88,8 +88,8 @@ class Bench:
         """Let time pass, and have the scheduler answer."""
         return self.wait(after) + self.do(QueryAnswered(answer=Listed(jobs=jobs, missing=missing)))
 
-    def launch(self, count: int = 1) -> list[LedgerAction]:
-        return self.do(LaunchWanted(shape=SHAPE, slots=1, clock=5.0, count=count))
+    def launch(self, count: int = 1, array_size: int = 1) -> list[LedgerAction]:
+        return self.do(LaunchWanted(shape=SHAPE, slots=1, clock=5.0, count=count, array_size=array_size))
 
     @property
     def phases(self) -> list[Phase]:
@@ -415,3 +415,93 @@ def test_a_trial_that_tells_nothing_is_followed_by_another() -> None:
     answer = SubmitFailed(kind=FailureKind.TRANSIENT, text="LSF is down")
     bench.do(SubmitAnswered(name="dfm-inst-1-4-1", answer=answer))
     assert bench.ledger.ramp(bench.now)[SHAPE] == 1
+
+
+# Arrays.
+
+
+def element(index: int) -> str:
+    return f"dfm-inst-1-1-1[{index}]"
+
+
+@pytest.fixture
+def submitting() -> Bench:
+    """An array of three whose submission is on its way."""
+    bench = Bench()
+    bench.launch(3, array_size=10)
+    return bench
+
+
+def array_answered(answer: SubmitFailed) -> list[LedgerEvent]:
+    return [SubmitAnswered(name=element(index), answer=answer, is_repeated=index > 1) for index in (1, 2, 3)]
+
+
+def test_each_element_of_an_array_is_in_the_journal_before_it_is_submitted() -> None:
+    actions = Bench().ledger.handle(LaunchWanted(shape=SHAPE, slots=1, clock=5.0, count=2, array_size=10), 1.0)
+    names = [
+        action.entry.fields["name"] if isinstance(action, Record) else action.name
+        for action in actions
+        if isinstance(action, Record | SubmitJob)
+    ]
+    assert names == [element(1), element(1), element(2), element(2)]
+    assert [type(action) for action in actions] == [Record, SubmitJob, Record, SubmitJob]
+    assert [action.slot for action in actions if isinstance(action, SubmitJob)] == ["s-1-1.1", "s-1-1.2"]
+
+
+def test_one_worker_is_no_array_and_a_larger_number_is_several() -> None:
+    bench = Bench()
+    assert [action.name for action in bench.launch(1, array_size=10) if isinstance(action, SubmitJob)] == [NAME]
+    names = [action.name for action in bench.launch(5, array_size=2) if isinstance(action, SubmitJob)]
+    assert names == [
+        *("dfm-inst-1-2-1[1]", "dfm-inst-1-2-1[2]", "dfm-inst-1-3-1[1]", "dfm-inst-1-3-1[2]"),
+        "dfm-inst-1-4-1",
+    ]
+
+
+def test_an_array_counts_as_one_submission(submitting: Bench) -> None:
+    assert submitting.ledger.submits_left(submitting.now) == 29
+
+
+def test_a_refused_array_counts_as_one_refusal() -> None:
+    bench = Bench()
+    for _ in range(4):
+        names = [action.name for action in bench.launch(3, array_size=3) if isinstance(action, SubmitJob)]
+        answer = SubmitFailed(kind=FailureKind.TRANSIENT, text="LSF is down")
+        told = bench.do(*(SubmitAnswered(name=name, answer=answer, is_repeated=name != names[0]) for name in names))
+        assert told == []
+        bench.wait(400.0)
+    assert bench.ledger.pause_reason(bench.now) == ""
+
+
+def test_the_elements_of_a_lost_array_are_found_each_by_its_name(submitting: Bench) -> None:
+    submitting.do(*array_answered(SubmitFailed(kind=FailureKind.AMBIGUOUS, text="timed out")))
+    assert submitting.wait(5.0) == [LookUpJob(element(index)) for index in (1, 2, 3)]
+    listed = Listed(
+        jobs=tuple(JobStatus(id=f"44[{index}]", name=element(index), state=JobState.PENDING) for index in (1, 2, 3))
+    )
+    submitting.do(*(LookUpAnswered(name=element(index), answer=listed) for index in (1, 2, 3)))
+    assert [job.id for job in submitting.ledger.jobs()] == ["44[1]", "44[2]", "44[3]"]
+
+
+def test_one_element_ends_and_the_others_go_on(submitting: Bench) -> None:
+    submitting.do(*(SubmitAnswered(name=element(n), answer=Submitted(id=f"44[{n}]")) for n in (1, 2, 3)))
+    killed = JobStatus(id="44[2]", name=element(2), state=JobState.ENDED, cause=EndCause.KILLED_BY_ADMIN)
+    others = [JobStatus(id=f"44[{n}]", name=element(n), state=JobState.RUNNING, host="h") for n in (1, 3)]
+    submitting.poll(killed, *others)
+    assert [job.slot for job in submitting.ledger.jobs()] == ["s-1-1.1", "s-1-1.3"]
+    assert submitting.do(CancelWanted(slots=("s-1-1.3",), why="surplus")) == [
+        CancelJobs((JobKey(name=element(3), id="44[3]", submitted_at=5.0),))
+    ]
+
+
+def test_an_array_taken_twice_has_its_second_one_cancelled(submitting: Bench) -> None:
+    submitting.do(*(SubmitAnswered(name=element(n), answer=Submitted(id=f"44[{n}]")) for n in (1, 2, 3)))
+    first = [JobStatus(id=f"44[{n}]", name=element(n), state=JobState.PENDING) for n in (1, 2, 3)]
+    second = [JobStatus(id=f"45[{n}]", name=element(n), state=JobState.PENDING) for n in (1, 2, 3)]
+    cancelled = [action for action in submitting.poll(*first, *second) if isinstance(action, CancelJobs)]
+    assert [job.id for action in cancelled for job in action.jobs] == ["45[1]", "45[2]", "45[3]"]
+
+
+def test_a_restart_looks_for_the_elements_of_an_array_whose_answer_was_lost(submitting: Bench) -> None:
+    again = Bench(submitting.journal)
+    assert again.restored == [LookUpJob(element(index)) for index in (1, 2, 3)]

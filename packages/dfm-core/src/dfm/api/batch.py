@@ -11,7 +11,10 @@ dialect reads both streams whatever the status.
 import enum
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, runtime_checkable
+
+ARRAY_INDEX = "%I"
+"""Stands in the words of a worker of an array for its index, from 1, which the worker puts in."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -320,3 +323,27 @@ class BatchDialect(Protocol):
 
     def shown(self, job: WorkerJob) -> str:
         """Return the submission as a person would type it, script included, for `--dry-run`."""
+
+
+@runtime_checkable
+class ArrayDialect(BatchDialect, Protocol):
+    """A batch system that takes many alike worker jobs in one submission, as the elements of an array.
+
+    An array has a name, and its elements are `name[1]` to `name[count]`: so they are called in JobKey and in JobStatus.
+    `find` is asked for the name of the array, and tells of all its elements.
+    """
+
+    @property
+    def array_size(self) -> int:
+        """Return how many workers one submission may ask for; 1 where each is a job of its own."""
+
+    def submit_array(self, job: WorkerJob, count: int) -> Command:
+        """Return the command that submits `count` of these jobs.
+
+        Args:
+            job: with the name of the array, and ARRAY_INDEX where its words and its log differ between elements.
+            count: at least 2, at most `array_size`.
+        """
+
+    def parse_submit_array(self, job: WorkerJob, count: int, output: CommandOutput) -> Sequence[SubmitAnswer]:
+        """Return what the answer means for each element, in the order of their indexes."""

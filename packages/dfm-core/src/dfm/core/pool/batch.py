@@ -14,6 +14,8 @@ from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
 
 from dfm.api.batch import (
+    ARRAY_INDEX,
+    ArrayDialect,
     BatchDialect,
     CancelState,
     Command,
@@ -53,7 +55,7 @@ from dfm.core.pool.jobs import (
     SubmitJob,
     Tell,
 )
-from dfm.core.pool.ledger import Ledger
+from dfm.core.pool.ledger import Ledger, array_of
 from dfm.core.pool.scaling import Launch, Release, Withdraw, job_wall_seconds
 from dfm.core.wire.messages import Shape
 
@@ -77,8 +79,8 @@ class JobPlace:
     access: str
 
     def log_of(self, name: str) -> str:
-        """Return the path of a worker's log."""
-        return f"{self.log_directory}/{name}.log"
+        """Return the path of a worker's log; an element of an array has its index behind a dot."""
+        return f"{self.log_directory}/{name.replace('[', '.').removesuffix(']')}.log"
 
 
 def worker_job(
@@ -90,15 +92,17 @@ def worker_job(
     slots: int,
     shape: Shape,
     excluded_hosts: Sequence[str] = (),
+    is_array: bool = False,
 ) -> WorkerJob:
-    """Return the job for a worker of a shape."""
+    """Return the job for a worker of a shape, or that of an array of them, where slot and log have an ARRAY_INDEX."""
+    log = place.log_of(f"{name}[{ARRAY_INDEX}]" if is_array else name)
     limit = job_wall_seconds(shape, settings)
     cores = shape.cores * slots
     words = [
         *(settings.worker_command or (sys.executable, "-m", "dfm.core.worker")),
         *("--access", place.access),
         *("--slot", slot),
-        *("--log", place.log_of(name)),
+        *("--log", log),
         *("--directory", place.directory),
         *("--slots", str(slots)),
         *("--cores", str(cores)),
@@ -109,7 +113,7 @@ def worker_job(
         slot=slot,
         argv=tuple(words),
         directory=place.directory,
-        log=place.log_of(name),
+        log=log,
         cores=cores,
         memory_bytes=None if shape.memory_bytes is None else shape.memory_bytes * slots,
         wall_seconds=limit,
@@ -174,22 +178,32 @@ class BatchJobs:
         """Do what the plan says."""
         match action:
             case Launch(shape=shape, count=count):
-                self.feed(LaunchWanted(shape=shape, slots=self.settings.worker_slots, clock=time_of_day(), count=count))
+                self.feed(
+                    LaunchWanted(
+                        shape=shape,
+                        slots=self.settings.worker_slots,
+                        clock=time_of_day(),
+                        count=count,
+                        array_size=self.dialect.array_size if isinstance(self.dialect, ArrayDialect) else 1,
+                    )
+                )
             case Withdraw(slots):
                 self.feed(CancelWanted(slots=slots, why="nobody waits for it any more"))
             case Release(slot):
                 self.announce(DrainWorker(slot))
 
     def do(self, actions: Sequence[LedgerAction]) -> None:
-        """Carry out the ledger's actions, in order."""
+        """Carry out the ledger's actions, in order; elements of one array are submitted and looked for together."""
+        submissions: dict[str, list[SubmitJob]] = {}
+        look_ups: dict[str, list[str]] = {}
         for action in actions:
             match action:
                 case Record():
                     self.record(action)
-                case SubmitJob():
-                    self._start(self._submit(action))
+                case SubmitJob(name=name):
+                    submissions.setdefault(array_of(name), []).append(action)
                 case LookUpJob(name):
-                    self._start(self._look_up(name))
+                    look_ups.setdefault(array_of(name), []).append(name)
                 case QueryJobs(jobs):
                     self._start(self._query(jobs))
                 case AskHistory(job):
@@ -200,33 +214,58 @@ class BatchJobs:
                     self.announce(event)
                 case PausePool(text) | Tell(text):
                     self.notice(text)
+        for name, wanted in submissions.items():
+            self._start(self._submit(name, wanted))
+        for name, names in look_ups.items():
+            self._start(self._look_up(name, names))
 
     def _start(self, work: Coroutine[object, object, None]) -> None:
         self.group.create_task(work)
 
-    async def _submit(self, wanted: SubmitJob) -> None:
+    async def _submit(self, name: str, wanted: Sequence[SubmitJob]) -> None:
+        """Submit one job, or all elements of the array of that name."""
+        first = wanted[0]
+        is_array = first.name != name
         job = worker_job(
             self.place,
             self.settings,
-            name=wanted.name,
-            slot=wanted.slot,
-            slots=wanted.slots,
-            shape=wanted.shape,
-            excluded_hosts=wanted.excluded_hosts,
+            name=name,
+            slot=f"{first.slot.rpartition('.')[0]}.{ARRAY_INDEX}" if is_array else first.slot,
+            slots=first.slots,
+            shape=first.shape,
+            excluded_hosts=first.excluded_hosts,
+            is_array=is_array,
         )
-        self.feed(SubmitAnswered(name=wanted.name, answer=await self._submitted(job)))
+        answers = await (self._submitted_array(job, len(wanted)) if is_array else self._submitted(job))
+        for number, (one, answer) in enumerate(zip(wanted, answers, strict=True)):
+            self.feed(SubmitAnswered(name=one.name, answer=answer, is_repeated=number > 0))
 
-    async def _submitted(self, job: WorkerJob) -> SubmitAnswer:
+    async def _submitted(self, job: WorkerJob) -> Sequence[SubmitAnswer]:
+        output = await self._answer(job, self.dialect.submit)
+        return [output if isinstance(output, SubmitFailed) else self.dialect.parse_submit(job, output)]
+
+    async def _submitted_array(self, job: WorkerJob, count: int) -> Sequence[SubmitAnswer]:
+        dialect = self.dialect
+        assert isinstance(dialect, ArrayDialect), "it said that it takes arrays"
+        output = await self._answer(job, lambda job: dialect.submit_array(job, count))
+        if isinstance(output, SubmitFailed):
+            return [output] * count
+        return dialect.parse_submit_array(job, count, output)
+
+    async def _answer(self, job: WorkerJob, command: Callable[[WorkerJob], Command]) -> CommandOutput | SubmitFailed:
+        """Have a job submitted, once its records are safe; a job that the dialect refuses is not."""
         try:
             self.dialect.validate(job)
-            command = self.dialect.submit(job)
+            made = command(job)
         except DfmError as error:
             return SubmitFailed(kind=FailureKind.PERMANENT, text=error.message)
         await self.flush()
-        return self.dialect.parse_submit(job, await self._run(command))
+        return await self._run(made)
 
-    async def _look_up(self, name: str) -> None:
-        self.feed(LookUpAnswered(name=name, answer=await self._ask(lambda: [self.dialect.find(name)])))
+    async def _look_up(self, name: str, names: Sequence[str]) -> None:
+        answer = await self._ask(lambda: [self.dialect.find(name)])
+        for number, one in enumerate(names):
+            self.feed(LookUpAnswered(name=one, answer=answer, is_repeated=number > 0))
 
     async def _query(self, jobs: tuple[JobKey, ...]) -> None:
         started = self.clock()

@@ -33,28 +33,39 @@ class Phase(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LaunchWanted:
-    """The pool wants `count` more workers of a shape. One new name and slot each."""
+    """The pool wants `count` more workers of a shape. One new name and slot each.
+
+    Attributes:
+        array_size: how many of them may be submitted together, as the elements of an array.
+    """
 
     shape: Shape
     slots: int
     clock: float
     count: int = 1
+    array_size: int = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SubmitAnswered:
-    """The answer to a SubmitJob."""
+    """The answer to a SubmitJob.
+
+    Attributes:
+        is_repeated: it was told of another element of the same array: a refusal counts once.
+    """
 
     name: str
     answer: SubmitAnswer
+    is_repeated: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LookUpAnswered:
-    """The answer to a LookUpJob: a list in which the job is or is not, or no answer."""
+    """The answer to a LookUpJob: a list in which the job is or is not, or no answer. `is_repeated` as above."""
 
     name: str
     answer: Listed | QueryFailed
+    is_repeated: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -192,7 +203,10 @@ LedgerEvent = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SubmitJob:
-    """Submit a job; its `job-intent` record comes before it in the list. Answered by one SubmitAnswered."""
+    """Submit a job; its `job-intent` record comes before it in the list. Answered by one SubmitAnswered.
+
+    Elements of one array follow each other in one list, with `name[1]`, `name[2]` and so on for names.
+    """
 
     name: str
     slot: str

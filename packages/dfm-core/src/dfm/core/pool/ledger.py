@@ -256,30 +256,29 @@ class Ledger:
     # Submissions.
 
     def _on_launch(self, event: LaunchWanted, now: float, actions: list[LedgerAction]) -> None:
-        for _ in range(min(event.count, self.submits_left(now))):
+        left = min(event.count, self.submits_left(now))
+        while left > 0:
+            together = min(left, event.array_size)
+            left -= together
             self._count += 1
             slot = f"s-{self._epoch}-{self._count}"
-            name = job_name(self._instance, slot)
-            excluded = tuple(sorted(self.excluded_hosts(now)))
-            job = _Job(name, slot, event.shape, event.slots, event.clock, Phase.INTENT, now, now, excluded)
-            if not self._outstanding():
-                self._answered_at = now
-                self._poll_at = now + self._soon()
-                self._routine_at = now + self._settings.poll_seconds
-            self._jobs[name] = self._slots[slot] = job
             self._submits.append(now)
             self._refusals.try_one()
             self._deaths_of(event.shape).try_one()
-            actions.append(Record(_intent(job)))
-            actions.append(
-                SubmitJob(
-                    name=name,
-                    slot=slot,
-                    shape=event.shape,
-                    slots=event.slots,
-                    excluded_hosts=excluded,
-                )
-            )
+            for element in [slot] if together == 1 else [f"{slot}.{index + 1}" for index in range(together)]:
+                self._launch(element, event, now, actions)
+
+    def _launch(self, slot: str, event: LaunchWanted, now: float, actions: list[LedgerAction]) -> None:
+        name = job_name(self._instance, slot)
+        excluded = tuple(sorted(self.excluded_hosts(now)))
+        job = _Job(name, slot, event.shape, event.slots, event.clock, Phase.INTENT, now, now, excluded)
+        if not self._outstanding():
+            self._answered_at = now
+            self._poll_at = now + self._soon()
+            self._routine_at = now + self._settings.poll_seconds
+        self._jobs[name] = self._slots[slot] = job
+        actions.append(Record(_intent(job)))
+        actions.append(SubmitJob(name=name, slot=slot, shape=event.shape, slots=event.slots, excluded_hosts=excluded))
 
     def _on_submit_answer(self, event: SubmitAnswered, now: float, actions: list[LedgerAction]) -> None:
         job = self._jobs.get(event.name)
@@ -294,9 +293,11 @@ class Ledger:
                 if warning:
                     actions.append(Tell(warning))
             case SubmitFailed(kind=kind, text=text):
-                self._on_refusal(job, kind, text, now, actions)
+                self._on_refusal(job, kind, text, now, actions, is_repeated=event.is_repeated)
 
-    def _on_refusal(self, job: _Job, kind: FailureKind, text: str, now: float, actions: list[LedgerAction]) -> None:
+    def _on_refusal(
+        self, job: _Job, kind: FailureKind, text: str, now: float, actions: list[LedgerAction], *, is_repeated: bool
+    ) -> None:
         match kind:
             case FailureKind.PERMANENT:
                 self._refusals.cancel_trial()
@@ -304,7 +305,8 @@ class Ledger:
                 actions.append(Announce(ShapeRefused(job.shape, text)))
             case FailureKind.TRANSIENT:
                 self._forget(job, None, text, actions)
-                self._back_off(text, now, actions)
+                if not is_repeated:
+                    self._back_off(text, now, actions)
             case FailureKind.AMBIGUOUS:
                 self._move(job, Phase.AMBIGUOUS, text, now)
                 job.look_up_at = now + _LOOK_UP_SECONDS[0] * self._settings.scale
@@ -343,7 +345,8 @@ class Ledger:
         job.look_up_at = _NEVER
         actions.append(Record(_entry("job-abandoned", name=job.name)))
         self._deaths_of(job.shape).cancel_trial()
-        self._back_off(f"a submission was not answered, and no job came of it: {job.reason}", now, actions)
+        if not event.is_repeated:
+            self._back_off(f"a submission was not answered, and no job came of it: {job.reason}", now, actions)
         self._move(job, Phase.ABANDONED, "submitted without an answer, and not found", now)
 
     # What the scheduler says.
@@ -865,8 +868,14 @@ class Ledger:
 
 
 def job_name(instance: str, slot: str) -> str:
-    """Return the name of the job of a slot."""
-    return f"dfm-{instance}-{slot.removeprefix('s-')}-1"
+    """Return the name of the job of a slot: `s-2-7` has a job of its own, `s-2-7.3` is an element of an array."""
+    number, _, index = slot.removeprefix("s-").partition(".")
+    return f"dfm-{instance}-{number}-1{f'[{index}]' if index else ''}"
+
+
+def array_of(name: str) -> str:
+    """Return the name of the array that an element belongs to; that of any other job is its own."""
+    return name.partition("[")[0]
 
 
 def _entry(kind: str, /, **fields: object) -> JournalEntry:

@@ -190,7 +190,7 @@ class _Worker:
             slots=options.slots,
             cores=options.cores,
             lives_seconds=options.lives_seconds,
-            job_id=next((os.environ[name] for name in _JOB_IDS if os.environ.get(name)), ""),
+            job_id=_job_id(),
             restarts=_number(os.environ.get("SLURM_RESTART_COUNT", "")),
             unfit=unfit,
         )
@@ -390,6 +390,13 @@ def _is_refusal(error: ConnectError) -> bool:
 
 def _now() -> float:
     return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
+def _job_id() -> str:
+    """Return what the batch system calls this job, `44[3]` for an element of an array of LSF; empty outside one."""
+    found = next((os.environ[name] for name in _JOB_IDS if os.environ.get(name)), "")
+    index = os.environ.get("LSB_JOBINDEX") or "0"
+    return f"{found}[{index}]" if found and found == os.environ.get("LSB_JOBID") and index != "0" else found
 
 
 def _number(text: str) -> int:

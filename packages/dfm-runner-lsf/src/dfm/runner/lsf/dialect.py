@@ -50,6 +50,16 @@ class LsfDialect:
     def parse_submit(self, job: WorkerJob, output: CommandOutput) -> SubmitAnswer:  # noqa: ARG002  (the contract's)
         return submit.parse(output, self.options)
 
+    @property
+    def array_size(self) -> int:
+        return self.options.max_array_size if self.options.use_arrays else 1
+
+    def submit_array(self, job: WorkerJob, count: int) -> Command:
+        return submit.submission(job, self._commands, count)
+
+    def parse_submit_array(self, job: WorkerJob, count: int, output: CommandOutput) -> Sequence[SubmitAnswer]:  # noqa: ARG002
+        return submit.elements(submit.parse(output, self.options), count)
+
     def query(self, prefix: str, jobs: Sequence[JobKey]) -> Sequence[Command]:
         return query.questions(prefix, jobs, self.form, self._commands)
 

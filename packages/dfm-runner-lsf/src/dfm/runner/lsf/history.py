@@ -79,7 +79,7 @@ def _is_of(job: JobKey, record: str) -> bool:
     number, name = _RECORD.match(record), _NAME.search(record)
     if number is None or number["id"].replace(" ", "") != job.id:
         return False
-    return name is None or name[1].split("[")[0] == job.name
+    return name is None or name[1].partition("[")[0] == job.name.partition("[")[0]
 
 
 def _last_run(record: str) -> str:

@@ -188,6 +188,12 @@ class LsfOptions:
         doc="how bsub gets the command: as words, as a script on its input, "
         "or as the path of a script beside the worker's log",
     )
+    use_arrays: bool = option(
+        default=False, doc="submit workers that are wanted at the same time as one array (-J 'name[1-N]')"
+    )
+    max_array_size: int = option(
+        1000, minimum=2, doc="most workers in one array, not more than MAX_JOB_ARRAY_SIZE of the cluster"
+    )
     output: str = option(
         "null",
         choices=("null", "file", "omit"),

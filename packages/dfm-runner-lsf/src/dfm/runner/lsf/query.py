@@ -41,7 +41,8 @@ _REFUSED = re.compile(
 )
 _WIDE_HEADER = re.compile(r"JOBID\s+USER\s+STAT\b")
 _SLOTS = re.compile(r"^\d+\*")
-_ARRAY_SUFFIX = re.compile(r"\[\d+\]\Z")
+_ELEMENT = re.compile(r"(?P<array>.*)\[(?P<index>[1-9][0-9]*)\]\Z")
+"""Name of an element of an array; only where its index is not told apart is it taken from here."""
 _WIDE_COLUMNS = 7
 """Before the time of submission, which is three words."""
 _WIDE_TIME_WORDS = 3
@@ -224,7 +225,7 @@ def _status(row: Mapping[str, str]) -> JobStatus | None:
     number, word = _cell(row, "jobid"), _cell(row, "stat")
     if "error" in row or not _NUMBER.match(number) or not word:
         return None
-    index = _cell(row, "jobindex")
+    name, index = _element(_cell(row, "job_name"), _cell(row, "jobindex"))
     host = _host(_cell(row, "exec_host"))
     state, warning = state_of(word)
     exit_status, ending = None, None
@@ -232,8 +233,8 @@ def _status(row: Mapping[str, str]) -> JobStatus | None:
         exit_status = _exit_status(_cell(row, "exit_code"))
         ending = ending_of(word, has_run=host != "", exit_status=exit_status, reason=_cell(row, "exit_reason"))
     return JobStatus(
-        id=f"{number}[{index}]" if _NUMBER.match(index) else number,
-        name=_ARRAY_SUFFIX.sub("", _cell(row, "job_name")),
+        id=f"{number}[{index}]" if index else number,
+        name=f"{name}[{index}]" if name and index else name,
         state=state,
         cause=ending.cause if ending else None,
         exit_status=exit_status,
@@ -243,6 +244,13 @@ def _status(row: Mapping[str, str]) -> JobStatus | None:
         is_requeued=ending.is_requeued if ending else False,
         warning=warning,
     )
+
+
+def _element(name: str, index: str) -> tuple[str, str]:
+    """Return the name without its index, and the index, empty for a job that is of no array."""
+    element = _ELEMENT.match(name)
+    told = index if _NUMBER.match(index) else ""
+    return (element["array"], told or element["index"]) if element else (name, told)
 
 
 def _cell(row: Mapping[str, str], name: str) -> str:
@@ -266,7 +274,8 @@ def _listed(command: Command, statuses: Sequence[JobStatus]) -> Listed:
     ours = [status for status in statuses if not _is_other(by_id.get(status.id), status)]
     if len(command.asked) == 1 and command.asked[0].id is None:
         ours = [_named(status, command.asked[0]) for status in ours]
-    ids, names = {status.id for status in ours}, {status.name for status in ours}
+    ids = {status.id for status in ours}
+    names = {name for status in ours for name in (status.name, status.name.partition("[")[0])}
     missing = tuple(
         job for job in command.asked if (job.id not in ids if job.id is not None else job.name not in names)
     )
@@ -283,4 +292,7 @@ def _is_whole(name: str) -> bool:
 
 
 def _named(status: JobStatus, job: JobKey) -> JobStatus:
-    return status if _is_whole(status.name) else replace(status, name=job.name)
+    if _is_whole(status.name):
+        return status
+    element = _ELEMENT.match(status.name)
+    return replace(status, name=f"{job.name}[{element['index']}]" if element else job.name)

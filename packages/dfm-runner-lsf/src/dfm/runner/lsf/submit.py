@@ -35,23 +35,24 @@ _PLAIN_WORD = re.compile(r"[A-Za-z0-9_./:=,@%+-]+\Z")
 _SECONDS_PER_MINUTE = 60
 
 
-def submission(job: WorkerJob, commands: Commands) -> Command:
-    """Return the bsub of a worker job.
+def submission(job: WorkerJob, commands: Commands, count: int = 1) -> Command:
+    """Return the bsub of a worker job, or of an array of `count` of them.
 
     Raises:
         RunnerError: LSF would misread a value of the job.
     """
     validate(job, commands.options)
     key = JobKey(name=job.name)
+    given = flags(job, commands.options, count)
     match commands.options.submit_form:
         case "stdin":
-            return commands.make(Tool.BSUB, flags(job, commands.options), stdin=_script(job, commands), asked=(key,))
+            return commands.make(Tool.BSUB, given, stdin=_script(job, commands), asked=(key,))
         case "script":
             path = _script_path(job)
-            words = (*flags(job, commands.options), *_as_shell_words((path,)))
+            words = (*given, *_as_shell_words((path,)))
             return commands.make(Tool.BSUB, words, files={path: _script(job, commands)}, asked=(key,))
         case _:
-            words = (*flags(job, commands.options), *_as_shell_words(worker_argv(job, commands.options)))
+            words = (*given, *_as_shell_words(worker_argv(job, commands.options)))
             return commands.make(Tool.BSUB, words, asked=(key,))
 
 
@@ -64,6 +65,14 @@ def parse(output: CommandOutput, options: LsfOptions) -> SubmitAnswer:
     return failed_submit(output, options)
 
 
+def elements(answer: SubmitAnswer, count: int) -> list[SubmitAnswer]:
+    """Return what the answer to the submission of an array means for each of its elements: `44` for `44[1]` and on."""
+    if not isinstance(answer, Submitted):
+        return [answer] * count
+    ids = [f"{answer.id}[{index}]" for index in range(1, count + 1)]
+    return [Submitted(id=job_id, warning=None if number else answer.warning) for number, job_id in enumerate(ids)]
+
+
 def validate(job: WorkerJob, options: LsfOptions) -> None:
     """Refuse a job that LSF would misread.
 
@@ -74,14 +83,14 @@ def validate(job: WorkerJob, options: LsfOptions) -> None:
         refuse(fault, what=what, hint=hint)
 
 
-def flags(job: WorkerJob, options: LsfOptions) -> tuple[str, ...]:
+def flags(job: WorkerJob, options: LsfOptions, count: int = 1) -> tuple[str, ...]:
     """Return the flags of bsub: those we always pass, those of the job, those of the site, in this order."""
     wanted: tuple[tuple[str, ...], ...] = (
-        ("-J", job.name),
+        ("-J", job.name if count == 1 else f"{job.name}[1-{count}]"),
         ("-n", str(job.cores)),
         ("-rn",),
         ("-cwd", job.directory),
-        _output_flag(job, options),
+        _output_flag(job, options, "%J" if count == 1 else "%J.%I"),
         _limit_flag(job),
         *_queue_and_account(job, options),
         *_memory_limit(job, options),
@@ -138,7 +147,7 @@ def _checks(job: WorkerJob, options: LsfOptions) -> Iterator[tuple[str | None, s
 
 def _pattern_fault(job: WorkerJob, options: LsfOptions) -> str | None:
     """LSF replaces `%J`, `%U` and the like in -cwd and -o, and makes directories of what comes out."""
-    paths = {"-cwd": job.directory, "-o": job.log if options.output == "file" else ""}
+    paths = {"-cwd": job.directory, "-o": _beside_log(job) if options.output == "file" else ""}
     return next(
         (
             f"LSF would replace what follows % in {flag} {path!r}"
@@ -174,12 +183,12 @@ def _command_fault(job: WorkerJob, options: LsfOptions) -> str | None:
     return None
 
 
-def _output_flag(job: WorkerJob, options: LsfOptions) -> tuple[str, ...]:
+def _output_flag(job: WorkerJob, options: LsfOptions, job_id: str) -> tuple[str, ...]:
     match options.output:
         case "omit":
             return ()
         case "file":
-            return ("-o", f"{_beside_log(job)}.%J.out")
+            return ("-o", f"{_beside_log(job)}.{job_id}.out")
         case _:
             return ("-o", "/dev/null")
 
