@@ -325,6 +325,42 @@ def test_reap_ends_the_workers_of_a_daemon_that_does_not_come_back(project: Proj
 # Workers that die.
 
 
+@pytest.fixture
+def lost_host(project: Project, tmp_path: Path) -> Iterator[Project]:
+    """Return a project whose daemon died with its host, seen from another host: its journal is not there."""
+    project.write_settings(settings(min_workers=1, time_scale=0.02, lease_timeout="10m"))
+    project.write_flow({"a": "true"})
+    assert project.dfm("daemon", "start").returncode == 0
+    wait_until(lambda: project.status()["workers_count"]["idle"] == 1, "a warm worker")
+    jobs = project.state / "jobs"
+    wait_until(
+        lambda: jobs.exists() and f"{project.workers()[0]}".encode() in jobs.read_bytes(), "a snapshot with its id"
+    )
+    kill_daemon(project)
+    here = project.environ["DFM_STATE_DIR"]
+    project.environ["DFM_STATE_DIR"] = str(tmp_path / "elsewhere")
+    yield project
+    project.environ["DFM_STATE_DIR"] = here
+
+
+def test_a_daemon_on_another_host_takes_over_the_workers_of_the_one_that_is_lost(lost_host: Project) -> None:
+    project = lost_host
+    with project.daemon():
+        wait_until(lambda: project.status()["workers_count"]["idle"] == 1, "the worker to come to the new daemon")
+        assert "jobs of a daemon elsewhere are taken over" in project.daemon_log()
+        assert project.verdicts("a", "--daemon") == {"a": "succeeded"}
+        assert not project.workers(), "none was started by the new daemon"
+    assert not (project.state / "jobs").exists()
+
+
+def test_reap_on_another_host_ends_the_jobs_of_a_daemon_that_is_lost(lost_host: Project) -> None:
+    answer = lost_host.dfm("daemon", "reap", "--runner", "local")
+    assert (answer.returncode, "ended: dfm-" in answer.stderr) == (0, True), answer.stderr
+    assert not (lost_host.state / "jobs").exists()
+    answer = lost_host.dfm("daemon", "reap", "--runner", "local")
+    assert "nothing was left" in answer.stderr
+
+
 def test_the_task_of_a_killed_worker_runs_on_another(project: Project) -> None:
     project.write_flow({"held": HOLD})
     with project.daemon(), running(project, "held") as process:

@@ -126,3 +126,14 @@ def test_a_write_that_failed_leaves_no_torn_record(path: str, monkeypatch: pytes
     file, found = JournalFile.open(path, HEADER)
     file.close()
     assert found.entries == [ENTRIES[0], ENTRIES[2]]
+
+
+def test_a_snapshot_counts_whole_and_for_its_own_project(path: str) -> None:
+    journal.write_snapshot(path, whole())
+    assert journal.read_snapshot(path, "p") == ENTRIES
+    assert journal.read_snapshot(path, "q") == []
+    assert os.stat(path).st_mode & 0o777 == 0o600
+    journal.write_snapshot(path, whole()[:-1])
+    assert journal.read_snapshot(path, "p") == []
+    assert journal.read_snapshot(f"{path}.none", "p") == []
+    assert os.listdir(os.path.dirname(path)) == ["journal"]

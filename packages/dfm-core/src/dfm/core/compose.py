@@ -1,6 +1,7 @@
 """The composition root: the only module that knows every concrete class, and how one command becomes one run."""
 
 import asyncio
+import contextlib
 import functools
 import os
 import shutil
@@ -344,4 +345,7 @@ def reap_jobs(endpoint: "Endpoint", cli_options: CliOptions, environ: Mapping[st
     dialect = local_dialect() if plugin.name == DEFAULT_RUNNER else dialect_of(plugin, options)
     if dialect is None:
         return [], []
-    return asyncio.run(reap(dialect, environ, state_root()))
+    with contextlib.ExitStack() as stack:
+        has_snapshot = os.path.isfile(endpoint.snapshot_path) and stack.enter_context(endpoint.locked())
+        snapshots = [endpoint.snapshot_path] if has_snapshot else []
+        return asyncio.run(reap(dialect, environ, state_root(), snapshots))

@@ -98,6 +98,7 @@ def daemon_plan(dialect: BatchDialect, settings: Settings, endpoint: Endpoint, p
         default_shape=shape_of(settings.resolve_resources(None)),
         environ=os.environ,
         notice=lambda _: None,
+        snapshot_path=endpoint.snapshot_path,
         is_on_this_host=isinstance(dialect, ProcessDialect),
     )
 

@@ -73,9 +73,15 @@ class Endpoint:
         return os.path.join(self.directory, "daemon.log")
 
     @property
+    def snapshot_path(self) -> str:
+        """Which jobs there are, for a daemon on another host after this one died with its journal."""
+        return os.path.join(self.directory, "jobs")
+
+    @property
     def instance(self) -> str:
-        """Eight digits that stand for the project, this user and this host in names of jobs."""
-        return project_digest(self.project)[:8]
+        """Eight digits that stand for the project and this user in names of jobs, whatever host the daemon is on."""
+        words = (os.path.realpath(self.project), str(os.geteuid()))
+        return _digest(words)[:8]
 
     def socket_path(self) -> str:
         """Return the path of the socket: with the project, or a short one where that is too long for a socket.
@@ -178,7 +184,10 @@ class Endpoint:
 
 def project_digest(project: str) -> str:
     """Return hexadecimal digits that stand for a project, this user and this host."""
-    words = (os.path.realpath(project), str(os.geteuid()), socket.gethostname())
+    return _digest((os.path.realpath(project), str(os.geteuid()), socket.gethostname()))
+
+
+def _digest(words: tuple[str, ...]) -> str:
     return hashlib.sha256("\0".join(words).encode("utf-8", "surrogateescape")).hexdigest()
 
 

@@ -27,7 +27,15 @@ from dfm.core.pool.batch import BatchJobs, JobPlace
 from dfm.core.pool.command import CommandRunner
 from dfm.core.pool.engine import Engine
 from dfm.core.pool.jobs import CancelAllWanted
-from dfm.core.pool.journal import Header, JournalFile, Replay
+from dfm.core.pool.journal import (
+    Header,
+    JournalFile,
+    Replay,
+    encode,
+    encode_header,
+    read_snapshot,
+    write_snapshot,
+)
 from dfm.core.pool.ledger import Ledger, LedgerSettings, job_name
 from dfm.core.pool.reactor import Reactor, ReactorSettings
 from dfm.core.pool.reap import owned
@@ -39,6 +47,8 @@ from dfm.core.wire.messages import FromWorker, Hello, Message, Shape
 
 END_SECONDS = 10.0
 SYNC_SECONDS = 0.02
+SNAPSHOT_SECONDS = 60.0
+"""How old the snapshot for other hosts may become; a job it does not have leaves by itself when its slot is unknown."""
 RESULTS_DIRECTORY = "results"
 """In the directory of the access file: results that workers keep until they are acknowledged."""
 
@@ -59,6 +69,7 @@ class PoolPlan:
         default_shape: of workers that are kept for `min_workers`.
         is_on_this_host: workers are processes of this host; nobody else needs to reach it.
         is_passing: it lives as long as a run; when all its jobs have ended nothing of it is kept.
+        snapshot_path: where a daemon on another host finds which jobs there are; empty where none ever looks.
         probe: by which workers see that they have the same directory; planted when the pool opens.
     """
 
@@ -75,6 +86,7 @@ class PoolPlan:
     notice: Callable[[str], None]
     is_on_this_host: bool = False
     is_passing: bool = False
+    snapshot_path: str = ""
     probe: Root | None = None
 
     @property
@@ -147,7 +159,7 @@ async def _hosted(plan: PoolPlan, header: Header, journal: JournalFile, replay: 
             if not plan.is_passing:
                 engine.on_notice = plan.notice  # a run's own pool tells its only client
             listening = _served(plan, engine, ledger, group)
-            syncing = group.create_task(_sync(journal, header, reactor, ledger))
+            syncing = group.create_task(_sync(plan, journal, header, reactor, ledger))
             engine.start(jobs)
             jobs.do(restored)
             try:
@@ -162,9 +174,15 @@ async def _hosted(plan: PoolPlan, header: Header, journal: JournalFile, replay: 
 def _opened(plan: PoolPlan, header: Header) -> tuple[JournalFile, Replay]:
     try:
         os.makedirs(plan.log_directory, exist_ok=True)
-        return JournalFile.open(plan.journal_path, header)
+        journal, found = JournalFile.open(plan.journal_path, header)
+        jobs = read_snapshot(plan.snapshot_path, plan.project) if plan.snapshot_path and not found.entries else []
+        journal.append(jobs)
     except OSError as error:
         raise InfrastructureError(f"cannot write {error.filename or plan.journal_path}: {error.strerror}") from error
+    if jobs:
+        plan.notice("this host has no journal of the project: the jobs of a daemon elsewhere are taken over")
+        found = dataclasses.replace(found, entries=jobs)
+    return journal, found
 
 
 def _served(plan: PoolPlan, engine: Engine, ledger: Ledger, group: asyncio.TaskGroup) -> "asyncio.Task[None]":
@@ -242,6 +260,9 @@ async def _ended(plan: PoolPlan, engine: Engine, jobs: BatchJobs) -> None:
     await jobs.all_ended(END_SECONDS)
     left = jobs.left()
     if not left:
+        if plan.snapshot_path:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(plan.snapshot_path)
         private = os.path.dirname(plan.access_path)
         passing = (plan.state_directory, private) if plan.is_passing else (os.path.join(private, RESULTS_DIRECTORY),)
         for directory in passing:
@@ -260,17 +281,28 @@ async def _flushed(engine: Engine, journal: JournalFile) -> None:
     await asyncio.get_running_loop().run_in_executor(None, journal.sync)
 
 
-async def _sync(journal: JournalFile, header: Header, reactor: Reactor, ledger: Ledger) -> None:
-    """Have what is in the journal survive a loss of power, a moment later; and keep the file small."""
+async def _sync(plan: PoolPlan, journal: JournalFile, header: Header, reactor: Reactor, ledger: Ledger) -> None:
+    """Have what is in the journal survive a loss of power, a moment later; keep the file small, and others informed."""
     loop, synced = asyncio.get_running_loop(), journal.size_bytes
+    shown, due_at = 0, 0.0
     while True:
         await asyncio.sleep(SYNC_SECONDS)
         if journal.is_due_for_rotation:
             journal.rotate(header, [*reactor.snapshot(), *ledger.snapshot()])
-            synced = 0
+            synced = shown = 0
         if journal.size_bytes != synced:
             synced = journal.size_bytes
             await loop.run_in_executor(None, journal.sync)
+        if plan.snapshot_path and journal.size_bytes != shown and loop.time() >= due_at:
+            shown, due_at = journal.size_bytes, loop.time() + SNAPSHOT_SECONDS * plan.settings.time_scale
+            await loop.run_in_executor(None, _show, plan, encode_header(header) + encode(ledger.snapshot()))
+
+
+def _show(plan: PoolPlan, content: bytes) -> None:
+    try:
+        write_snapshot(plan.snapshot_path, content)
+    except OSError as error:
+        _log.warning("cannot write %s: %s", plan.snapshot_path, error.strerror)
 
 
 def _fail(group: asyncio.TaskGroup, error: BaseException) -> None:

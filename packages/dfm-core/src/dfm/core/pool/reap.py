@@ -11,7 +11,7 @@ import glob
 import os
 import shutil
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 from dfm.api.batch import BatchDialect, JobKey, JobState, Listed
 from dfm.core.pool.command import CommandRunner
@@ -38,13 +38,16 @@ def owned(directory: str) -> Iterator[bool]:
         os.close(fd)
 
 
-async def reap(dialect: BatchDialect, environ: Mapping[str, str], root: str) -> tuple[list[str], list[str]]:
+async def reap(
+    dialect: BatchDialect, environ: Mapping[str, str], root: str, snapshots: Sequence[str] = ()
+) -> tuple[list[str], list[str]]:
     """Cancel what is left; return the names of jobs that are gone now, and of those that are not known to be.
 
     Args:
         dialect: of the batch system that the jobs were submitted to.
         environ: of this process.
         root: directory under which journals lie.
+        snapshots: of daemons on other hosts that are gone; removed with the last of their jobs.
     """
     gone: list[str] = []
     left: list[str] = []
@@ -60,6 +63,13 @@ async def reap(dialect: BatchDialect, environ: Mapping[str, str], root: str) -> 
             left += sorted(still)
             if not still:
                 shutil.rmtree(directory, ignore_errors=True)
+    for path in snapshots:
+        jobs = [job for job in _unfinished(path) if job.name not in (*gone, *left)]
+        still = await _cancelled(dialect, commands, jobs)
+        gone += [job.name for job in jobs if job.name not in still]
+        left += sorted(still)
+        if not left:
+            os.unlink(path)
     return gone, left
 
 
