@@ -4,7 +4,6 @@ import asyncio
 import json
 import os
 import sys
-from collections.abc import Sequence
 
 import click
 
@@ -15,7 +14,7 @@ from dfm.core.config.layers import CliOptions
 from dfm.core.daemon.client import ask_daemon, living_daemon
 from dfm.core.daemon.endpoint import Discovery, Endpoint
 from dfm.core.daemon.start import say_failed, say_ready, start_in_background
-from dfm.core.daemon.view import clock
+from dfm.core.daemon.view import status_lines
 from dfm.core.wire.messages import Ask
 
 STOP_SECONDS = 30.0
@@ -98,7 +97,7 @@ def status(*, root: str | None, is_json: bool) -> int:
     if is_json:
         print(json.dumps({**content, "running": True}, indent=1))
         return ExitCode.OK
-    _print_status(content)
+    print("\n".join(status_lines(content)))
     return ExitCode.OK
 
 
@@ -223,24 +222,6 @@ def _wait_gone(endpoint: Endpoint) -> None:
                 return
         time.sleep(0.05)
     raise RunnerError(f"the daemon of {endpoint.project} does not stop", hint=f"its log is {endpoint.log_path}")
-
-
-def _print_status(content: dict[str, object]) -> None:
-    workers, tasks = content["workers_count"], content["tasks_count"]
-    assert isinstance(workers, dict)
-    assert isinstance(tasks, dict)
-    up = clock(float(str(content["uptime_seconds"])))
-    print(f"daemon of {content['project']}: pid {content['pid']} on {content['host']}, up {up}")
-    print(f"runner {content['runner']}, epoch {content['epoch']}")
-    print(f"workers: {workers['total']}, {workers['busy']} busy, {workers['idle']} idle, {workers['pending']} pending")
-    print(f"tasks: {tasks['queued']} queued, {tasks['running']} running, {tasks['done']} done")
-    if content["paused"]:
-        print(f"no workers are submitted: {content['paused']}")
-    rows = content["jobs"]
-    assert isinstance(rows, Sequence)
-    for job in rows:
-        reason = f": {job['reason']}" if job["reason"] else ""
-        print(f"  {job['slot']}  job {job['id'] or '-'}  {job['state']}  {job['host'] or '-'}{reason}")
 
 
 def _monitor(endpoint: Endpoint) -> None:

@@ -53,6 +53,27 @@ def headline(status: Status) -> str:
     )
 
 
+def status_lines(status: Status) -> list[str]:
+    """Return what `dfm daemon status` prints: the counts, then a line for each worker, or its job before it came."""
+    workers, tasks = status["workers_count"], status["tasks_count"]
+    up = clock(float(status["uptime_seconds"]))
+    pause = [f"no workers are submitted: {status['paused']}"] if status["paused"] else []
+    connected = {worker["slot"]: worker["state"] for worker in status["workers"] if worker["state"] != "silent"}
+    rows = []
+    for job in status["jobs"]:
+        state = connected.get(job["slot"])
+        reason = f": {job['reason']}" if job["reason"] and state is None else ""
+        rows.append(f"  {job['slot']}  job {job['id'] or '-'}  {state or job['state']}  {job['host'] or '-'}{reason}")
+    return [
+        f"daemon of {status['project']}: pid {status['pid']} on {status['host']}, up {up}",
+        f"runner {status['runner']}, epoch {status['epoch']}",
+        f"workers: {workers['total']}, {workers['busy']} busy, {workers['idle']} idle, {workers['pending']} pending",
+        f"tasks: {tasks['queued']} queued, {tasks['running']} running, {tasks['done']} done",
+        *pause,
+        *rows,
+    ]
+
+
 def running_rows(status: Status, order: Order, needle: str = "") -> list[RunningRow]:
     """Return the running tasks that hold `needle` in their name, worker or host, longest first where that is asked."""
     found = [
