@@ -137,3 +137,20 @@ def test_a_snapshot_counts_whole_and_for_its_own_project(path: str) -> None:
     assert journal.read_snapshot(path, "p") == []
     assert journal.read_snapshot(f"{path}.none", "p") == []
     assert os.listdir(os.path.dirname(path)) == ["journal"]
+
+
+@pytest.mark.parametrize(("is_full", "synced"), [(True, 2), (False, 0)])
+def test_a_full_journal_is_on_the_disk_before_it_counts(
+    path: str,
+    is_full: bool,
+    synced: int,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    sizes: list[int] = []
+    monkeypatch.setattr(os, "fdatasync", lambda descriptor: sizes.append(os.fstat(descriptor).st_size))
+    with JournalFile.open(path, HEADER, is_full=is_full)[0] as file:
+        file.append(ENTRIES[:1])
+        file.append(ENTRIES[1:2])
+        assert len(sizes) == synced
+        assert sizes == sorted(sizes)
+        assert not sizes or sizes[-1] == file.size_bytes

@@ -89,6 +89,11 @@ class PoolSettings:
         120.0, unit=Unit.DURATION, doc="a worker takes no task that may reach into this time before its job's limit"
     )
     max_losses: int = option(3, doc="a task that lost this many workers without a known cause is given up", minimum=1)
+    journal_sync: str = option(
+        "group",
+        choices=("group", "full"),
+        doc="when records are on the disk: `group` 20 ms later, which a power loss may cost, `full` before they count",
+    )
     addresses: tuple[str, ...] = option(
         (),
         merge=Merge.REPLACE,

@@ -174,7 +174,7 @@ async def _hosted(plan: PoolPlan, header: Header, journal: JournalFile, replay: 
 def _opened(plan: PoolPlan, header: Header) -> tuple[JournalFile, Replay]:
     try:
         os.makedirs(plan.log_directory, exist_ok=True)
-        journal, found = JournalFile.open(plan.journal_path, header)
+        journal, found = JournalFile.open(plan.journal_path, header, is_full=plan.settings.journal_sync == "full")
         jobs = read_snapshot(plan.snapshot_path, plan.project) if plan.snapshot_path and not found.entries else []
         journal.append(jobs)
     except OSError as error:

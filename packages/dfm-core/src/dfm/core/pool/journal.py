@@ -127,16 +127,20 @@ class JournalFile:
 
     Made by `open`; `append` and `sync` may raise OSError: then nothing that depends on the record may be done, and
     the file goes back to its last good length before the next append. `sync` may be called in another thread.
+
+    Attributes:
+        is_full: every append is synced before it returns.
     """
 
-    def __init__(self, path: str, descriptor: int, size_bytes: int) -> None:
+    def __init__(self, path: str, descriptor: int, size_bytes: int, *, is_full: bool = False) -> None:
+        self.is_full = is_full
         self._path = path
         self._descriptor = descriptor
         self._size = size_bytes
         self._is_torn = False
 
     @classmethod
-    def open(cls, path: str, header: Header) -> "tuple[JournalFile, Replay]":
+    def open(cls, path: str, header: Header, *, is_full: bool = False) -> "tuple[JournalFile, Replay]":
         """Open or create the file, cut off a torn tail (kept as `<path>.bad`), and return what it held.
 
         A file of another project or version is set aside as `.bad` too. `header` is written when the file is new; the
@@ -151,7 +155,7 @@ class JournalFile:
             if found.good_bytes < len(content):
                 _keep(f"{path}.bad", content[found.good_bytes :])
                 os.ftruncate(descriptor, found.good_bytes)
-            journal = cls(path, descriptor, found.good_bytes)
+            journal = cls(path, descriptor, found.good_bytes, is_full=is_full)
             if found.header is None:
                 journal._write(encode_header(header))
                 _sync_directory(path)
@@ -171,8 +175,10 @@ class JournalFile:
         return self._size >= ROTATE_BYTES
 
     def append(self, entries: Sequence[JournalEntry]) -> None:
-        """Write the entries in one go. They survive the death of the process, but not yet a loss of power."""
+        """Write the entries in one go. They survive the death of the process; a loss of power only where `is_full`."""
         self._write(encode(entries))
+        if self.is_full:
+            self.sync()
 
     def _write(self, content: bytes) -> None:
         if self._is_torn:
