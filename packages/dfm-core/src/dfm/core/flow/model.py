@@ -17,6 +17,9 @@ from dfm.core.flow.source import Node
 
 DEFAULT_SHELL = "bash"
 """What runs a `run` that names no shell."""
+PYTHON_SHELL = "pytask"
+BUILTIN_SHELL = "builtin"
+"""Of the standard library alone: `run` names what DFM does itself."""
 
 
 class Visibility(enum.StrEnum):
@@ -207,6 +210,11 @@ class Script:
     srcdir: str
     scope: PackageScope
 
+    @property
+    def is_run_tasks(self) -> bool:
+        """Whether it is that of `std.RunTasks`, whose work is to run other tasks."""
+        return self.shell == BUILTIN_SHELL and self.text.value == "RunTasks"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Matrix:
@@ -357,6 +365,12 @@ class Task:
     def is_compound(self) -> bool:
         """Whether it has sub-tasks, now or once its turn comes."""
         return bool(self.body) or self.matrix is not None or self.control is not None or self.generator is not None
+
+    @property
+    def may_make_tasks(self) -> bool:
+        """Whether what it runs may ask for other tasks."""
+        script = self.script
+        return script is not None and (script.shell == PYTHON_SHELL or script.is_run_tasks)
 
     @property
     def sub_tasks(self) -> "Iterator[Task]":

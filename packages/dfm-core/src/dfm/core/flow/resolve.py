@@ -25,7 +25,9 @@ from dfm.core.flow.definitions import (
 from dfm.core.flow.diagnostics import Diagnostics, did_you_mean
 from dfm.core.flow.loaded import Declared, LoadedPackage, Place
 from dfm.core.flow.model import (
+    BUILTIN_SHELL,
     DEFAULT_SHELL,
+    PYTHON_SHELL,
     Assignment,
     Branch,
     Consumes,
@@ -52,8 +54,6 @@ from dfm.core.flow.source import Sequence as SequenceNode
 from dfm.core.flow.values import ValueFault, check_syntax, evaluate_text
 
 T = TypeVar("T")
-PYTHON_SHELL = "pytask"
-BUILTIN_SHELL = "builtin"
 _NEEDS_OF = ".needs"
 
 

@@ -12,7 +12,7 @@ from dfm.core.flow.diagnostics import Diagnostics, did_you_mean
 from dfm.core.flow.model import Assignment, Flow
 from dfm.core.graph.builder import Builder, Surroundings, TaskOverrides
 from dfm.core.graph.growth import Growth
-from dfm.core.graph.node import Graph
+from dfm.core.graph.node import Graph, Node
 from dfm.core.graph.select import Selection
 
 __all__ = ["Surroundings", "TaskOverrides", "build_graph", "build_growing", "own_parameter_types"]
@@ -55,8 +55,25 @@ def _target(builder: Builder, target: Selection) -> int:
     if target.node is None:
         return builder.outputs[target.task]
     if target.node not in builder.by_name:
+        maker = _maker(builder, target.node)
+        if maker is not None:
+            raise UsageError(
+                f"there is no task {target.node!r} in the flow; {maker.name!r} may make it while it runs",
+                hint=f"`dfm run {maker.name}` runs it where it is made and is not up to date",
+            )
         raise UsageError(f"there is no task {target.node!r}", hint=did_you_mean(target.node, builder.by_name))
     return builder.by_name[target.node]
+
+
+def _maker(builder: Builder, name: str) -> Node | None:
+    """Return the innermost node that may make a task of this name while it runs."""
+    words = name.split(".")
+    for count in range(len(words) - 1, 0, -1):
+        index = builder.by_name.get(".".join(words[:count]))
+        if index is not None:
+            node = builder.nodes[index]
+            return node if node.makes_tasks else None
+    return None
 
 
 def own_parameter_types(assignments: Iterable[Assignment]) -> dict[str, str]:

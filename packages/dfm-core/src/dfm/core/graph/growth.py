@@ -130,6 +130,7 @@ class Growth:
         try:
             made = make(builder)
             builder.diagnostics.raise_if_errors()
+            new_to_flow = builder.nodes[start:]
             self._add_external(start)
             builder.connect()
             new = builder.nodes[start:]
@@ -138,7 +139,7 @@ class Growth:
         except BaseException:
             builder.forget(start)
             raise
-        for made_node in new:
+        for made_node in new_to_flow:
             made_node.origin = node.origin or node.name
         return Grown(new, tuple(made.all), tuple(made.last))
 

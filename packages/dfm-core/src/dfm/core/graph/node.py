@@ -88,6 +88,16 @@ class Node:
         return self.opens is not None and self.kind is Kind.COLLECTOR
 
     @property
+    def makes_tasks(self) -> bool:
+        """Whether more tasks may come into being while it runs."""
+        return self.kind is Kind.UNFOLDING or (self.kind is Kind.TASK and self.task.may_make_tasks)
+
+    @property
+    def has_body(self) -> bool:
+        """Whether it runs something of its own, whose result is held against that of its last run."""
+        return self.kind is Kind.TASK and self.task.script is not None
+
+    @property
     def receives(self) -> tuple[int, ...]:
         """The nodes whose items it receives, in order."""
         return self.needs if self.sources is None else self.sources

@@ -162,12 +162,12 @@ def _parameter_hint(flow: Flow, asked: Sequence[Task], owner: str, parameter: st
 
 
 def _inner(flow: Flow, name: str) -> Selection | None:
-    """Return the compound task whose name is the longest prefix of `name`, with the node inside it."""
+    """Return the task whose name is the longest prefix of `name` and that has or makes sub-tasks, with the node."""
     for full in _exact(flow, name):
         words = full.split(".")
         for count in range(len(words) - 1, 0, -1):
             task = flow.tasks.get(".".join(words[:count]))
-            if task is not None and task.is_compound:
+            if task is not None and (task.is_compound or task.may_make_tasks):
                 return Selection(task.name, full)
     for task in flow.tasks.values():
         if task.matrix is not None and not task.body and name.rpartition("_")[0] in (task.name, task.leaf):
