@@ -38,11 +38,19 @@ def test_a_thorough_reading_finds_the_faults_of_an_import_that_nothing_touches(
     assert (fault.code, fault.location.line, fault.location.column) == ("unknown-task", 4, 23)
 
 
-@pytest.mark.parametrize("key", ["cache: true", "uptodate: false", "uptodate: 'm.f'"])
-def test_a_compound_task_with_a_rule_for_its_result_gets_a_warning(tmp_path: Path, key: str) -> None:
+def warnings_of_a_compound_task_with(tmp_path: Path, key: str) -> list[tuple[str, str]]:
     path = tmp_path / "flow.yaml"
     path.write_text(
         f"package:\n  name: p\n  tasks:\n  - {{root: a, {key}, body: [{{name: b, run: 'true'}}]}}\n", encoding="utf-8"
     )
     flow = load_flow(str(path), environ={}, standard_library=FLOW_FILE)
-    assert [(item.code, item.location and item.location.line) for item in flow.warnings] == [("compound-not-cached", 4)]
+    return [(item.code, str(item.location).removeprefix(f"{path}:")) for item in flow.warnings]
+
+
+def test_a_function_in_uptodate_of_a_compound_task_gets_a_warning(tmp_path: Path) -> None:
+    assert warnings_of_a_compound_task_with(tmp_path, "uptodate: 'm.f'") == [("compound-uptodate", "4:25")]
+
+
+@pytest.mark.parametrize("key", ["cache: true", "uptodate: false"])
+def test_a_compound_task_with_a_rule_for_its_sub_tasks_gets_none(tmp_path: Path, key: str) -> None:
+    assert warnings_of_a_compound_task_with(tmp_path, key) == []

@@ -72,7 +72,7 @@ def test_ends_are_lines_with_their_place_in_the_run() -> None:
         [
             started(),
             begins("p.a"),
-            ends("p.a", Verdict.SUCCEEDED, seconds=1.5),
+            ends("p.a", Verdict.SUCCEEDED, seconds=1.5, exit_status=0),
             ends("p.b", Verdict.UP_TO_DATE),
             finished(0, succeeded=1, up_to_date=1),
         ]
@@ -80,6 +80,12 @@ def test_ends_are_lines_with_their_place_in_the_run() -> None:
         "[1/2] ok   p.a  1.50 s",
         "1 ok, 1 up to date in 12.3 s",
     ]
+
+
+def test_what_runs_nothing_itself_has_a_line_only_where_more_is_asked_for() -> None:
+    collected = ends("p.c", Verdict.SUCCEEDED)
+    assert logged([started(), collected]) == []
+    assert logged([started(), collected], verbosity=1) == ["[1/2] ok   p.c"]
 
 
 def test_verbose_tells_starts_with_reasons_and_what_is_up_to_date() -> None:

@@ -138,7 +138,7 @@ def test_if_runs_one_branch_or_the_other(run: Run, value: str, ran: dict[str, st
         "    body: [{name: then, run: go then}]\n"
     )
     assert went.texts == ran
-    assert went.verdicts["x"] == "up-to-date"
+    assert went.verdicts["x"] == "succeeded"
 
 
 def test_if_without_a_branch_hands_on_what_it_receives(run: Run) -> None:
@@ -146,7 +146,7 @@ def test_if_without_a_branch_hands_on_what_it_receives(run: Run) -> None:
         "  - {name: a, run: 'emit {\"v\": 1}'}\n"
         "  - name: x\n    needs: [a]\n    control: {type: if, cond: '${{ in.v > 1 }}'}\n    body: [{name: b, run: go}]\n"
     )
-    assert went.verdicts == {"a": "succeeded", "x": "up-to-date"}
+    assert went.verdicts == {"a": "succeeded", "x": "succeeded"}
     assert [item["v"] for item in went.items("x")] == [1]
 
 
@@ -201,7 +201,7 @@ def test_do_while_runs_at_least_once_and_ends_when_until_holds(run: Run) -> None
         "  - name: x\n    control: {type: do-while, until: '${{ state.ok }}', max_iter: 5, state: {init: {ok: true}}}\n"
         "    body: [{name: b, run: 'emit {\"ok\": ${{ _iter == 1 }}}'}]\n"
     )
-    assert went.verdicts == {"x.b_0": "succeeded", "x.b_1": "succeeded", "x": "up-to-date"}
+    assert went.verdicts == {"x.b_0": "succeeded", "x.b_1": "succeeded", "x": "succeeded"}
 
 
 def test_repeat_ends_early_where_until_holds_or_an_item_breaks(run: Run) -> None:
@@ -214,9 +214,9 @@ def test_repeat_ends_early_where_until_holds_or_an_item_breaks(run: Run) -> None
     assert went.verdicts == {
         "x.b_0": "succeeded",
         "x.b_1": "succeeded",
-        "x": "up-to-date",
+        "x": "succeeded",
         "y.b_0": "succeeded",
-        "y": "up-to-date",
+        "y": "succeeded",
     }
 
 

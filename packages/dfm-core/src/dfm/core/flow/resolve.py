@@ -558,14 +558,13 @@ class _Resolver:
             self.diagnostics.error(
                 "missing-key", f"the `chain` of {task.name!r} has no sub-tasks", definition.at, hint="give it a `body`"
             )
-        has_rule = definition.cache is not None or definition.uptodate is not None or definition.always_runs
-        if has_rule and task.is_compound:
+        if definition.uptodate is not None and task.is_compound:
             self.diagnostics.warning(
-                "compound-not-cached",
+                "compound-uptodate",
                 f"task {task.name!r} consists of sub-tasks, of which each is judged by itself;"
-                " `cache` and `uptodate` here mean nothing",
-                definition.at,
-                hint="give them to the sub-tasks",
+                " a function in its `uptodate` is never asked",
+                definition.uptodate.node,
+                hint="give it to the sub-tasks",
             )
         has_key = definition.max_failures is not None or definition.on_error is not None
         if has_key and not task.is_compound:

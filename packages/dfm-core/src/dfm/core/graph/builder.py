@@ -8,12 +8,12 @@ sub-tasks are made when its turn comes; what they need of other tasks is in the 
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from dfm.core.expr.errors import ExpressionError
 from dfm.core.expr.template import parse_template
 from dfm.core.flow.diagnostics import Diagnostics
-from dfm.core.flow.model import Flow, Need, Patterns, Task
+from dfm.core.flow.model import CacheRule, Flow, Need, Patterns, Task
 from dfm.core.flow.source import Node as SourceNode
 from dfm.core.flow.source import inside
 from dfm.core.flow.values import Deferred, ValueFault, evaluate, is_deferred, is_true
@@ -48,6 +48,8 @@ class Instance:
 
     Attributes:
         entry: the node that hands on what the compound task receives; None where it hands nothing on.
+        always_runs: of all sub-tasks.
+        cache: of the sub-tasks that do not say otherwise.
         cell: values of the matrix cell, or of the iteration.
     """
 
@@ -57,6 +59,8 @@ class Instance:
     guard: Guard | None
     cell: Mapping[str, object] = field(default_factory=dict)
     members: dict[str, int] = field(default_factory=dict)
+    always_runs: bool = False
+    cache: CacheRule | None = None
 
 
 @dataclass(slots=True)
@@ -196,8 +200,7 @@ class Builder:
         """Make the sub-tasks of every cell of a matrix."""
         made, before = Members(), list[int]()
         for cell in cells:
-            values = {**outer.cell, **cell.values}
-            instance = Instance(outer.around, outer.names, outer.entry, outer.guard, values)
+            instance = replace(outer, cell={**outer.cell, **cell.values}, members={})
             first = len(self.nodes)
             more = self.fill(task, body, name, instance, rundir, cell.suffix)
             if task.is_chain and not body and before:
@@ -229,7 +232,7 @@ class Builder:
         if task.max_failures is not None or task.on_error is not None:
             limit = task.max_failures if task.max_failures is not None and task.max_failures > 0 else None
             guard = Guard(name, limit, entry.guard)
-        instance = Instance(around, entry.names, entry.index, guard)
+        instance = Instance(around, entry.names, entry.index, guard, always_runs=entry.always_runs, cache=entry.cache)
         if self._unfolds(entry):
             return self._unfolding(entry, name, instance)
         cells = cells_of(task, entry.names, self.diagnostics)
@@ -279,6 +282,7 @@ class Builder:
             entry=entry.index,
             guard=entry.guard,
             resources=entry.resources,
+            always_runs=entry.always_runs,
             passthrough=entry.passthrough,
             consumes=entry.consumes,
         )
@@ -360,6 +364,8 @@ class Builder:
             rundir=own_rundir,
             names=names,
             guard=None if around is None else around.guard,
+            always_runs=task.always_runs or (around is not None and around.always_runs),
+            cache=task.cache or (None if around is None else around.cache),
             resources=resources_of(task, names, self.diagnostics),
         )
         if around is not None and around.entry is not None and not any(need.sibling for need in task.needs):

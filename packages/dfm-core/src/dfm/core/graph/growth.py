@@ -92,7 +92,7 @@ class Growth:
         """
         outer = self._builder.unfolding[node]
         names = known.knowing({})
-        instance = Instance(outer.around, names, outer.entry, outer.guard, values)
+        instance = replace(outer, names=names, cell=values, members={})
 
         def make(builder: Builder) -> Members:
             if node.task.matrix is None:
@@ -110,8 +110,11 @@ class Growth:
         """
         outer = self._builder.unfolding.get(node)
         names = node.names.with_own(params)
-        entry = None if outer is None else outer.entry
-        instance = Instance(None if outer is None else outer.around, names, entry, guard)
+        instance = (
+            Instance(None, names, None, guard)
+            if outer is None
+            else replace(outer, names=names, guard=guard, members={})
+        )
 
         def make(builder: Builder) -> Members:
             if len(specs) > MAX_TASKS:

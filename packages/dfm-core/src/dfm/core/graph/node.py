@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from dfm.api.runner import Resources
-from dfm.core.flow.model import Consumes, Passthrough, Task
+from dfm.core.flow.model import CacheRule, Consumes, Passthrough, Task
 from dfm.core.flow.source import Node as SourceNode
 from dfm.core.graph.names import NodeNames
 
@@ -54,6 +54,8 @@ class Node:
         origin: the task in the flow for which it was made while the run went on; empty for what was there before.
         rundir: relative to the root run directory.
         condition: an `iff` that waits for the inputs.
+        always_runs: `uptodate: false`, of the task or of a compound task around it.
+        cache: the rule of the task, else of the compound task around it.
         consumes: evaluated; a sequence holds patterns.
     """
 
@@ -73,6 +75,8 @@ class Node:
     text: str | None = None
     condition: SourceNode | None = None
     resources: Resources = field(default_factory=Resources)
+    always_runs: bool = False
+    cache: CacheRule | None = None
     consumes: "Consumes | Sequence[Mapping[str, object]]" = Consumes.ALL
     passthrough: "Passthrough | Sequence[Mapping[str, object]]" = Passthrough.UNUSED
     produces: Sequence[Mapping[str, object]] = ()
@@ -83,11 +87,6 @@ class Node:
         return self.kind is not Kind.ENTRY
 
     @property
-    def is_tolerant(self) -> bool:
-        """Whether its turn comes when all that it needs has ended, well or not."""
-        return self.opens is not None and self.kind is Kind.COLLECTOR
-
-    @property
     def makes_tasks(self) -> bool:
         """Whether more tasks may come into being while it runs."""
         return self.kind is Kind.UNFOLDING or (self.kind is Kind.TASK and self.task.may_make_tasks)
@@ -96,6 +95,11 @@ class Node:
     def has_body(self) -> bool:
         """Whether it runs something of its own, whose result is held against that of its last run."""
         return self.kind is Kind.TASK and self.task.script is not None
+
+    @property
+    def is_tolerant(self) -> bool:
+        """Whether its turn comes when all that it needs has ended, well or not."""
+        return self.opens is not None and self.kind is Kind.COLLECTOR
 
     @property
     def receives(self) -> tuple[int, ...]:

@@ -52,6 +52,7 @@ class ExecRecord(msgspec.Struct, frozen=True, kw_only=True):
         intent: id of the intent it completes.
         outputs: the task's own items.
         output_stamps: the files they name, by absolute path.
+        makes_tasks: whether its body asked for tasks, of which this record knows nothing.
         seconds: wall-clock duration of the body.
     """
 
@@ -80,6 +81,7 @@ class ExecRecord(msgspec.Struct, frozen=True, kw_only=True):
     seconds: float
     cpu_seconds: float
     max_rss_bytes: int
+    makes_tasks: bool = False
 
 
 class _Sealed(msgspec.Struct):
@@ -165,6 +167,8 @@ class RecordStore:
             reasons += differences(record.fingerprint, fingerprint)
         if not reasons:
             reasons += self._moved_outputs(record)
+        if record.makes_tasks:
+            reasons.append(Reason("makes-tasks", "it makes tasks while it runs, and they are looked at anew"))
         return Assessment(fingerprint, record, tuple(reasons))
 
     def begin(
@@ -199,6 +203,7 @@ class RecordStore:
         srcdir: str,
         logfile: str | None,
         result: TaskResult,
+        makes_tasks: bool = False,
     ) -> ExecRecord:
         """Look at the outputs and write the record.
 
@@ -235,6 +240,7 @@ class RecordStore:
             seconds=result.seconds,
             cpu_seconds=result.cpu_seconds,
             max_rss_bytes=result.max_rss_bytes,
+            makes_tasks=makes_tasks,
         )
         content = _encode(record)
         checksum = hashlib.sha256(content).hexdigest()

@@ -94,7 +94,8 @@ class LogSink:
             for line in rest:
                 self._line(line)
             return
-        is_routine = event.verdict not in (Verdict.SUCCEEDED, Verdict.CANCELLED)
+        has_run = event.verdict is Verdict.SUCCEEDED and event.exit_status is not None
+        is_routine = not has_run and event.verdict is not Verdict.CANCELLED
         is_told = self._is_explaining or self._verbosity >= (_VERBOSE if is_routine else _NORMAL)
         if not event.is_visible or not is_told:
             return

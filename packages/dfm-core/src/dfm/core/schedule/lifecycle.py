@@ -13,7 +13,7 @@ import contextlib
 import os
 import shlex
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from time import monotonic
 
@@ -51,6 +51,8 @@ from dfm.core.std.run import run_builtin
 
 _FAILURES = (Verdict.FAILED, Verdict.LOST, Verdict.REFUSED)
 _WITHOUT_RECORD = {Outcome.LOST: Verdict.LOST, Outcome.REFUSED: Verdict.REFUSED}
+_OF_INPUTS = ("item", "file", "order")
+"""Reasons that say nothing where a dry run does not know the inputs."""
 _PROBES = frozenset({"FileSet", "SetEnv"})
 """Built-in tasks whose result depends on the file system alone: they are always asked, and cost no intent."""
 
@@ -118,6 +120,7 @@ class Pending:
 
     Attributes:
         cached_as: the key of its result in the cache, None where it is not cached.
+        is_marked: whether something that it receives counts as changed, whatever it is.
     """
 
     call: Call
@@ -126,6 +129,12 @@ class Pending:
     facts: TaskFacts | None = None
     cached_as: str | None = None
     may_restore: bool = True
+    is_marked: bool = False
+
+    @property
+    def is_changed(self) -> bool:
+        """Whether anything is another than in its last run."""
+        return self.is_marked or bool(self.assessment.reasons)
 
     @property
     def memento(self) -> object:
@@ -150,18 +159,20 @@ class Unfolding:
     call: Call | None = None
 
 
-RUN_TASKS = "RunTasks"
-"""The task of the standard library whose work is to run other tasks."""
-
-
 @dataclass(slots=True)
 class Lifecycle:
-    """Leads nodes through their lives."""
+    """Leads nodes through their lives.
+
+    Attributes:
+        makers: those whose body has asked for tasks in this run. Their results are judged by no record of their own,
+            which knows nothing of those tasks: they run always, and the tasks are judged each by its own record.
+    """
 
     settings: Settings
     store: RecordStore
     runner: Runner
     sink: EventSink
+    makers: set[Node] = field(default_factory=set)
 
     def prepare(
         self,
@@ -169,6 +180,7 @@ class Lifecycle:
         handed_on: Sequence[Sequence[Item]],
         *,
         is_input_changed: bool,
+        marked_by: str | None = None,
         failures: Sequence[Item] = (),
         unmet: Sequence[str] = (),
     ) -> Ended | Pending | Unfolding:
@@ -178,6 +190,7 @@ class Lifecycle:
             node: whose turn has come.
             handed_on: what each of the nodes before it hands on.
             is_input_changed: whether something of that was made anew.
+            marked_by: the one of them whose items count as changed, whatever they are.
             failures: of a compound task that takes them upon itself, those of its sub-tasks, as items.
             unmet: names of the nodes before it that did not end well.
         """
@@ -195,7 +208,9 @@ class Lifecycle:
                 case Kind.TASK:
                     seen = dataflow.consumed(items, node.consumes)
                     passed_on = dataflow.handed_on(items, seen, node.passthrough)
-                    return self._prepare_task(node, seen, passed_on, is_input_changed=is_input_changed)
+                    return self._prepare_task(
+                        node, seen, passed_on, is_input_changed=is_input_changed, marked_by=marked_by
+                    )
         except FlowInvalid as error:
             return Ended(Verdict.FAILED, cause=str(error), is_changed=True)
 
@@ -212,7 +227,7 @@ class Lifecycle:
         """Say what becomes of a compound task whose sub-tasks have ended; its `on_error` may have the last word."""
         handler = node.task.on_error
         if node.opens is None or (handler is None and not unmet):
-            return Ended(Verdict.UP_TO_DATE, items, is_input_changed)
+            return self._handed_on(items, is_changed=is_input_changed)
         if handler is None or self.settings.is_dry:
             return (
                 Ended(Verdict.FAILED, cause=_told(failures, unmet), is_changed=True)
@@ -231,6 +246,11 @@ class Lifecycle:
         facts = facts_of(node, call.body, call.params, call.inputs, call.env)
         assessment = self.store.assess(facts, rundir=self._rundir(node), artefact=node.name)
         return Pending(call=call, assessment=assessment, reasons=["its sub-tasks have ended"])
+
+    def _handed_on(self, items: Sequence[Item], *, is_changed: bool) -> Ended:
+        """Return the end of a node that runs nothing itself: it is as new as what it hands on."""
+        is_new = is_changed and not self.settings.is_dry
+        return Ended(Verdict.SUCCEEDED if is_new else Verdict.UP_TO_DATE, items, is_changed)
 
     def log(self, node: Node) -> str:
         """Return the path of the log that a body of this node writes."""
@@ -313,7 +333,13 @@ class Lifecycle:
         return Unfolding(params=params, items=items, is_input_changed=is_input_changed)
 
     def _prepare_task(
-        self, node: Node, seen: Sequence[Item], passed_on: Sequence[Item], *, is_input_changed: bool
+        self,
+        node: Node,
+        seen: Sequence[Item],
+        passed_on: Sequence[Item],
+        *,
+        is_input_changed: bool,
+        marked_by: str | None,
     ) -> Ended | Pending | Unfolding:
         diagnostics = Diagnostics()
         if self.settings.is_dry and is_input_changed and self._waits_for_inputs(node):
@@ -327,9 +353,9 @@ class Lifecycle:
         diagnostics.raise_if_errors()
         if node.task.emits is not None and node.task.script is None:
             item = {**params, "type": node.task.emits, "src": node.name, "seq": 0}
-            return Ended(Verdict.UP_TO_DATE, [*passed_on, item], is_input_changed)
+            return self._handed_on([*passed_on, item], is_changed=is_input_changed)
         if text is None or node.task.script is None:
-            return Ended(Verdict.UP_TO_DATE, passed_on, is_input_changed)
+            return self._handed_on(passed_on, is_changed=is_input_changed)
         call = Call(
             body=body_of(node.task.script, text),
             params=params,
@@ -337,23 +363,26 @@ class Lifecycle:
             passed_on=passed_on,
             env=dataflow.environment(self.settings.environ, seen),
         )
-        if call.body == BuiltinBody(RUN_TASKS):
+        if node.task.script.is_run_tasks:
             if self.settings.is_dry:
-                return self._would_run(node, ["its tasks are only known when it runs"])
+                return self._would_run(node, ["its tasks are only known when it runs"], passed_on)
             return Unfolding(params=params, items=seen, is_input_changed=is_input_changed, call=call)
         if isinstance(call.body, BuiltinBody) and call.body.name in _PROBES:
             return self._probe(node, call)
-        return self._assess(node, call, is_input_changed=is_input_changed)
+        return self._assess(node, call, is_input_changed=is_input_changed, marked_by=marked_by)
 
-    def _assess(self, node: Node, call: Call, *, is_input_changed: bool) -> Ended | Pending:
+    def _assess(self, node: Node, call: Call, *, is_input_changed: bool, marked_by: str | None) -> Ended | Pending:
         facts = facts_of(node, call.body, call.params, call.inputs, call.env)
         assessment = self.store.assess(facts, rundir=self._rundir(node), artefact=node.name)
-        reasons = [reason.text for reason in assessment.reasons]
+        is_open = self.settings.is_dry and is_input_changed
+        reasons = [reason.text for reason in assessment.reasons if not (is_open and reason.code in _OF_INPUTS)]
         if self.settings.is_forced:
             reasons.insert(0, "forced")
-        if node.task.always_runs:
+        if node.always_runs:
             reasons.insert(0, "it always runs (`uptodate: false`)")
-        if self.settings.is_dry and not reasons and is_input_changed:
+        elif marked_by is not None:
+            reasons.insert(0, f"what {marked_by} hands on counts as changed (`uptodate: false`)")
+        if is_open and not reasons:
             reasons.append("its inputs are made anew; it runs if they come out different")
         if not reasons and node.task.uptodate is None:
             return _stands(call, assessment)
@@ -367,7 +396,8 @@ class Lifecycle:
             reasons=reasons,
             facts=facts,
             cached_as=self._cache_key(node, call, facts, assessment),
-            may_restore=not self.settings.is_forced and not node.task.always_runs,
+            may_restore=not self.settings.is_forced and not node.always_runs and marked_by is None,
+            is_marked=marked_by is not None,
         )
         return self._run_builtin(node, pending) if isinstance(call.body, BuiltinBody) else pending
 
@@ -382,7 +412,7 @@ class Lifecycle:
         return Ended(Verdict.UP_TO_DATE, [*call.passed_on, *outputs], cause=f"its result in {base} is taken")
 
     def _cache_key(self, node: Node, call: Call, facts: TaskFacts, assessment: Assessment[ExecRecord]) -> str | None:
-        rule = node.task.cache
+        rule = node.cache
         if rule is None or not rule.is_enabled or self.settings.cache is None or node.task.inherits_rundir:
             return None
         diagnostics = Diagnostics()
@@ -416,11 +446,14 @@ class Lifecycle:
         cache, key = self.settings.cache, pending.cached_as
         if cache is None or key is None or pending.facts is None:
             return
+        if node in self.makers:
+            self._notice(f"{node.name} is not cached: it makes tasks while it runs")
+            return
         moved = self.store.moved_inputs(pending.facts, pending.assessment.fingerprint)
         if moved:
             self._notice(f"{node.name} is not cached: while it ran, {moved[0].text}")
             return
-        rule = node.task.cache
+        rule = node.cache
         try:
             cache.store(key, self._rundir(node), node.name, result, rule.compression if rule else "no")
         except NotCacheableError as error:
@@ -481,7 +514,7 @@ class Lifecycle:
             pending.call,
             attempt=attempt,
             memento=pending.memento,
-            is_changed=bool(pending.assessment.reasons),
+            is_changed=pending.is_changed,
         )
         log = self.log(node)
         _remove_log(log)
@@ -541,6 +574,7 @@ class Lifecycle:
             srcdir=node.task.srcdir,
             logfile=log,
             result=result,
+            makes_tasks=node in self.makers,
         )
 
     def _request(

@@ -64,6 +64,7 @@ class Scheduler:
     _outputs: list[Sequence[Item]] = field(init=False)
     _changed: list[bool] = field(init=False)
     _outcome: RunOutcome = field(init=False)
+    _marked: set[int] = field(default_factory=set)
     _failures: int = 0
     _guarded: "dict[Guard, list[Item]]" = field(default_factory=dict)
     _running: "dict[asyncio.Task[None], Node]" = field(default_factory=dict)
@@ -136,6 +137,8 @@ class Scheduler:
                 self._lending.discard(node)
             self._open_batches.pop(batch, None)
             self._awake.set()
+        if not node.has_body and not self._marked.isdisjoint(grown.last):
+            self._marked.add(node.index)
         return batch
 
     def outputs(self, indices: Sequence[int]) -> list[Sequence[Item]]:
@@ -145,6 +148,10 @@ class Scheduler:
     def verdict(self, index: int) -> Verdict | None:
         """Return how a node ended."""
         return self._outcome.verdicts[index]
+
+    def is_changed(self, indices: Sequence[int]) -> bool:
+        """Return whether something that nodes hand on was made anew."""
+        return any(self._changed[index] for index in indices)
 
     def failures(self, guard: Guard | None) -> list[Item]:
         """Return the failures that count in a compound task, as items."""
@@ -216,9 +223,24 @@ class Scheduler:
             node,
             [self._outputs[need] for need in received],
             is_input_changed=any(self._changed[need] for need in node.needs),
+            marked_by=self._marked_by(node),
             failures=self.failures(node.opens),
             unmet=[self.graph.nodes[need].name for need in node.needs if not self._is_good(need)],
         )
+
+    def _mark(self, node: Node, verdict: Verdict) -> None:
+        """Note that what a node hands on counts as changed: it says so itself, or only hands on what counts so."""
+        if not verdict.is_good or verdict is Verdict.DISABLED:
+            return
+        if node.always_runs or (not node.has_body and self._marked_by(node) is not None):
+            self._marked.add(node.index)
+
+    def _marked_by(self, node: Node) -> str | None:
+        """Return the first of its needs whose items count as changed."""
+        if not self._marked:
+            return None
+        found = next((need for need in node.needs if need in self._marked), None)
+        return None if found is None else self.graph.nodes[found].name.removesuffix(".in")
 
     def _is_good(self, index: int) -> bool:
         verdict = self._outcome.verdicts[index]
@@ -265,6 +287,7 @@ class Scheduler:
         self._outcome.verdicts[node.index] = ended.verdict
         self._outputs[node.index] = ended.outputs
         self._changed[node.index] = ended.is_changed
+        self._mark(node, ended.verdict)
         self.sink.emit(self.lifecycle.event(node, ended))
         if ended.verdict in _FAILURES:
             self._count(node, ended)

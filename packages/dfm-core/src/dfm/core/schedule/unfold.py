@@ -59,6 +59,9 @@ class Host(Protocol):
     def verdict(self, index: int) -> Verdict | None:
         """Return how a node ended."""
 
+    def is_changed(self, indices: Sequence[int]) -> bool:
+        """Return whether something that nodes hand on was made anew."""
+
     def failures(self, guard: Guard | None) -> list[Item]:
         """Return the failures that count in a compound task, as items."""
 
@@ -83,16 +86,22 @@ class _Endless(Exception):  # noqa: N818  (a person's loop)
     """A loop did not end."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Unfolder:
-    """Makes and runs the sub-tasks of nodes."""
+    """Makes and runs the sub-tasks of a node.
+
+    Attributes:
+        is_changed: whether one of them, or what they receive, was made anew.
+    """
 
     lifecycle: Lifecycle
     growth: Growth
     host: Host
+    is_changed: bool = False
 
     async def unfold(self, node: Node, step: Unfolding) -> Ended:
         """Bring an unfolding node to its end."""
+        self.is_changed = step.is_input_changed
         try:
             items = await self._items(node, step)
         except _Stopped as stopped:
@@ -118,6 +127,7 @@ class Unfolder:
             grown = self.growth.tasks(node, specs, guard or node.guard, node.params)
         except (FlowInvalid, SpecError) as error:
             return {"error": str(error)}
+        self.lifecycle.makers.add(node)
         await self.host.run_batch(node, grown)
         results = []
         for spec, index in zip(specs, grown.members, strict=True):
@@ -153,6 +163,7 @@ class Unfolder:
             _Stopped: one of them did not end well.
         """
         batch = await self.host.run_batch(node, grown)
+        self.is_changed |= self.host.is_changed(grown.members)
         if batch.culprit is not None:
             raise _Stopped(batch.culprit)
         return dataflow.gather(self.host.outputs(grown.last)) if grown.nodes else list(otherwise)
@@ -187,7 +198,7 @@ class Unfolder:
             items,
             self.host.failures(node.opens),
             unmet,
-            is_input_changed=step.is_input_changed,
+            is_input_changed=self.is_changed,
         )
         return await self.lifecycle.execute(node, end) if isinstance(end, Pending) else end
 
