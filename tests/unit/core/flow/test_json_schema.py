@@ -10,7 +10,7 @@ from jsonschema import Draft202012Validator
 
 from dfm.core.flow import schema
 from dfm.core.flow.decode import decode_file, decode_package_map
-from dfm.core.flow.diagnostics import Diagnostics
+from dfm.core.flow.diagnostics import Diagnostic, Diagnostics
 from dfm.core.flow.json_schema import flow_schema, package_map_schema
 from dfm.core.flow.model import ControlKind
 from dfm.core.flow.source import SourceFile, to_plain
@@ -93,13 +93,24 @@ def file_with(definition: str, key: str | None, value: object) -> dict[str, obje
     return placed(mapping, path)
 
 
-def faults_of(document: object) -> list[str]:
-    text = yaml.safe_dump(document, sort_keys=False)
+def errors_in(text: str) -> list[Diagnostic]:
     diagnostics = Diagnostics()
     node = read_yaml(SourceFile("/flow.yaml", text), diagnostics)
     assert node is not None, text
     decode_file(node, diagnostics)
-    return [fault.code for fault in diagnostics.errors if fault.code not in TOLD_BY_THE_LOADER_ONLY]
+    return list(diagnostics.errors)
+
+
+def faults_of(document: object) -> list[str]:
+    errors = errors_in(yaml.safe_dump(document, sort_keys=False))
+    return [fault.code for fault in errors if fault.code not in TOLD_BY_THE_LOADER_ONLY]
+
+
+def place_of(text: str, key: str) -> tuple[int, int]:
+    """Return line and column of a key that comes last in a text."""
+    start = text.rindex(f"{key}:")
+    before = text[:start].split("\n")
+    return len(before), len(before[-1]) + 1
 
 
 TOLD_BY_THE_LOADER_ONLY = {
@@ -140,6 +151,18 @@ def test_loader_and_schema_agree_on_every_kind_of_value(definition: str, key: st
         assert VALIDATOR.is_valid(document) == (not faults), (value, faults)
 
 
+@pytest.mark.parametrize(("definition", "key"), list(cases()))
+def test_a_value_of_a_wrong_type_is_told_where_it_stands(definition: str, key: str) -> None:
+    for value in SAMPLES:
+        document = file_with(definition, key, value)
+        if VALIDATOR.is_valid(document) or f"{key}:" in yaml.safe_dump(value):
+            continue
+        text = yaml.safe_dump(document, sort_keys=False)
+        places = [fault.location for fault in errors_in(text)]
+        assert all(place is not None and place.column is not None for place in places)
+        assert any(place and (place.line, place.column or 0) >= place_of(text, key) for place in places), text
+
+
 @pytest.mark.parametrize("definition", PLACES)
 def test_a_sound_mapping_of_each_kind_is_sound_for_both(definition: str) -> None:
     document = file_with(definition, None, None)
@@ -150,7 +173,10 @@ def test_a_sound_mapping_of_each_kind_is_sound_for_both(definition: str) -> None
 @pytest.mark.parametrize("definition", PLACES)
 def test_an_unknown_key_is_refused_by_both_at_every_level(definition: str) -> None:
     document = file_with(definition, "nonsense", 1)
-    assert faults_of(document) == ["unknown-key"]
+    text = yaml.safe_dump(document, sort_keys=False)
+    [fault] = errors_in(text)
+    assert fault.location is not None
+    assert (fault.code, (fault.location.line, fault.location.column)) == ("unknown-key", place_of(text, "nonsense"))
     assert not VALIDATOR.is_valid(document)
 
 

@@ -89,7 +89,7 @@ def _file(reader: KeyReader, *, is_fragment: bool) -> FileDefinition:
     return FileDefinition(
         is_fragment=is_fragment,
         name=name,
-        at=reader.node,
+        at=reader.node.entries["name"].value if name else reader.node,
         desc=reader.string("desc"),
         doc=reader.string("doc"),
         uses=None if is_fragment else reader.text("uses"),
@@ -142,7 +142,7 @@ def _import(node: Node, diagnostics: Diagnostics) -> ImportDefinition | None:
         at=node,
         wanted=wanted,
         path=path,
-        alias=reader.word("as"),
+        alias=reader.text("as") if reader.word("as") is not None else None,
         assignments=assignments(reader),
         config=reader.text("config"),
     )

@@ -117,7 +117,7 @@ class ImportDefinition:
     at: Node
     wanted: Text | None = None
     path: Text | None = None
-    alias: str | None = None
+    alias: Text | None = None
     assignments: list[AssignmentDefinition] = field(default_factory=list)
     config: Text | None = None
 
@@ -180,7 +180,11 @@ class ConfigDefinition:
 
 @dataclass(slots=True, kw_only=True)
 class FileDefinition:
-    """What one flow file says: a package, or a fragment of one."""
+    """What one flow file says: a package, or a fragment of one.
+
+    Attributes:
+        at: its name, else all of it.
+    """
 
     is_fragment: bool
     name: str

@@ -35,7 +35,7 @@ class KeyReader:
         cls, node: Node, table: Mapping[str, schema.Key], what: str, diagnostics: Diagnostics
     ) -> "KeyReader | None":
         if not isinstance(node, MappingNode):
-            owner = what if what.startswith("`") else f"a {what}"
+            owner = what if what.startswith("`") else f"{'an' if what[0] in 'aeiou' else 'a'} {what}"
             diagnostics.error("wrong-type", f"{owner} is a mapping, not {kind_of(node)}", node)
             return None
         reader = cls(node, table, what, diagnostics)

@@ -479,16 +479,19 @@ class Loader:
         package.scope.imports.setdefault(name, scope)
         if item.alias is None:
             return
-        other = package.scope.imports.get(item.alias) or self.by_name.get(item.alias, package).scope
-        if item.alias in package.scope.imports or item.alias in self.by_name:
+        alias = item.alias.value
+        other = package.scope.imports.get(alias) or self.by_name.get(alias, package).scope
+        if alias in package.scope.imports or alias in self.by_name:
             if other is not scope:
+                first = package.imports.get(other.package)
+                where = "" if first is None else f" (imported at {first.at.location})"
                 self.diagnostics.error(
                     "ambiguous-alias",
-                    f"{item.alias!r} names both package {other.package!r} and package {name!r}",
-                    item.at,
+                    f"{alias!r} names both package {other.package!r}{where} and package {name!r}",
+                    item.alias.node,
                 )
             return
-        package.scope.imports[item.alias] = scope
+        package.scope.imports[alias] = scope
 
     def _settings_of(self, item: ImportDefinition, package: LoadedPackage) -> ImportSettings:
         values: dict[str, tuple[object, KeyMark]] = {}

@@ -19,7 +19,7 @@ def read_toml(file: SourceFile, diagnostics: Diagnostics) -> Node | None:
         content = tomllib.loads(file.text)
     except tomllib.TOMLDecodeError as error:
         found = _WHERE.match(str(error))
-        place = Place(file, int(found["line"]), int(found["column"])) if found else Place(file, 1, 1)
+        place = Place(file, int(found["line"]), int(found["column"])) if found else _end_of(file)
         diagnostics.error("toml-syntax", f"not TOML: {found['what'] if found else error}", place)
         return None
     return _Placer(file).node(content, 1, 1)
@@ -70,6 +70,12 @@ class _Placer:
             if found is not None:
                 return number, found.start("key") + 1
         return None
+
+
+def _end_of(file: SourceFile) -> Place:
+    """Return the place of what tomllib calls the end of the document."""
+    lines = file.text.rstrip("\n").split("\n")
+    return Place(file, len(lines), max(1, len(lines[-1])))
 
 
 def _written(value: object) -> str:
