@@ -2,7 +2,9 @@
 
 Loosest to tightest: `|` (pipe), `a ? b : c` and `b if a else c`, `or ||`, `and &&`, `not !`, comparisons and `in`
 (which do not chain), `+ -`, `* / // %`, unary `-`, `**` (right to left), then calls, attributes and indices. `/` is the
-true division of Python: 4 / 2 is 2.0. `path:-text` takes the rest of the expression as text.
+true division of Python: 4 / 2 is 2.0. `path:-text` takes the rest of the expression as text. An operator after a pipe
+takes the whole pipe as its left side: there it makes no difference whether the pipe binds loosely, as in jq, or
+tightly, as in DV Flow. Where it would, after one more `|`, brackets are asked for.
 
 Two limits keep the recursion of parser and evaluation far from Python's own: MAX_DEPTH for what is nested in brackets,
 MAX_HEIGHT for the whole tree, which chains such as `a + b + c` heighten without nesting.
@@ -96,28 +98,32 @@ class _Parser:
 
     def _pipe(self) -> Expression:
         value = self._condition()
+        if not self._is("|"):
+            return value
         while self._accept("|"):
-            if self._is("."):
-                at = self._peek().at
-                value = Call(INTO, value, (self._binary(0),), at)
-                continue
-            name = self._name("a filter")
-            words = [str(name.value)]
-            while self._accept("."):
-                words.append(str(self._name("the name of a filter").value))
-            arguments = self._items(")") if self._accept("(") else ()
-            value = Call(".".join(words), value, arguments, name.at)
-            self._check_end_of_pipe(name)
+            value = self._filtered(value)
+        value = self._conditional(self._operators(value, 0))
+        if self._is("|"):
+            hint = "write the pipes on both sides of an operator in brackets"
+            raise ExpressionError("'|' was not expected here", *self._peek().at, hint)
         return value
 
-    def _check_end_of_pipe(self, name: Token) -> None:
-        token = self._peek()
-        if token.kind is TokenKind.OPERATOR and (token.value in _BINARY or token.value in ("?", "if")):
-            hint = f"a pipe takes all that is left of it: write `(... | {name.value}) {token.value} ...`"
-            raise ExpressionError(f"{token.text} was not expected here", *token.at, hint)
+    def _filtered(self, value: Expression) -> Expression:
+        if self._is("."):
+            at = self._peek().at
+            return Call(INTO, value, (self._binary(0),), at)
+        name = self._name("a filter")
+        words = [str(name.value)]
+        while self._accept("."):
+            words.append(str(self._name("the name of a filter").value))
+        arguments = self._items(")") if self._accept("(") else ()
+        return Call(".".join(words), value, arguments, name.at)
 
     def _condition(self) -> Expression:
-        value = self._binary(0)
+        return self._conditional(self._binary(0))
+
+    def _conditional(self, value: Expression) -> Expression:
+        """Read what `value` may be the beginning of: a conditional expression."""
         token = self._peek()
         if self._accept("?"):
             self._enter()
@@ -140,7 +146,12 @@ class _Parser:
     def _binary(self, loosest: int) -> Expression:
         """Read operands and the operators between them that bind at least as tight as `loosest`."""
         self._enter()
-        left = self._prefix()
+        value = self._operators(self._prefix(), loosest)
+        self._depth -= 1
+        return value
+
+    def _operators(self, left: Expression, loosest: int) -> Expression:
+        """Read what follows an operand."""
         is_compared = False
         while (found := self._operator(loosest)) is not None:
             tightness, operator, at = found
@@ -150,7 +161,6 @@ class _Parser:
                 is_compared = True
             right = self._binary(_UNARY if operator == "**" else tightness + 1)
             left = Binary(operator, left, right, at)
-        self._depth -= 1
         return left
 
     def _operator(self, loosest: int) -> tuple[int, str, At] | None:
