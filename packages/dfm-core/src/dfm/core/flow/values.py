@@ -32,10 +32,15 @@ class ValueFault(Exception):  # noqa: N818  (it says that a fault was reported; 
 
 @dataclass(frozen=True, slots=True)
 class Deferred:
-    """A value that waits for the task's inputs."""
+    """A value that waits for the task's inputs; the names in it are those that `scope` sees."""
 
     node: Node
+    scope: PackageScope
     type: ParameterType | None = None
+
+
+class StillWaiting(Exception):  # noqa: N818  (nothing is wrong: it is only too early)
+    """What is evaluated needs a value that waits for the task's inputs."""
 
 
 def is_deferred(node: Node, package: PackageScope | None = None) -> bool:

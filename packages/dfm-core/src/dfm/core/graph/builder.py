@@ -16,7 +16,7 @@ from dfm.core.flow.diagnostics import Diagnostics
 from dfm.core.flow.model import CacheRule, Flow, Need, Patterns, Task
 from dfm.core.flow.source import Node as SourceNode
 from dfm.core.flow.source import inside
-from dfm.core.flow.values import Deferred, ValueFault, evaluate, is_deferred, is_true
+from dfm.core.flow.values import Deferred, StillWaiting, ValueFault, evaluate, is_deferred, is_true
 from dfm.core.graph.cells import Cell, cells_of
 from dfm.core.graph.foresight import refuse_unknown_names
 from dfm.core.graph.names import NodeNames
@@ -394,6 +394,9 @@ class Builder:
             return True
         try:
             return is_true(evaluate(condition, node.names, self.diagnostics))
+        except StillWaiting:
+            node.condition = condition
+            return True
         except ValueFault:
             return True
 
@@ -420,6 +423,9 @@ class Builder:
         for pattern in patterns:
             try:
                 value = evaluate(pattern, node.names, self.diagnostics)
+            except StillWaiting:
+                self.diagnostics.error("bad-expression", "this cannot wait for the inputs of the task", pattern)
+                continue
             except ValueFault:
                 continue
             assert isinstance(value, dict)

@@ -10,7 +10,7 @@ from dfm.api.runner import Resources
 from dfm.api.units import parse_duration, parse_memory
 from dfm.core.flow.diagnostics import Diagnostics
 from dfm.core.flow.model import Assignment, ParameterType, Tag, Task
-from dfm.core.flow.values import ValueFault, coerce, evaluate, is_deferred
+from dfm.core.flow.values import StillWaiting, ValueFault, coerce, evaluate, is_deferred
 from dfm.core.graph.names import NodeNames
 
 RESOURCE_TAG = "std.ResourceTag"
@@ -27,6 +27,7 @@ def resources_of(task: Task, names: NodeNames, diagnostics: Diagnostics) -> Reso
 
 
 _NOTHING = Resources(cores=0)
+_WAITS = "what a task asks for is known before it runs, and cannot wait for its inputs"
 
 
 def _cores(value: object) -> int:
@@ -79,5 +80,8 @@ def _fields(tag: Tag, names: NodeNames, diagnostics: Diagnostics) -> dict[str, o
 def _value(item: Assignment, names: NodeNames, diagnostics: Diagnostics) -> object:
     assert item.node is not None
     if is_deferred(item.node, item.scope):
-        raise ValueError("what a task asks for is known before it runs, and cannot wait for its inputs")
-    return evaluate(item.node, names.seen_from(item.scope), diagnostics)
+        raise ValueError(_WAITS)
+    try:
+        return evaluate(item.node, names.seen_from(item.scope), diagnostics)
+    except StillWaiting:
+        raise ValueError(_WAITS) from None

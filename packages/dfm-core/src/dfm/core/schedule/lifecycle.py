@@ -36,10 +36,11 @@ from dfm.api.task import Marker, Severity
 from dfm.core.crashpoint import crash_point
 from dfm.core.flow.diagnostics import Diagnostics, FlowInvalid
 from dfm.core.flow.model import Script
-from dfm.core.flow.values import Deferred, ValueFault, coerce, evaluate, evaluate_text, is_true, runs_programs
+from dfm.core.flow.values import Deferred, ValueFault, evaluate, evaluate_text, is_true, runs_programs
 from dfm.core.graph import dataflow
 from dfm.core.graph.names import NodeNames
 from dfm.core.graph.node import Kind, Node
+from dfm.core.graph.parameters import LateParameters
 from dfm.core.record.cache import ActionCache, NotCacheableError
 from dfm.core.record.fingerprint import TaskFacts
 from dfm.core.record.store import Begun, ExecRecord, MissingOutputsError, RecordStore
@@ -327,7 +328,7 @@ class Lifecycle:
         if self.settings.is_dry:
             return self._would_run(node, ["its sub-tasks are only known when it runs"])
         params = self._late_values(node, items, diagnostics)
-        if node.condition is not None and not self._holds(node, items, diagnostics):
+        if node.condition is not None and not self._holds(node, items, params, diagnostics):
             return Ended(Verdict.DISABLED)
         diagnostics.raise_if_errors()
         return Unfolding(params=params, items=items, is_input_changed=is_input_changed)
@@ -347,7 +348,7 @@ class Lifecycle:
         if self.settings.is_dry and _runs_programs(node):
             return self._would_run(node, ["an expression of it runs a program"], passed_on)
         params = self._late_values(node, seen, diagnostics)
-        if node.condition is not None and not self._holds(node, seen, diagnostics):
+        if node.condition is not None and not self._holds(node, seen, params, diagnostics):
             return Ended(Verdict.DISABLED)
         text = self._text(node, seen, params, diagnostics)
         diagnostics.raise_if_errors()
@@ -615,23 +616,22 @@ class Lifecycle:
         return node.condition is not None or any(isinstance(value, Deferred) for value in node.params.values())
 
     def _late_values(self, node: Node, seen: Sequence[Item], diagnostics: Diagnostics) -> dict[str, object]:
-        waiting = {name: value for name, value in node.params.items() if isinstance(value, Deferred)}
-        if not waiting:
+        """Return all parameters of a node whose inputs are known.
+
+        Raises:
+            FlowInvalid: one cannot be evaluated.
+        """
+        if not any(isinstance(value, Deferred) for value in node.params.values()):
             return node.params
-        params = dict(node.params)
-        names = self._late_names(node, node.names, seen)
-        for name, value in waiting.items():
-            try:
-                params[name] = coerce(evaluate(value.node, names, diagnostics), value.type)
-            except ValueFault:
-                continue
-            except ValueError as error:
-                diagnostics.error("wrong-type", f"parameter {name!r}: {error}", value.node)
+        late = LateParameters(node.params, diagnostics)
+        late.scope = self._late_names(node, replace(node.names, own=late.value), seen).seen_from
+        params = late.all()
+        diagnostics.raise_if_errors()
         return params
 
-    def _holds(self, node: Node, seen: Sequence[Item], diagnostics: Diagnostics) -> bool:
+    def _holds(self, node: Node, seen: Sequence[Item], params: Mapping[str, object], diagnostics: Diagnostics) -> bool:
         assert node.condition is not None
-        names = self._late_names(node, node.names, seen)
+        names = self._late_names(node, node.names, seen).with_own(params)
         try:
             return is_true(evaluate(node.condition, names, diagnostics))
         except ValueFault:
