@@ -10,12 +10,14 @@ from dfm.core.flow.keys import KeyReader, is_null
 from dfm.core.flow.model import CacheRule, Consumes, ControlKind, Passthrough, Text, Visibility
 from dfm.core.flow.source import Mapping as MappingNode
 from dfm.core.flow.source import Node, Scalar, Sequence
+from dfm.core.flow.values import is_boolean_word
 
 GENERATOR_SHELL = "pytask"
 _TASK_NAME = re.compile(r"(?!\.)[A-Za-z0-9_.-]{1,128}\Z")
 _EXPRESSION = re.compile(r"\$\{\{.*?\}\}")
 _FUNCTION = re.compile(r"\s*([^\n]+\.py::[A-Za-z_]\w*|[A-Za-z_]\w*(\.[A-Za-z_]\w*)+)\s*\Z")
 _HANDLER = re.compile(r"\s*([^\n]+\.py::[A-Za-z_]\w*|[A-Za-z_]\w*(\.[A-Za-z_]\w*)*[.:][A-Za-z_]\w*)\s*\Z")
+_TIMES = re.compile(r"\s*[0-9]+\s*\Z|.*\$\{\{", re.DOTALL)
 _COMPRESSIONS = {"no": "no", "yes": "gzip", "gzip": "gzip", "bzip2": "bzip2"}
 _NAME_KEYS = ("name", "root", "export", "local")
 
@@ -226,13 +228,21 @@ def _control(reader: KeyReader) -> ControlDefinition | None:
     return ControlDefinition(
         kind=kind,
         at=control.node,
-        condition=control.value("cond") or control.value("until"),
+        condition=_as_condition(control.value("cond") or control.value("until")),
         cases=_cases(control, kind),
-        limit=control.value("max_iter") or control.value("count"),
+        limit=_times(control, "max_iter") or _times(control, "count"),
         state_type=None if state is None else state.text("type"),
         init=_mapping(state, "init"),
         feedback=None if state is None else state.value("feedback"),
     )
+
+
+def _times(control: KeyReader, key: str) -> Node | None:
+    value = control.value(key)
+    if value is None or (isinstance(value, Scalar) and _TIMES.match(value.text)):
+        return value
+    control.wrong(key, "a whole number, 0 or more, or an expression")
+    return None
 
 
 def _cases(control: KeyReader, kind: ControlKind) -> list[CaseDefinition]:
@@ -246,7 +256,7 @@ def _case(node: Node, diagnostics: Diagnostics) -> CaseDefinition | None:
     reader = KeyReader.open(node, schema.CASE, "case", diagnostics)
     if reader is None:
         return None
-    is_default, condition = reader.flag("default"), reader.value("when")
+    is_default, condition = reader.flag("default"), _as_condition(reader.value("when"))
     if (condition is None) != bool(is_default):
         diagnostics.error("bad-case", "a case has either `when` or `default: true`", node)
     return CaseDefinition(condition=condition, body=reader.each("body", decode_task))
@@ -284,9 +294,19 @@ def _condition(reader: KeyReader) -> Node | None:
     if entry is None:
         return None
     if isinstance(entry.value, Scalar) and isinstance(entry.value.value, bool | str | int):
-        return entry.value
+        return _as_condition(entry.value)
     reader.wrong("iff", "true, false or an expression")
     return None
+
+
+def _as_condition(node: Node | None) -> Node | None:
+    """Return a condition; one that is an expression without its `${{ }}`, such as `n > 5`, gets them."""
+    if not isinstance(node, Scalar) or not isinstance(node.value, str):
+        return node
+    text = node.value.strip()
+    if "${{" in text or is_boolean_word(text):
+        return node
+    return Scalar(node.file, node.line, node.column, f"${{{{ {text} }}}}", text, node.style)
 
 
 def _uptodate(reader: KeyReader) -> tuple[bool | None, Text | None]:

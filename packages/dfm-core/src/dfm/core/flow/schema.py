@@ -49,6 +49,8 @@ NAMES: Shape = either(WORD, {"type": ["array", "null"], "items": WORD})
 FLAG: Shape = {"type": "boolean"}
 WHOLE: Shape = {"type": "integer"}
 CONDITION: Shape = {"type": ["boolean", "integer", "string"]}
+TIMES: Shape = {"type": ["integer", "string"], "minimum": 0, "pattern": r"\$\{\{|^\s*[0-9]+\s*$"}
+"""A number of times, or an expression that will be one."""
 MAPPING: Shape = {"type": "object"}
 PATTERNS: Shape = either(MAPPING, {"type": "array", "items": MAPPING})
 """Fields of items with the values that they must have: one such mapping or a list of them."""
@@ -193,8 +195,8 @@ CONTROL = _table(
     Key("else", many("task"), "if: sub-tasks to run where the condition does not hold"),
     Key("cases", many("case"), "match: the first case that holds is run"),
     Key("until", ANYTHING, "do-while, repeat: the loop ends once this holds"),
-    Key("count", ANYTHING, "repeat: how often the body runs at most"),
-    Key("max_iter", ANYTHING, "while, do-while: how often the body runs at most"),
+    Key("count", TIMES, "repeat: how often the body runs at most"),
+    Key("max_iter", TIMES, "while, do-while: how often the body runs at most"),
     Key("state", one("state"), "loops: values carried from one iteration to the next"),
 )
 

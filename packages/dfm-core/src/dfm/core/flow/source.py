@@ -89,7 +89,7 @@ class Scalar(_Placed):
 
     Attributes:
         value: what it means.
-        text: what is written, without quotes.
+        text: what is written, without quotes; the value may have `${{ }}` around it that is not written.
         style: `"`, `'`, `|`, `>`, or empty for a plain scalar.
     """
 
@@ -162,8 +162,12 @@ def inside(node: Node, offset: int, length: int) -> Place:
     if "\n" in node.text or node.style == ">":
         return start
     first = node.column + (1 if node.style else 0)
-    written = node.file.line(node.line)[first - 1 : first - 1 + len(node.value)]
-    return Place(node.file, node.line, first + offset, max(1, length)) if written == node.value else start
+    line = node.file.line(node.line)
+    for written in (node.value, node.text):
+        added = node.value.find(written)
+        if added >= 0 and line[first - 1 : first - 1 + len(written)] == written:
+            return Place(node.file, node.line, first + offset - added, max(1, length))
+    return start
 
 
 def _inside_block(node: Scalar, offset: int, length: int) -> Place:

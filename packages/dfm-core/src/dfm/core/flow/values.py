@@ -123,6 +123,11 @@ def check_syntax(node: Node, diagnostics: Diagnostics) -> None:
                 check_syntax(item, diagnostics)
 
 
+def is_boolean_word(text: str) -> bool:
+    """Whether a text says true or false by itself; the empty one says false."""
+    return text.strip().lower() in _TRUE | _FALSE
+
+
 def is_true(value: object) -> bool:
     """Whether the value of a condition holds: words such as "false" and "no" count as what they say."""
     if isinstance(value, str):
