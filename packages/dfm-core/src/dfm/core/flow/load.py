@@ -247,10 +247,16 @@ class Loader:
         self.diagnostics.error(
             "unknown-config",
             f"package {package.name!r} has no configuration {name!r}",
-            package.definition.at,
+            self._config_at(package),
             hint=did_you_mean(name, known) or f"it has: {', '.join(sorted(known)) or 'none'}",
         )
         return []
+
+    def _config_at(self, package: LoadedPackage) -> At:
+        """Return what asks for the package's configuration, where an import does."""
+        settings = self._settings.get(package.name)
+        asking = None if settings is None else settings.config_at
+        return package.definition.at if asking is None else asking
 
     def _with_bases(self, config: ConfigDefinition, by_name: Mapping[str, ConfigDefinition]) -> list[ConfigDefinition]:
         chain = [config]
@@ -307,7 +313,7 @@ class Loader:
             except ValueFault:
                 is_waiting = True
             except ValueError as error:
-                source = f" (set by -D {override[0]})" if override is not None else ""
+                source = f" (set by {self.overrides.option(override[0])})" if override is not None else ""
                 at = given[name][1] if name in given and override is None else statements[-1].key
                 self.diagnostics.error("wrong-type", f"parameter {name!r}: {error}{source}", at)
         return is_waiting
@@ -492,6 +498,8 @@ class Loader:
                 )
             return
         package.scope.imports[alias] = scope
+        if package.is_root and self.overrides.name_package(name, alias) and name in self.by_name:
+            self._settle(self.by_name[name], report=True)
 
     def _settings_of(self, item: ImportDefinition, package: LoadedPackage) -> ImportSettings:
         values: dict[str, tuple[object, KeyMark]] = {}
@@ -503,11 +511,11 @@ class Loader:
             except ValueFault:
                 continue
         config = None if item.config is None else self._text(item.config, package)
-        return ImportSettings(values, config)
+        return ImportSettings(values, config, None if item.config is None else item.config.node)
 
     def _agree(self, name: str, settings: ImportSettings, item: ImportDefinition) -> None:
         """Join what several imports say of one package; they may not contradict each other."""
-        before = self._settings.get(name) or ImportSettings({}, None)
+        before = self._settings.get(name) or ImportSettings({}, None, None)
         for parameter, (value, key) in settings.values.items():
             other = before.values.get(parameter)
             if other is not None and other[0] != value:
@@ -524,9 +532,13 @@ class Loader:
                 "conflicting-imports",
                 f"package {name!r} is imported with configuration {settings.config!r} here"
                 f" and with {current or 'none'!r} elsewhere",
-                item.at,
+                settings.config_at or item.at,
             )
-        self._settings[name] = ImportSettings({**settings.values, **before.values}, before.config or settings.config)
+        self._settings[name] = ImportSettings(
+            {**settings.values, **before.values},
+            before.config or settings.config,
+            before.config_at or settings.config_at,
+        )
 
     def _missing_import(self, at: At, wanted: str, place: Place) -> None:
         hint = _near_file(os.path.join(place.srcdir, wanted)) or did_you_mean(wanted, self.registry.names)

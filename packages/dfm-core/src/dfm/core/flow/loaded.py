@@ -15,7 +15,7 @@ from dfm.core.flow.definitions import (
 )
 from dfm.core.flow.model import PackageScope
 from dfm.core.flow.scopes import PackageNames
-from dfm.core.flow.source import KeyMark
+from dfm.core.flow.source import KeyMark, Node
 
 T = TypeVar("T")
 
@@ -65,10 +65,12 @@ class ImportSettings:
 
     Attributes:
         values: of parameters, with the place that sets each.
+        config_at: where the configuration is asked for.
     """
 
     values: Mapping[str, tuple[object, KeyMark]]
     config: str | None
+    config_at: Node | None
 
 
 @dataclass(slots=True)

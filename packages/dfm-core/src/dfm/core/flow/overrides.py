@@ -19,18 +19,32 @@ class Overrides:
     Attributes:
         names: `-D` by whole name, and `-P` package parameters.
         tasks: `-P` task parameters: task name to parameter to value.
+        from_files: names of `names` that `-P` sets.
+        aliases: what the root package calls others: name of a package to its aliases.
         used: names of `names` that were met, and `task.param` of `tasks`.
         tasks_replaced: `--override`: task name to the task in its place.
     """
 
     names: dict[str, object] = field(default_factory=dict)
     tasks: dict[str, dict[str, object]] = field(default_factory=dict)
+    from_files: set[str] = field(default_factory=set)
+    aliases: dict[str, list[str]] = field(default_factory=dict)
     used: set[str] = field(default_factory=set)
     tasks_replaced: dict[str, str] = field(default_factory=dict)
 
+    def option(self, name: str) -> str:
+        """Return the option that sets a value of `names`, for a person."""
+        return f"-P {name}" if name in self.from_files else f"-D {name}"
+
+    def name_package(self, package: str, alias: str) -> bool:
+        """Let a package be named by an alias too; return whether some name may mean it by that."""
+        self.aliases.setdefault(package, []).append(alias)
+        return any(name.startswith(f"{alias}.") for name in self.names)
+
     def of_package(self, package: str, parameter: str, *, is_root: bool) -> tuple[str, object] | None:
         """Return the name and value set for a package parameter, or None."""
-        for name in (f"{package}.{parameter}", *((parameter,) if is_root else ())):
+        owners = (package, *self.aliases.get(package, ()))
+        for name in (*(f"{owner}.{parameter}" for owner in owners), *((parameter,) if is_root else ())):
             if name in self.names:
                 self.used.add(name)
                 return name, self.names[name]
@@ -65,6 +79,7 @@ def parse_overrides(
                 hint="write -D name=value or -D task.name=value",
             )
         overrides.names[name] = value
+        overrides.from_files.discard(name)
     for replacement in replacements:
         task, separator, other = replacement.partition("=")
         if not separator or not task.strip() or not other.strip():
@@ -98,6 +113,7 @@ def _add_parameters(overrides: Overrides, value: object, source: str) -> None:
     if not isinstance(package, Mapping) or not isinstance(tasks, Mapping):
         raise UsageError("`package` and `tasks` of -P are JSON objects")
     overrides.names.update(package)
+    overrides.from_files.update(package)
     for task, parameters in tasks.items():
         if not isinstance(parameters, Mapping):
             raise UsageError(f"the parameters of task {task!r} in -P are not a JSON object")

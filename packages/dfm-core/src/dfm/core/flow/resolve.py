@@ -39,6 +39,7 @@ from dfm.core.flow.model import (
     Need,
     Package,
     PackageScope,
+    ParameterType,
     Passthrough,
     Patterns,
     Script,
@@ -49,15 +50,17 @@ from dfm.core.flow.model import (
     Visibility,
 )
 from dfm.core.flow.source import Mapping as MappingNode
-from dfm.core.flow.source import Node, Scalar
+from dfm.core.flow.source import Node, Scalar, to_plain
 from dfm.core.flow.source import Sequence as SequenceNode
-from dfm.core.flow.values import ValueFault, check_syntax, evaluate_text
+from dfm.core.flow.values import ValueFault, check_syntax, coerce, evaluate_text
 
 T = TypeVar("T")
 _NEEDS_OF = ".needs"
 
 
 TAG = "std.Tag"
+RESOURCE_TAG = "std.ResourceTag"
+"""Its fields are read as amounts when the graph is built."""
 
 
 class PackageSource(Protocol):
@@ -720,6 +723,8 @@ class _Resolver:
                 hint = did_you_mean(field, known) or f"it has: {', '.join(known) or 'none'}"
                 self.diagnostics.error("unknown-parameter", f"tag {name!r} has no field {field!r}", value, hint=hint)
                 continue
+            if RESOURCE_TAG not in (kind.name, *kind.bases):
+                self._refuse_wrong_value(f"field {field!r} of the tag", value, known[field].type)
             own.append(
                 Assignment(
                     name=field,
@@ -732,6 +737,15 @@ class _Resolver:
                 )
             )
         return Tag(type=name, bases=kind.bases, fields=(*kind.fields, *own), location=node.location)
+
+    def _refuse_wrong_value(self, what: str, node: Node, kind: ParameterType | None) -> None:
+        """Tell that a value without expressions cannot be of its type; others are only known later."""
+        if isinstance(node, Scalar) and "${{" in node.text:
+            return
+        try:
+            coerce(to_plain(node), kind)
+        except ValueError as error:
+            self.diagnostics.error("wrong-type", f"{what}: {error}", node)
 
     def _need(
         self, text: Text, package: LoadedPackage, place: Place, siblings: tuple[frozenset[str], ...]

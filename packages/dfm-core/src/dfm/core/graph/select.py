@@ -98,11 +98,11 @@ def override_targets(
             continue
         if not tasks:
             raise UsageError(
-                f"-D {name} sets nothing: {_missing(flow, owner, parameter)}",
+                f"{overrides.option(name)} sets nothing: {_missing(flow, owner, parameter)}",
                 hint=_parameter_hint(flow, asked, owner, parameter),
             )
         for task in tasks:
-            _set(found, task, parameter, value, f"-D {name}")
+            _set(found, task, parameter, value, overrides.option(name))
     return found
 
 
