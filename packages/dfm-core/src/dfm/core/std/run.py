@@ -128,14 +128,13 @@ def _create_file(request: TaskRequest) -> TaskResult:
         with open(temporary, "w", encoding="utf-8", newline="") as file:
             file.write(content)
         os.replace(temporary, path)
-    incdirs = [os.path.dirname(name) or "."] if request.params.get("incdir") else []
     return _done(
         {
             "type": FILE_SET,
             "filetype": str(request.params.get("type", "")),
             "basedir": request.rundir,
             "files": [os.path.relpath(path, request.rundir)],
-            "incdirs": incdirs,
+            "incdirs": [request.rundir] if request.params.get("incdir") else [],
             "defines": [],
             "attributes": [],
         }
