@@ -140,7 +140,8 @@ def _named(names: Mapping[str, Any], function: str, where: str) -> Function:
     found = names.get(function)
     if callable(found):
         return found  # type: ignore[no-any-return]  # a user's function
-    functions = [name for name, value in names.items() if inspect.isfunction(value)]
+    own = names.get("__name__")
+    functions = [name for name, value in names.items() if inspect.isfunction(value) and value.__module__ == own]
     hint = did_you_mean(function, functions) or f"it has: {', '.join(sorted(functions)) or 'no functions'}"
     raise BodyError(f"there is no function {function!r} in {where}; {hint}")
 
