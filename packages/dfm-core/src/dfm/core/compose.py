@@ -208,6 +208,8 @@ def _run_graph(
     exit_code: int = ExitCode.INTERNAL
     try:
         exit_code = asyncio.run(session.run())
+        for task, option in () if options.is_dry else growth.idle_overrides():
+            facts.notice(f"{option} had no effect: task {task!r} is not part of this run")
     except DfmError as error:
         exit_code = error.exit_code
         raise

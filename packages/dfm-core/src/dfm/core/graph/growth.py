@@ -126,6 +126,16 @@ class Growth:
 
         return self._grow(node, make)
 
+    def idle_overrides(self) -> list[tuple[str, str]]:
+        """Return which task the command line sets a parameter of that is not in the graph, and by what option."""
+        there = {node.task.name for node in self._builder.nodes}
+        return [
+            (task, option)
+            for task, given in self._builder.overrides.items()
+            if task not in there
+            for _, option in given.values()
+        ]
+
     def _grow(self, node: Node, make: Callable[[Builder], Members]) -> Grown:
         builder = self._builder
         builder.diagnostics = Diagnostics()
