@@ -24,7 +24,7 @@ def read(text: str) -> tuple[Node | None, list[tuple[str, int, int]]]:
     "text",
     [
         "a: 1\nb: [x, 'y', \"z\\n\", null, ~]\n",
-        "a: &x {k: v, l: [1, 2.5, 1e3, 0x1f, 0b11, 017, 1_000]}\nb: *x\nc: {<<: *x, k: w}\n",
+        "a: &x {k: v, l: [1, 2.5, 1e3, 0x1f, 0b11, 017, 0o17, 09, 1_000]}\nb: *x\nc: {<<: *x, k: w}\n",
         "a: |\n  line\n    more\nb: >\n  folded\n  text\n",
         "on: yes\noff: No\n? true\n: 3\n".replace("on:", "'on':")
         .replace("off:", "'off':")

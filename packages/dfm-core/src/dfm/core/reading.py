@@ -53,7 +53,8 @@ def locate_root(root: str | None, environ: Mapping[str, str]) -> str:
     """
     start = os.path.abspath(root or environ.get("DV_FLOW_ROOT") or os.getcwd())
     if not os.path.exists(start):
-        raise UsageError(f"--root {root!r} does not exist")
+        asked = f"DV_FLOW_ROOT {environ.get('DV_FLOW_ROOT')!r}" if root is None else f"--root {root!r}"
+        raise UsageError(f"{asked} does not exist")
     found = find_root(start)
     if found is None:
         raise UsageError(

@@ -766,7 +766,11 @@ class _Resolver:
                 self._warn_local(text, target, place)
                 return Need(text=text, target=target, is_needs_of=is_needs_of)
         near = [leaf for names in siblings for leaf in names]
-        self._unknown("task", replace(text, value=value), place, self.tasks, near)
+        around = value.rpartition(".")[0]
+        outer = self._find(around, package, place, self.tasks) if around else None
+        is_inner = outer is not None and self.tasks[outer][1].definition.body
+        hint = f"sub-tasks are known inside their compound task only; need {around!r} itself" if is_inner else None
+        self._unknown("task", replace(text, value=value), place, self.tasks, near, hint)
         return None
 
     def _warn_local(self, text: Text, target: str, place: Place) -> None:
@@ -884,6 +888,7 @@ class _Resolver:
         place: Place,
         known: "Mapping[str, object] | _Either",
         near: Iterable[str] = (),
+        hint: str | None = None,
     ) -> None:
         own = [
             name.removeprefix(f"{prefix}.")
@@ -891,7 +896,7 @@ class _Resolver:
             for name in known
             if name.startswith(f"{prefix}.")
         ]
-        hint = did_you_mean(text.value, [*near, *own, *known])
+        hint = hint or did_you_mean(text.value, [*near, *own, *known])
         self.diagnostics.error(
             f"unknown-{what.split(maxsplit=1)[0]}",
             f"there is no {what} {text.value!r}",
