@@ -248,7 +248,8 @@ def _raised(context: ChildContext, error: BaseException) -> dict[str, Any]:
         *traceback.format_exception_only(error),
     ]
     print("".join(lines), end="", file=sys.stderr)  # noqa: T201  (the task's log)
-    location = MarkerLocation(kept[-1].filename, kept[-1].lineno or 0) if kept else None
+    is_in_a_file = bool(kept) and not kept[-1].filename.startswith("<")
+    location = MarkerLocation(kept[-1].filename, kept[-1].lineno or 0) if is_in_a_file else None
     text = str(error).partition("\n")[0]
     return _failure(context, f"{type(error).__name__}: {text}" if text else type(error).__name__, location)
 
