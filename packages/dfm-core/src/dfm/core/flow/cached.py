@@ -157,7 +157,7 @@ class FlowCache:
     def _write(self, path: str, secret: bytes, questions: Questions, value: object) -> None:
         file = io.BytesIO()
         with contextlib.suppress(OSError, RecursionError, pickle.PicklingError):
-            _Pickler(file, pickle.HIGHEST_PROTOCOL).dump(value)
+            pickle.dump(value, file, pickle.HIGHEST_PROTOCOL)
             told = msgspec.msgpack.encode(questions)
             content = b"".join((len(told).to_bytes(8), told, file.getbuffer()))
             _write_private(path, b"".join((_mac(secret, content), content)))
@@ -276,46 +276,17 @@ def read_pickle(content: bytes | memoryview) -> Any:  # noqa: ANN401  (whatever 
     return _Unpickler(io.BytesIO(content)).load()
 
 
-_Setter = Callable[[Any, Any], None]
-_setters: dict[type, tuple[_Setter, ...]] = {}
-
-
-def rebuild(kind: type, *values: object) -> object:
-    """Return a frozen instance with these values: what `__init__` of a frozen class does, at a third of its cost."""
-    setters = _setters.get(kind)
-    if setters is None:
-        setters = _setters[kind] = tuple(getattr(kind, name).__set__ for name in _field_names(kind))
-    made: object = object.__new__(kind)
-    for put, value in zip(setters, values, strict=True):
-        put(made, value)
-    return made
-
-
-def _field_names(kind: type) -> list[str]:
-    return [field.name for field in dataclasses.fields(kind)]
-
-
-class _Pickler(pickle.Pickler):
-    def reducer_override(self, value: object) -> Any:  # noqa: ANN401  (as its base says)
-        kind = type(value)
-        parameters = getattr(kind, "__dataclass_params__", None)
-        if parameters is None or not parameters.frozen or "__slots__" not in kind.__dict__:
-            return NotImplemented
-        names = _field_names(kind)
-        if any(not hasattr(getattr(kind, name, None), "__set__") for name in names):
-            return NotImplemented
-        return rebuild, (kind, *(getattr(value, name) for name in names))
-
-
 class _Unpickler(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> object:
         """Return a class of the model; nothing else is ever called."""
-        if (module, name) == (__name__, "rebuild"):
-            return rebuild
         if module.startswith(_OUR_CLASSES):
             found = super().find_class(module, name)
-            if isinstance(found, type) and (dataclasses.is_dataclass(found) or issubclass(found, enum.Enum)):
+            if isinstance(found, type) and (_is_made_of_fields(found) or issubclass(found, enum.Enum)):
                 return found
         if (module, name) in (("builtins", "set"), ("builtins", "frozenset"), ("copyreg", "__newobj__")):
             return super().find_class(module, name)
         raise pickle.UnpicklingError(f"{module}.{name} is no class of the model")
+
+
+def _is_made_of_fields(kind: type) -> bool:
+    return issubclass(kind, msgspec.Struct) or dataclasses.is_dataclass(kind)

@@ -2,6 +2,9 @@
 
 A Task is a definition. What it inherits through `uses` is already merged into it: parameters in order of evaluation,
 needs, body, data-flow rules. Values may still hold `${{ }}`; the graph evaluates them for each node that it makes.
+
+Its parts are msgspec's for the reason that the nodes of a file are (`dfm.core.flow.source`), and made by position when
+they come from the cache: fields that may be left out stand last.
 """
 
 import enum
@@ -9,11 +12,13 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
+import msgspec
+
 from dfm.api.errors import SourceLocation
 from dfm.core.expr.nodes import Expression
 from dfm.core.flow.diagnostics import Diagnostic
 from dfm.core.flow.source import Mapping as MappingNode
-from dfm.core.flow.source import Node
+from dfm.core.flow.source import Node, Placed
 
 DEFAULT_SHELL = "bash"
 """What runs a `run` that names no shell."""
@@ -87,8 +92,11 @@ class ListOperation(enum.Enum):
         return os.pathsep.join([*before, *parts] if is_after else [*parts, *before])
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Assignment:
+class _Part(msgspec.Struct, frozen=True, gc=False):
+    """What the model is made of."""
+
+
+class Assignment(_Part, frozen=True):
     """One statement about a parameter: a declaration where `type` is given, else an assignment.
 
     Attributes:
@@ -102,7 +110,7 @@ class Assignment:
     node: Node | None
     doc: str
     scope: "PackageScope"
-    location: SourceLocation
+    at: Placed
 
 
 @dataclass(slots=True, eq=False)
@@ -125,8 +133,7 @@ class PackageScope:
     loaded: "dict[str, PackageScope]" = field(default_factory=dict, repr=False)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Filter:
+class Filter(_Part, frozen=True):
     """A filter of a package, for expressions.
 
     Attributes:
@@ -155,8 +162,7 @@ class Passthrough(enum.Enum):
     NONE = "none"
 
 
-@dataclass(frozen=True, slots=True)
-class Patterns:
+class Patterns(_Part, frozen=True):
     """Item fields and the values they must have, which may hold `${{ }}`: an item is meant when one pattern matches."""
 
     patterns: tuple[MappingNode, ...]
@@ -169,8 +175,7 @@ class Consumes(enum.Enum):
     NONE = "none"
 
 
-@dataclass(frozen=True, slots=True)
-class Text:
+class Text(_Part, frozen=True):
     """A string of the flow file together with its place, for `${{ }}` in it and for faults found later."""
 
     value: str
@@ -182,8 +187,7 @@ class Text:
         return self.node.location
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Need:
+class Need(_Part, frozen=True):
     """One entry of `needs`, resolved.
 
     Attributes:
@@ -198,8 +202,7 @@ class Need:
     is_needs_of: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Script:
+class Script(_Part, frozen=True):
     """A `run` with its shell, and where it was declared: relative file names in it start from `srcdir`."""
 
     text: Text
@@ -208,8 +211,7 @@ class Script:
     scope: PackageScope
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Matrix:
+class Matrix(_Part, frozen=True):
     """`strategy: matrix`: one copy of the body for each combination of values, in order of the keys."""
 
     axes: Mapping[str, Node]
@@ -231,16 +233,14 @@ class ControlKind(enum.StrEnum):
         return self not in (ControlKind.IF, ControlKind.MATCH)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Branch:
+class Branch(_Part, frozen=True):
     """Sub-tasks, and the condition under which they run; None is always."""
 
     condition: Node | None
     body: "tuple[Task, ...]"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Control:
+class Control(_Part, frozen=True):
     """Sub-tasks that run under conditions or again and again, decided when the task's turn comes.
 
     Attributes:
@@ -261,8 +261,7 @@ class Control:
     location: SourceLocation
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CacheRule:
+class CacheRule(_Part, frozen=True):
     """Whether results of a task are kept for other run directories.
 
     Attributes:
@@ -275,8 +274,7 @@ class CacheRule:
     compression: str = "no"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Tag:
+class Tag(_Part, frozen=True):
     """A tag on a package, a task or a type: an instance of a type that derives from `std.Tag`."""
 
     type: str
@@ -285,8 +283,7 @@ class Tag:
     location: SourceLocation
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Type:
+class Type(_Part, frozen=True):
     """A type of data items; `fields` are merged along `uses`, base first."""
 
     name: str
@@ -298,8 +295,7 @@ class Type:
     tags: tuple[Tag, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Task:
+class Task(_Part, frozen=True, eq=False):
     """One task definition with all that it inherits.
 
     Attributes:
@@ -323,7 +319,7 @@ class Task:
     name: str
     leaf: str
     package: PackageScope
-    location: SourceLocation
+    at: Placed
     srcdir: str
     visibility: frozenset[Visibility]
     bases: tuple[str, ...]
@@ -354,6 +350,11 @@ class Task:
     doc: str
 
     @property
+    def location(self) -> SourceLocation:
+        """Where it stands in its file."""
+        return self.at.location
+
+    @property
     def is_compound(self) -> bool:
         """Whether it has sub-tasks, now or once its turn comes."""
         return bool(self.body) or self.matrix is not None or self.control is not None or self.generator is not None
@@ -371,8 +372,7 @@ class Task:
         return Visibility.ROOT in self.visibility
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Package:
+class Package(_Part, frozen=True, eq=False):
     """One loaded package.
 
     Attributes:
@@ -394,8 +394,7 @@ class Package:
     configs: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Flow:
+class Flow(_Part, frozen=True, eq=False):
     """A root package with every package it reaches; `tasks` holds all of them by fully qualified name.
 
     Attributes:
@@ -408,4 +407,4 @@ class Flow:
     types: Mapping[str, Type]
     files: Sequence[str]
     warnings: Sequence[Diagnostic] = ()
-    overrides: Mapping[str, Task] = field(default_factory=dict)
+    overrides: Mapping[str, Task] = msgspec.field(default_factory=dict)

@@ -5,9 +5,11 @@ imports, and at last as it stands. What a task inherits: parameters, script, nee
 body, `uptodate`, tools and environment; not rundir, iff, strategy, tags and visibility.
 """
 
+import enum
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from typing import Protocol, TypeVar
+
+from msgspec.structs import replace
 
 from dfm.api.errors import UsageError
 from dfm.core.expr.errors import ExpressionError
@@ -51,7 +53,7 @@ from dfm.core.flow.source import Node, Scalar
 from dfm.core.flow.source import Sequence as SequenceNode
 from dfm.core.flow.values import ValueFault, check_syntax, evaluate_text
 
-T = TypeVar("T")
+E = TypeVar("E", bound=enum.Enum)
 PYTHON_SHELL = "pytask"
 BUILTIN_SHELL = "builtin"
 _NEEDS_OF = ".needs"
@@ -161,7 +163,7 @@ def _assignment(item: AssignmentDefinition, scope: PackageScope) -> Assignment:
         node=item.node,
         doc=item.doc,
         scope=scope,
-        location=item.key.location,
+        at=item.key,
     )
 
 
@@ -514,7 +516,7 @@ class _Resolver:
             name=name,
             leaf=definition.name,
             package=package.scope,
-            location=definition.at.location,
+            at=definition.at,
             srcdir=place.srcdir,
             visibility=definition.visibility,
             bases=() if base_name is None else (base_name, *(base.bases if base is not None else ())),
@@ -729,7 +731,7 @@ class _Resolver:
                     node=value,
                     doc="",
                     scope=package.scope,
-                    location=value.location,
+                    at=value,
                 )
             )
         return Tag(type=name, bases=kind.bases, fields=(*kind.fields, *own), location=node.location)
@@ -911,10 +913,10 @@ def _names_tasks_in_code(definition: TaskDefinition) -> bool:
     )
 
 
-def _bodies(definition: TaskDefinition) -> Iterator[list[TaskDefinition]]:
+def _bodies(definition: TaskDefinition) -> Iterator[Sequence[TaskDefinition]]:
     """Yield the bodies of a task, one for each branch."""
     yield definition.body
-    cases: list[CaseDefinition] = [] if definition.control is None else definition.control.cases
+    cases: Sequence[CaseDefinition] = () if definition.control is None else definition.control.cases
     for case in cases:
         yield case.body
 
@@ -1007,8 +1009,8 @@ def _bases_first(leaves: Mapping[str, TaskDefinition]) -> list[str]:
     return list(ordered)
 
 
-def _patterns(value: T | list[MappingNode] | None) -> T | Patterns | None:
-    return Patterns(tuple(value)) if isinstance(value, list) else value
+def _patterns(value: E | Sequence[MappingNode] | None) -> E | Patterns | None:
+    return value if value is None or isinstance(value, enum.Enum) else Patterns(tuple(value))
 
 
 def _union(first: Iterable[str], second: Iterable[str]) -> tuple[str, ...]:

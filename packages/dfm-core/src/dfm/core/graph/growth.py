@@ -5,7 +5,9 @@ behind. Nodes are only ever added at the end, and need what is there or what com
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+
+from msgspec.structs import replace
 
 from dfm.core.flow.cycles import find_cycle
 from dfm.core.flow.diagnostics import Diagnostics, did_you_mean
@@ -278,7 +280,7 @@ def _bare(asker: Task, spec: TaskSpec) -> Task:
             node=None,
             doc="",
             scope=asker.package,
-            location=asker.location,
+            at=asker.at,
         )
         for name in spec.params
     ]
@@ -286,7 +288,7 @@ def _bare(asker: Task, spec: TaskSpec) -> Task:
         name=f"{asker.name}.{spec.name.removeprefix(f'{asker.name}.')}",
         leaf=spec.name,
         package=asker.package,
-        location=asker.location,
+        at=asker.at,
         srcdir=asker.srcdir,
         visibility=asker.visibility,
         bases=(),
