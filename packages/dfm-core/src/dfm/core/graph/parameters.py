@@ -1,6 +1,6 @@
 """The parameters of one node: every statement about them applied, evaluated on demand, brought to their types."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from dfm.core.flow.diagnostics import Diagnostics
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from dfm.core.expr.evaluate import Scope
 
 
-class Parameters:
+class Parameters(Mapping[str, object]):
     """Evaluates the parameters of one node, each once and only when asked for.
 
     Args:
@@ -37,12 +37,15 @@ class Parameters:
         self._active: set[str] = set()
         self.scope: Callable[[PackageScope], Scope] | None = None
 
-    @property
-    def names(self) -> tuple[str, ...]:
-        """The names of all parameters, in the order in which they were first named."""
-        return tuple(self._statements)
+    def __iter__(self) -> Iterator[str]:
+        """Yield the names of all parameters, in the order in which they were first named."""
+        return iter(self._statements)
 
-    def value(self, name: str) -> object:
+    def __len__(self) -> int:
+        """Return how many there are."""
+        return len(self._statements)
+
+    def __getitem__(self, name: str) -> object:
         """Return the value of one parameter.
 
         Raises:
@@ -65,7 +68,7 @@ class Parameters:
         result = {}
         for name in self._statements:
             try:
-                result[name] = self.value(name)
+                result[name] = self[name]
             except ValueFault:
                 continue
         return result

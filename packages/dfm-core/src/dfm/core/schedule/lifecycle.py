@@ -580,7 +580,7 @@ class Lifecycle:
     def _waits_for_inputs(self, node: Node) -> bool:
         return node.condition is not None or any(isinstance(value, Deferred) for value in node.params.values())
 
-    def _late_values(self, node: Node, seen: Sequence[Item], diagnostics: Diagnostics) -> dict[str, object]:
+    def _late_values(self, node: Node, seen: Sequence[Item], diagnostics: Diagnostics) -> Mapping[str, object]:
         waiting = {name: value for name, value in node.params.items() if isinstance(value, Deferred)}
         if not waiting:
             return node.params
