@@ -191,12 +191,13 @@ class Need(_Part, frozen=True):
     """One entry of `needs`, resolved.
 
     Attributes:
+        node: the name as it is written.
         target: fully qualified name of a task of a package; None where a sub-task names one of its siblings.
         sibling: leaf name of a sub-task of the same compound task, or of one that encloses it.
         is_needs_of: all that the task needs is meant, not the task itself.
     """
 
-    text: Text
+    node: Node
     target: str | None = None
     sibling: str | None = None
     is_needs_of: bool = False

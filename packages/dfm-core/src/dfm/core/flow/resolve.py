@@ -150,7 +150,7 @@ def _need_node(task: Task, target: str) -> Node | None:
         current = stack.pop()
         for need in current.needs:
             if need.target == target:
-                return need.text.node
+                return need.node
         stack.extend(current.sub_tasks)
     return None
 
@@ -228,7 +228,7 @@ class _Resolver:
                     if target is None:
                         self._unknown("task", replace(text, value=value), item.place, self.tasks)
                     elif target != name:
-                        self._fed.setdefault(target, []).append(Need(text=text, target=name))
+                        self._fed.setdefault(target, []).append(Need(node=text.node, target=name))
 
     def overrides(self, root: LoadedPackage, tasks: dict[str, Task], replaced: Mapping[str, str]) -> dict[str, Task]:
         """Return the tasks that stand in the place of others: those of packages, of the root, of the command line."""
@@ -741,7 +741,7 @@ class _Resolver:
     ) -> Need | None:
         raw = text.value.removesuffix(_NEEDS_OF)
         if any(raw in names for names in siblings):
-            return Need(text=text, sibling=raw, is_needs_of=raw != text.value)
+            return Need(node=text.node, sibling=raw, is_needs_of=raw != text.value)
         value = self._expand(text, package)
         if value is None:
             return None
@@ -749,11 +749,11 @@ class _Resolver:
             if is_needs_of and candidate == value:
                 continue
             if any(candidate in names for names in siblings):
-                return Need(text=text, sibling=candidate, is_needs_of=is_needs_of)
+                return Need(node=text.node, sibling=candidate, is_needs_of=is_needs_of)
             target = self._find(candidate, package, place, self.tasks)
             if target is not None:
                 self._warn_local(text, target, place)
-                return Need(text=text, target=target, is_needs_of=is_needs_of)
+                return Need(node=text.node, target=target, is_needs_of=is_needs_of)
         near = [leaf for names in siblings for leaf in names]
         self._unknown("task", replace(text, value=value), place, self.tasks, near)
         return None
@@ -967,7 +967,7 @@ def _fed_siblings(leaves: Mapping[str, TaskDefinition]) -> dict[str, list[Need]]
     for leaf, sub in leaves.items():
         for text in sub.feeds:
             if text.value in leaves and text.value != leaf:
-                found.setdefault(text.value, []).append(Need(text=text, sibling=leaf))
+                found.setdefault(text.value, []).append(Need(node=text.node, sibling=leaf))
     return found
 
 

@@ -269,7 +269,7 @@ class Builder:
         node.needs = node.sources = (entry.index,)
         node.condition, entry.condition = entry.condition, None
         node.opens = instance.guard if instance.guard is not entry.guard else None
-        inner = [Need(text=need.text, target=name) for task in entry.task.sub_tasks for need, name in self._needs(task)]
+        inner = [Need(node=need.node, target=name) for task in entry.task.sub_tasks for need, name in self._needs(task)]
         self._wanting.append((node.index, inner, instance.around))
         self.unfolding[node] = instance
         refuse_unknown_names(entry.task, instance.names, self.diagnostics)
@@ -468,7 +468,7 @@ class Builder:
             self.diagnostics.error(
                 "unknown-task",
                 f"the sub-task {need.sibling!r} is in another branch, and does not run together with this one",
-                need.text.node,
+                need.node,
             )
             return
         member = around.members[need.sibling]
