@@ -263,7 +263,7 @@ class Scheduler:
     def _finish(self, node: Node, ended: Ended) -> None:
         assert self._outcome.verdicts[node.index] is None, node.name
         self._outcome.verdicts[node.index] = ended.verdict
-        self._outputs[node.index] = ended.outputs
+        self._outputs[node.index] = ended.outputs or ()
         self._changed[node.index] = ended.is_changed
         self.sink.emit(self.lifecycle.event(node, ended))
         if ended.verdict in _FAILURES:
