@@ -19,7 +19,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from measuring import SCRIPTS, Cost, cost, interleaved, machine, median, spawn_rate
-from projects import TOOLS, Project, dfm_flow
+from projects import SHAPES, TOOLS, Project, dfm_flow
 
 HERE = Path(__file__).parent
 DFM = str(SCRIPTS / "dfm")
@@ -156,9 +156,81 @@ def large_graph(report: Report, sizes: Sizes, root: Path) -> None:
         ("100,000 tasks, load and plan, first start", first.wall * scale, 12, 6, "s"),
         ("100,000 tasks, load and plan, second start", second.wall * scale, 3, 1.5, "s"),
         ("100,000 tasks, load and plan, peak memory", first.peak * scale / 1e6, 400, 200, "MB"),
-        ("memory of the graph for each task", (first.peak - 40e6) / sizes.graph / 1000, 4, 2, "KB"),
     ):
         report.targets.append(Target(what, found, target, stretch, unit))
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What it cost to load a flow and to plan it.
+
+    Attributes:
+        load: seconds of CPU, start-up not counted.
+        graph: the same.
+        peak: bytes.
+    """
+
+    load: float
+    graph: float
+    peak: int
+
+
+def _plan(directory: Path) -> Plan:
+    with (directory / "said").open("w") as output:
+        whole = cost([sys.executable, str(HERE / "plan_only.py"), "all"], directory, output)
+    said = json.loads((directory / "said").read_text())
+    return Plan(said["load"], said["graph"], whole.peak)
+
+
+def shapes(report: Report, sizes: Sizes, root: Path) -> None:
+    """Large flows of several shapes: what loading and planning cost, first and again, and how that grows."""
+    report.say("\n### load and plan by shape: seconds of CPU without start-up, peak memory\n")
+    report.say("| | load first | graph | peak MiB | load again | graph | peak MiB | load, first / again |")
+    report.say("|---|---|---|---|---|---|---|---|")
+    for shape, write in SHAPES.items():
+        whole: dict[int, float] = {}
+        for count in (max(10, sizes.graph // 10), sizes.graph):
+            directory = root / f"{shape.replace(' ', '-')}-{count}"
+            directory.mkdir()
+            write(directory, count)
+            first = _plan(directory)
+            again = min((_plan(directory) for _ in range(sizes.rounds)), key=lambda one: one.load + one.graph)
+            cells = [
+                cell
+                for one in (first, again)
+                for cell in (f"{one.load:.3f}", f"{one.graph:.3f}", f"{one.peak / 2**20:.0f}")
+            ]
+            ratio = first.load / again.load
+            report.say(f"| {shape}, {count:,} | {' | '.join(cells)} | {ratio:.1f} |")
+            whole[count] = (first.load + first.graph) / count
+        least, most = whole
+        what = f"growth of CPU per task, {least:,} to {most:,}, load and plan, {shape}"
+        report.targets.append(Target(what, whole[most] / whole[least], 1.2, 1.05, "x"))
+        if shape == "flat":
+            what = f"{most:,} tasks, second load in parts of the first"
+            report.targets.append(Target(what, again.load / first.load, 0.1, 0.05, "x"))
+
+
+def memory(report: Report, sizes: Sizes, root: Path) -> None:
+    """What each task costs a run in memory, and how time grows with the number of tasks."""
+    costs: dict[str, Cost] = {}
+    small, large = max(10, sizes.graph // 100), sizes.graph
+    for count in (small, large):
+        directory = root / f"memory-{count}"
+        directory.mkdir()
+        (directory / "flow.yaml").write_text(dfm_flow(count, "uses: std.Message, with: {msg: hello}"))
+        run = [DFM, "run", "all", "-j2", "-q"]
+        costs[f"{count:,} tasks, cold"] = _fresh(directory, run)
+        costs[f"{count:,} tasks, nothing to do"] = cost(run, directory)
+    report.costs("in-process tasks (std.Message), by their number", costs, next(iter(costs)))
+    for what in ("cold", "nothing to do"):
+        few, many = costs[f"{small:,} tasks, {what}"], costs[f"{large:,} tasks, {what}"]
+        each = (many.peak - few.peak) / (large - small) / 1000
+        report.targets.append(Target(f"memory of `dfm run` for each task up to {large:,}, {what}", each, 4, 2, "KB"))
+        growth = (many.cpu / large) / (few.cpu / small)
+        report.targets.append(
+            Target(f"growth of CPU per in-process task, {small:,} to {large:,}, {what}", growth, 1.2, 1.05, "x")
+        )
 
 
 def start_up(report: Report, sizes: Sizes, root: Path) -> None:
@@ -253,6 +325,8 @@ ROWS: Mapping[str, Callable[[Report, Sizes, Path], None]] = {
     "shell": shell_tasks,
     "python": python_tasks,
     "graph": large_graph,
+    "shapes": shapes,
+    "memory": memory,
     "start": start_up,
     "pool": pool,
     "true": true_through_daemon,

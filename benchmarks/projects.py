@@ -42,6 +42,53 @@ def dfm_flow(count: int, body: str = "shell: sh, run: touch out") -> str:
     return f"package:\n  name: p\n  tasks:\n{tasks}  - {{name: all, needs: [{', '.join(_names(count))}]}}\n"
 
 
+def write_flat(directory: Path, count: int) -> None:
+    """Write a flow whose tasks need nothing but the last one, which needs all."""
+    (directory / "flow.yaml").write_text(dfm_flow(count))
+
+
+def write_chained(directory: Path, count: int) -> None:
+    """Write a flow in which each task needs the one before."""
+    names = _names(count)
+    tasks = "".join(
+        f"  - {{name: {name}, needs: [{before}], shell: sh, run: touch out}}\n"
+        for before, name in zip(names, [*names[1:], "all"], strict=True)
+    )
+    first = f"  - {{name: {names[0]}, shell: sh, run: touch out}}\n"
+    (directory / "flow.yaml").write_text(f"package:\n  name: p\n  tasks:\n{first}{tasks}")
+
+
+def write_matrix(directory: Path, count: int) -> None:
+    """Write a flow of one task with so many cells, whose script names both axes."""
+    rows = max(1, count // 100)
+    axes = f"{{row: {list(range(rows))}, column: {list(range(count // rows))}}}"
+    cell = '{name: cell, shell: sh, run: "echo ${{ row }} ${{ column }}"}'
+    task = f"  - name: all\n    strategy: {{matrix: {axes}}}\n    body: [{cell}]\n"
+    (directory / "flow.yaml").write_text(f"package:\n  name: p\n  tasks:\n{task}")
+
+
+def write_fragments(directory: Path, count: int, fragments: int = 200) -> None:
+    """Write a flow whose tasks are spread evenly over fragments, each in a directory of its own."""
+    names = _names(count)
+    fragments = min(fragments, count)
+    for number in range(fragments):
+        part = directory / "parts" / f"part{number}"
+        part.mkdir(parents=True)
+        tasks = "".join(f"  - {{name: {name}, shell: sh, run: touch out}}\n" for name in names[number::fragments])
+        (part / "flow.yaml").write_text(f"fragment:\n  tasks:\n{tasks}")
+    root = f"package:\n  name: p\n  fragments: [parts]\n  tasks: [{{name: all, needs: [{', '.join(names)}]}}]\n"
+    (directory / "flow.yaml").write_text(root)
+
+
+SHAPES = {
+    "flat": write_flat,
+    "chained": write_chained,
+    "matrix": write_matrix,
+    "200 fragments": write_fragments,
+}
+"""The shapes of large flows."""
+
+
 def _ninja(count: int) -> str:
     builds = "".join(f"build out/{name}: r\n" for name in _names(count))
     return f"rule r\n  command = touch $out\n{builds}"

@@ -58,7 +58,7 @@ class Session:
         try:
             async with self._runner:
                 crash_point("run.runner_open")
-                store = RecordStore(self._settings.root_rundir)
+                store = RecordStore(self._settings.root_rundir, is_read_only=self._settings.is_dry)
                 lifecycle = Lifecycle(self._settings, store, self._runner, self._sink)
                 self._scheduler = Scheduler(
                     self._graph, lifecycle, self._runner.max_in_flight, self._policy, self._sink, self._growth
@@ -66,8 +66,7 @@ class Session:
                 try:
                     await self._scheduler.run()
                 finally:
-                    if not self._settings.is_dry:
-                        store.save_index()
+                    store.save_index()
         except asyncio.CancelledError:
             if self._stopped_by is None:
                 raise

@@ -85,7 +85,8 @@ def _parameter(statements: Sequence[Assignment], values: Values) -> Row:
 
 def need_name(need: Need) -> str:
     """Return what a need means: a task, a sibling by its own name, or `X.needs`."""
-    name = need.target or need.sibling or need.text.value
+    name = need.target or need.sibling
+    assert name is not None, "what is needed was found when the flow was resolved"
     return f"{name}.needs" if need.is_needs_of else name
 
 

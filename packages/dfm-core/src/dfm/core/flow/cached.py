@@ -13,23 +13,21 @@ Whatever is wrong with an entry, there is none; whatever goes wrong with storing
 
 import contextlib
 import dataclasses
-import enum
 import hashlib
 import hmac
-import io
 import os
 import pickle
 import secrets
 import stat
 import sys
-from collections.abc import Callable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from dfm.api.errors import DfmError
 from dfm.core.__about__ import __version__
-from dfm.core.flow import asked
+from dfm.core.flow import asked, stored
 from dfm.core.plugins.packages import PluginPackages
 
 if TYPE_CHECKING:
@@ -42,7 +40,6 @@ OFF = "off"
 MAX_ENTRIES = 64
 """The oldest ones go; an entry of a large flow takes some 300 bytes a task."""
 _SECRET_NAME, _SECRET_BYTES, _MAC_BYTES = "secret", 32, 32
-_OUR_CLASSES = ("dfm.core.flow.", "dfm.core.expr.", "dfm.api.")
 _SOURCES = ("core/flow", "core/expr", "api", "core/plugins")
 
 
@@ -133,7 +130,7 @@ class FlowCache:
             flow = load(noted_environment, noted_plugins)
         if not noted_environment.is_read_whole:
             seen = {name: _hidden(secret, value) for name, value in noted_environment.seen.items()}
-            self._write(path, secret, Questions(files, seen, noted_plugins.seen), (flow, overrides.used))
+            self._write(path, secret, Questions(files, seen, noted_plugins.seen), flow, overrides.used)
         return flow
 
     def _read(
@@ -141,26 +138,26 @@ class FlowCache:
     ) -> "tuple[Flow, set[str]] | None":
         try:
             content = memoryview(_read_private(path))
-            if not hmac.compare_digest(content[:_MAC_BYTES], _mac(secret, content[_MAC_BYTES:])):
+            if not hmac.compare_digest(content[:_MAC_BYTES], _mac(secret, [content[_MAC_BYTES:]])):
                 return None
             length = int.from_bytes(content[_MAC_BYTES : _MAC_BYTES + 8])
             split = _MAC_BYTES + 8 + length
             questions = msgspec.msgpack.decode(content[_MAC_BYTES + 8 : split], type=Questions)
             if not _still_hold(questions, secret, environ, plugins):
                 return None
-            found: tuple[Flow, set[str]] = read_pickle(content[split:])
+            pieces = stored.pieces_of(content[split:])
+            del content
+            found = stored.from_pieces(pieces)
             os.utime(path)
         except (OSError, ValueError, DfmError, pickle.UnpicklingError, msgspec.MsgspecError, EOFError, AttributeError):
             return None
         return found
 
-    def _write(self, path: str, secret: bytes, questions: Questions, value: object) -> None:
-        file = io.BytesIO()
+    def _write(self, path: str, secret: bytes, questions: Questions, flow: "Flow", used: set[str]) -> None:
         with contextlib.suppress(OSError, RecursionError, pickle.PicklingError):
-            _Pickler(file, pickle.HIGHEST_PROTOCOL).dump(value)
             told = msgspec.msgpack.encode(questions)
-            content = b"".join((len(told).to_bytes(8), told, file.getbuffer()))
-            _write_private(path, b"".join((_mac(secret, content), content)))
+            parts = [len(told).to_bytes(8), told, *stored.to_parts(flow, used)]
+            _write_private(path, [_mac(secret, parts), *parts])
             self._tidy()
 
     def _secret(self) -> bytes | None:
@@ -172,7 +169,7 @@ class FlowCache:
             if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.geteuid() or status.st_mode & 0o077:
                 return None
             if not os.path.exists(path):
-                _write_private(path, secrets.token_bytes(_SECRET_BYTES), is_first=True)
+                _write_private(path, [secrets.token_bytes(_SECRET_BYTES)], is_first=True)
             found = _read_private(path)
         except OSError:
             return None
@@ -227,11 +224,14 @@ def _sources() -> list[list[object]]:
 
 
 def _hidden(secret: bytes, value: str | None) -> str | None:
-    return None if value is None else _mac(secret, value.encode("utf-8", "surrogateescape")).hex()
+    return None if value is None else _mac(secret, [value.encode("utf-8", "surrogateescape")]).hex()
 
 
-def _mac(secret: bytes, content: bytes | memoryview) -> bytes:
-    return hmac.digest(secret, content, "sha256")
+def _mac(secret: bytes, parts: Iterable[bytes | memoryview]) -> bytes:
+    mac = hmac.new(secret, digestmod="sha256")
+    for part in parts:
+        mac.update(part)
+    return mac.digest()
 
 
 def _read_private(path: str) -> bytes:
@@ -248,15 +248,16 @@ def _read_private(path: str) -> bytes:
         return file.readall()
 
 
-def _write_private(path: str, content: bytes, *, is_first: bool = False) -> None:
+def _write_private(path: str, parts: Iterable[bytes], *, is_first: bool = False) -> None:
     """Write a file for this user alone, whole or not at all; one that is there stays where it must be the first."""
     temporary = f"{path}.{os.getpid()}.{secrets.token_hex(4)}"
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     try:
         with open(descriptor, "wb", buffering=0) as file:
-            view = memoryview(content)
-            while view:
-                view = view[file.write(view) :]
+            for part in parts:
+                view = memoryview(part)
+                while view:
+                    view = view[file.write(view) :]
         if is_first:
             with contextlib.suppress(FileExistsError):
                 os.link(temporary, path)
@@ -265,57 +266,3 @@ def _write_private(path: str, content: bytes, *, is_first: bool = False) -> None
     finally:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(temporary)
-
-
-def read_pickle(content: bytes | memoryview) -> Any:  # noqa: ANN401  (whatever was stored)
-    """Return what was pickled, where it is made of classes of the model alone.
-
-    Raises:
-        UnpicklingError: it names anything else.
-    """
-    return _Unpickler(io.BytesIO(content)).load()
-
-
-_Setter = Callable[[Any, Any], None]
-_setters: dict[type, tuple[_Setter, ...]] = {}
-
-
-def rebuild(kind: type, *values: object) -> object:
-    """Return a frozen instance with these values: what `__init__` of a frozen class does, at a third of its cost."""
-    setters = _setters.get(kind)
-    if setters is None:
-        setters = _setters[kind] = tuple(getattr(kind, name).__set__ for name in _field_names(kind))
-    made: object = object.__new__(kind)
-    for put, value in zip(setters, values, strict=True):
-        put(made, value)
-    return made
-
-
-def _field_names(kind: type) -> list[str]:
-    return [field.name for field in dataclasses.fields(kind)]
-
-
-class _Pickler(pickle.Pickler):
-    def reducer_override(self, value: object) -> Any:  # noqa: ANN401  (as its base says)
-        kind = type(value)
-        parameters = getattr(kind, "__dataclass_params__", None)
-        if parameters is None or not parameters.frozen or "__slots__" not in kind.__dict__:
-            return NotImplemented
-        names = _field_names(kind)
-        if any(not hasattr(getattr(kind, name, None), "__set__") for name in names):
-            return NotImplemented
-        return rebuild, (kind, *(getattr(value, name) for name in names))
-
-
-class _Unpickler(pickle.Unpickler):
-    def find_class(self, module: str, name: str) -> object:
-        """Return a class of the model; nothing else is ever called."""
-        if (module, name) == (__name__, "rebuild"):
-            return rebuild
-        if module.startswith(_OUR_CLASSES):
-            found = super().find_class(module, name)
-            if isinstance(found, type) and (dataclasses.is_dataclass(found) or issubclass(found, enum.Enum)):
-                return found
-        if (module, name) in (("builtins", "set"), ("builtins", "frozenset"), ("copyreg", "__newobj__")):
-            return super().find_class(module, name)
-        raise pickle.UnpicklingError(f"{module}.{name} is no class of the model")

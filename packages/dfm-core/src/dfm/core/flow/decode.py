@@ -4,7 +4,7 @@ A definition says what one file says, nothing is looked up or inherited yet.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from dfm.core.flow import schema
@@ -23,8 +23,9 @@ from dfm.core.flow.definitions import (
 from dfm.core.flow.diagnostics import Diagnostics, did_you_mean
 from dfm.core.flow.keys import KeyReader, is_null, kind_of, text_of
 from dfm.core.flow.model import Text
-from dfm.core.flow.source import Entry, KeyMark, Node, Scalar, Sequence
+from dfm.core.flow.source import Entry, KeyMark, Node, Scalar, place_of
 from dfm.core.flow.source import Mapping as MappingNode
+from dfm.core.flow.source import Sequence as SequenceNode
 
 _PACKAGE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*(\.[A-Za-z_][A-Za-z0-9_-]*)*\Z")
 _FILTER_NAME = re.compile(r"[A-Za-z_]\w*\Z")
@@ -58,14 +59,14 @@ def decode_file(root: Node, diagnostics: Diagnostics) -> FileDefinition | None:
     return None if reader is None else _file(reader, is_fragment=found[0] == "fragment")
 
 
-def decode_package_map(root: Node, diagnostics: Diagnostics) -> list[MapEntry]:
+def decode_package_map(root: Node, diagnostics: Diagnostics) -> Sequence[MapEntry]:
     """Return the lines of a package map file: `package-map: {packages: [{name, path}]}`."""
     if not isinstance(root, MappingNode) or list(root.entries) != ["package-map"]:
         diagnostics.error("not-a-package-map", "a package map is a mapping with the one key `package-map`", root)
-        return []
+        return ()
     value = root.entries["package-map"].value
     reader = KeyReader.open(value, schema.PACKAGE_MAP, "package map", diagnostics)
-    return [] if reader is None else reader.each("packages", _map_entry)
+    return () if reader is None else reader.each("packages", _map_entry)
 
 
 def _map_entry(node: Node, diagnostics: Diagnostics) -> MapEntry | None:
@@ -89,20 +90,20 @@ def _file(reader: KeyReader, *, is_fragment: bool) -> FileDefinition:
     return FileDefinition(
         is_fragment=is_fragment,
         name=name,
-        at=reader.node.entries["name"].value if name else reader.node,
+        at=place_of(reader.node.entries["name"].value if name else reader.node),
         desc=reader.string("desc"),
         doc=reader.string("doc"),
         uses=None if is_fragment else reader.text("uses"),
-        package_maps=[] if is_fragment else reader.texts("package-map"),
+        package_maps=() if is_fragment else reader.texts("package-map"),
         assignments=declarations(reader, what, "parameter of the package"),
         imports=reader.each("imports", _import),
         fragments=reader.texts("fragments"),
         tasks=reader.each("tasks", decode_task),
         types=reader.each("types", _type),
         filters=reader.each("filters", _filter),
-        overrides=[] if is_fragment else _overrides(reader),
+        overrides=() if is_fragment else _overrides(reader),
         configs=reader.each("configs", _config),
-        tags=[] if is_fragment else reader.items("tags"),
+        tags=() if is_fragment else reader.items("tags"),
     )
 
 
@@ -114,7 +115,7 @@ def _type(node: Node, diagnostics: Diagnostics) -> TypeDefinition | None:
     reader.what = f"type {name!r}"
     return TypeDefinition(
         name=name,
-        at=reader.node,
+        at=place_of(reader.node),
         uses=reader.text("uses"),
         fields=declarations(reader, reader.what, "field of the type", may_assign="uses" in reader.node.entries),
         tags=reader.items("tags"),
@@ -203,7 +204,7 @@ def _config(node: Node, diagnostics: Diagnostics) -> ConfigDefinition | None:
     reader.what = f"configuration {name!r}"
     return ConfigDefinition(
         name=name,
-        at=reader.node,
+        at=place_of(reader.node),
         uses=reader.text("uses"),
         assignments=assignments(reader),
         overrides=_overrides(reader),
@@ -231,21 +232,21 @@ def _extension(node: Node, diagnostics: Diagnostics) -> ExtensionDefinition | No
     )
 
 
-def _overrides(reader: KeyReader) -> list[OverrideDefinition]:
+def _overrides(reader: KeyReader) -> Sequence[OverrideDefinition]:
     """Return what `overrides` replaces: a mapping of tasks, or a list of mappings."""
     value = reader.value("overrides")
     match value:
         case None:
-            return []
+            return ()
         case MappingNode():
             return list(_override_entries(value, reader.diagnostics))
-        case Sequence():
+        case SequenceNode():
             return reader.each("overrides", _override)
         case _ if is_null(value):
-            return []
+            return ()
         case _:
             reader.wrong("overrides", "a mapping of tasks or a list")
-            return []
+            return ()
 
 
 def _override_entries(node: MappingNode, diagnostics: Diagnostics) -> Iterator[OverrideDefinition]:

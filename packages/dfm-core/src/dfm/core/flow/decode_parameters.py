@@ -1,6 +1,6 @@
 """Parameters of a flow file: declarations and assignments under `with`."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from dfm.core.flow import schema
 from dfm.core.flow.definitions import AssignmentDefinition
@@ -11,7 +11,9 @@ from dfm.core.flow.source import KeyMark, Node, Scalar
 from dfm.core.flow.source import Mapping as MappingNode
 
 
-def declarations(reader: "KeyReader", owner: str, what: str, *, may_assign: bool = False) -> list[AssignmentDefinition]:
+def declarations(
+    reader: "KeyReader", owner: str, what: str, *, may_assign: bool = False
+) -> Sequence[AssignmentDefinition]:
     """Return the parameters a mapping declares under `with`; a value without a type is a fault."""
     found = assignments(reader)
     for assignment in found:
@@ -33,14 +35,14 @@ def _says_type(reader: KeyReader, name: str) -> bool:
     return isinstance(value, MappingNode) and "type" in value.entries
 
 
-def assignments(reader: KeyReader) -> list[AssignmentDefinition]:
+def assignments(reader: KeyReader) -> Sequence[AssignmentDefinition]:
     """Return what a mapping says about parameters under `with`."""
     entry = reader.node.entries.get("with")
     if entry is None or is_null(entry.value):
-        return []
+        return ()
     if not isinstance(entry.value, MappingNode):
         reader.wrong("with", "a mapping of parameters")
-        return []
+        return ()
     found: list[AssignmentDefinition] = []
     for name, parameter in entry.value.entries.items():
         value = parameter.value

@@ -1,6 +1,7 @@
 """Tasks of a flow file, key by key."""
 
 import re
+from collections.abc import Sequence
 
 from dfm.core.flow import schema
 from dfm.core.flow.decode_parameters import assignments
@@ -9,7 +10,8 @@ from dfm.core.flow.diagnostics import Diagnostics, did_you_mean
 from dfm.core.flow.keys import KeyReader, is_null
 from dfm.core.flow.model import CacheRule, Consumes, ControlKind, Passthrough, Text, Visibility
 from dfm.core.flow.source import Mapping as MappingNode
-from dfm.core.flow.source import Node, Scalar, Sequence
+from dfm.core.flow.source import Node, Scalar, place_of
+from dfm.core.flow.source import Sequence as SequenceNode
 from dfm.core.flow.values import is_boolean_word
 
 GENERATOR_SHELL = "pytask"
@@ -19,6 +21,7 @@ _FUNCTION = re.compile(r"\s*([^\n]+\.py::[A-Za-z_]\w*|[A-Za-z_]\w*(\.[A-Za-z_]\w
 _HANDLER = re.compile(r"\s*([^\n]+\.py::[A-Za-z_]\w*|[A-Za-z_]\w*(\.[A-Za-z_]\w*)*[.:][A-Za-z_]\w*)\s*\Z")
 _TIMES = re.compile(r"\s*[0-9]+\s*\Z|.*\$\{\{", re.DOTALL)
 _COMPRESSIONS = {"no": "no", "yes": "gzip", "gzip": "gzip", "bzip2": "bzip2"}
+_OF_ITS_PACKAGE = frozenset({Visibility.PACKAGE})
 _NAME_KEYS = ("name", "root", "export", "local")
 
 
@@ -45,9 +48,9 @@ def decode_task(node: Node, diagnostics: Diagnostics, unnamed: str | None = None
             "two-bodies",
             f"{reader.what} has both `body` and `tasks`; they are the same key",
         )
-    sub_tasks = reader.each(body[0], decode_task) if body else []
+    sub_tasks = reader.each(body[0], decode_task) if body else ()
     if strategy is not None:
-        sub_tasks += strategy.each("body", decode_task)
+        sub_tasks = (*sub_tasks, *strategy.each("body", decode_task))
         if control is not None:
             reader.fault("control", "control-and-strategy", f"{reader.what} has both `control` and `strategy`")
     if sub_tasks and strategy is not None and "generate" in strategy.node.entries:
@@ -61,7 +64,7 @@ def decode_task(node: Node, diagnostics: Diagnostics, unnamed: str | None = None
         )
     return TaskDefinition(
         name=name,
-        at=reader.node,
+        at=place_of(reader.node),
         visibility=_visibility(reader, marker),
         override=_override(reader),
         uses=reader.text("uses"),
@@ -152,7 +155,7 @@ def _visibility(reader: KeyReader, marker: Visibility | None) -> frozenset[Visib
                 text.node,
                 hint=did_you_mean(text.value, allowed) or f"one of {', '.join(allowed)}",
             )
-    return frozenset(words or {Visibility.PACKAGE})
+    return frozenset(words) if words else _OF_ITS_PACKAGE
 
 
 def _script(reader: KeyReader) -> tuple[Text | None, str | None]:
@@ -245,10 +248,10 @@ def _times(control: KeyReader, key: str) -> Node | None:
     return None
 
 
-def _cases(control: KeyReader, kind: ControlKind) -> list[CaseDefinition]:
+def _cases(control: KeyReader, kind: ControlKind) -> Sequence[CaseDefinition]:
     if kind is ControlKind.IF:
         otherwise = control.each("else", decode_task)
-        return [CaseDefinition(condition=None, body=otherwise)] if otherwise else []
+        return [CaseDefinition(condition=None, body=otherwise)] if otherwise else ()
     return control.each("cases", _case)
 
 
@@ -361,17 +364,17 @@ def _compression(cache: KeyReader) -> str:
     return cache.choice("compression", tuple(_COMPRESSIONS)) or "no"
 
 
-def _consumes(reader: KeyReader) -> Consumes | list[MappingNode] | None:
+def _consumes(reader: KeyReader) -> Consumes | Sequence[MappingNode] | None:
     entry = reader.node.entries.get("consumes")
-    if entry is None or isinstance(entry.value, Sequence | MappingNode):
+    if entry is None or isinstance(entry.value, SequenceNode | MappingNode):
         return None if entry is None else reader.mappings("consumes")
     word = reader.choice("consumes", ("none", "all"))
     return None if word is None else Consumes(word)
 
 
-def _passthrough(reader: KeyReader) -> Passthrough | list[MappingNode] | None:
+def _passthrough(reader: KeyReader) -> Passthrough | Sequence[MappingNode] | None:
     entry = reader.node.entries.get("passthrough")
-    if entry is None or isinstance(entry.value, Sequence | MappingNode):
+    if entry is None or isinstance(entry.value, SequenceNode | MappingNode):
         return None if entry is None else reader.mappings("passthrough")
     word = reader.choice("passthrough", ("none", "all", "unused"))
     return None if word is None else Passthrough(word)

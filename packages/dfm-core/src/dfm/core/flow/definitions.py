@@ -1,6 +1,7 @@
 """What the files of a flow say, one by one: nothing is looked up or inherited yet."""
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 from dfm.core.flow.model import (
     CacheRule,
@@ -12,7 +13,7 @@ from dfm.core.flow.model import (
     Text,
     Visibility,
 )
-from dfm.core.flow.source import KeyMark, Node
+from dfm.core.flow.source import KeyMark, Node, Place
 from dfm.core.flow.source import Mapping as MappingNode
 
 
@@ -33,7 +34,7 @@ class CaseDefinition:
     """One branch: the body and the condition under which it is taken, None for one that is always."""
 
     condition: Node | None
-    body: "list[TaskDefinition]"
+    body: "Sequence[TaskDefinition]"
 
 
 @dataclass(slots=True, kw_only=True)
@@ -43,7 +44,7 @@ class ControlDefinition:
     kind: ControlKind
     at: Node
     condition: Node | None = None
-    cases: list[CaseDefinition] = field(default_factory=list)
+    cases: Sequence[CaseDefinition] = ()
     limit: Node | None = None
     state_type: Text | None = None
     init: MappingNode | None = None
@@ -61,19 +62,19 @@ class TaskDefinition:
     """
 
     name: str
-    at: Node
+    at: Place
     visibility: frozenset[Visibility] = frozenset()
     override: Text | None = None
     uses: Text | None = None
-    needs: list[Text] = field(default_factory=list)
-    feeds: list[Text] = field(default_factory=list)
-    assignments: list[AssignmentDefinition] = field(default_factory=list)
-    consumes: "Consumes | list[MappingNode] | None" = None
-    passthrough: "Passthrough | list[MappingNode] | None" = None
-    produces: list[MappingNode] = field(default_factory=list)
+    needs: Sequence[Text] = ()
+    feeds: Sequence[Text] = ()
+    assignments: Sequence[AssignmentDefinition] = ()
+    consumes: Consumes | Sequence[MappingNode] | None = None
+    passthrough: Passthrough | Sequence[MappingNode] | None = None
+    produces: Sequence[MappingNode] = ()
     run: Text | None = None
     shell: str | None = None
-    body: "list[TaskDefinition]" = field(default_factory=list)
+    body: "Sequence[TaskDefinition]" = ()
     matrix: MappingNode | None = None
     is_chain: bool = False
     generate: tuple[Text, str] | None = None
@@ -86,9 +87,9 @@ class TaskDefinition:
     always_runs: bool | None = None
     uptodate: Text | None = None
     cache: CacheRule | None = None
-    tags: list[Node] = field(default_factory=list)
-    tools: list[str] = field(default_factory=list)
-    environment: list[str] = field(default_factory=list)
+    tags: Sequence[Node] = ()
+    tools: Sequence[str] = ()
+    environment: Sequence[str] = ()
     desc: str = ""
     doc: str = ""
 
@@ -98,10 +99,10 @@ class TypeDefinition:
     """What a file says about one type."""
 
     name: str
-    at: Node
+    at: Place
     uses: Text | None = None
-    fields: list[AssignmentDefinition] = field(default_factory=list)
-    tags: list[Node] = field(default_factory=list)
+    fields: Sequence[AssignmentDefinition] = ()
+    tags: Sequence[Node] = ()
     desc: str = ""
     doc: str = ""
 
@@ -118,7 +119,7 @@ class ImportDefinition:
     wanted: Text | None = None
     path: Text | None = None
     alias: Text | None = None
-    assignments: list[AssignmentDefinition] = field(default_factory=list)
+    assignments: Sequence[AssignmentDefinition] = ()
     config: Text | None = None
 
 
@@ -132,7 +133,7 @@ class FilterDefinition:
 
     name: str
     at: Node
-    parameters: list[str]
+    parameters: Sequence[str]
     expression: Text | None = None
     program: Text | None = None
     shell: str = "bash"
@@ -155,8 +156,8 @@ class ExtensionDefinition:
     """One entry of `extensions` in a configuration."""
 
     task: Text
-    assignments: list[AssignmentDefinition]
-    needs: list[Text]
+    assignments: Sequence[AssignmentDefinition]
+    needs: Sequence[Text]
     uses: Text | None = None
 
 
@@ -165,15 +166,15 @@ class ConfigDefinition:
     """One entry of `configs`."""
 
     name: str
-    at: Node
+    at: Place
     uses: Text | None
-    assignments: list[AssignmentDefinition]
-    overrides: list[OverrideDefinition]
-    extensions: list[ExtensionDefinition]
-    imports: list[ImportDefinition]
-    fragments: list[Text]
-    tasks: list[TaskDefinition]
-    types: list[TypeDefinition]
+    assignments: Sequence[AssignmentDefinition]
+    overrides: Sequence[OverrideDefinition]
+    extensions: Sequence[ExtensionDefinition]
+    imports: Sequence[ImportDefinition]
+    fragments: Sequence[Text]
+    tasks: Sequence[TaskDefinition]
+    types: Sequence[TypeDefinition]
     desc: str = ""
     doc: str = ""
 
@@ -188,17 +189,17 @@ class FileDefinition:
 
     is_fragment: bool
     name: str
-    at: Node
+    at: Place
     desc: str = ""
     doc: str = ""
     uses: Text | None = None
-    package_maps: list[Text] = field(default_factory=list)
-    assignments: list[AssignmentDefinition] = field(default_factory=list)
-    imports: list[ImportDefinition] = field(default_factory=list)
-    fragments: list[Text] = field(default_factory=list)
-    tasks: list[TaskDefinition] = field(default_factory=list)
-    types: list[TypeDefinition] = field(default_factory=list)
-    filters: list[FilterDefinition] = field(default_factory=list)
-    overrides: list[OverrideDefinition] = field(default_factory=list)
-    configs: list[ConfigDefinition] = field(default_factory=list)
-    tags: list[Node] = field(default_factory=list)
+    package_maps: Sequence[Text] = ()
+    assignments: Sequence[AssignmentDefinition] = ()
+    imports: Sequence[ImportDefinition] = ()
+    fragments: Sequence[Text] = ()
+    tasks: "Sequence[TaskDefinition]" = ()
+    types: Sequence[TypeDefinition] = ()
+    filters: Sequence[FilterDefinition] = ()
+    overrides: Sequence[OverrideDefinition] = ()
+    configs: Sequence[ConfigDefinition] = ()
+    tags: Sequence[Node] = ()

@@ -3,14 +3,15 @@
 A fault costs the one value it is in: the rest of the file is still read, so that a person sees all faults at once.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar
 
 from dfm.core.flow import schema
 from dfm.core.flow.diagnostics import Diagnostics, did_you_mean
 from dfm.core.flow.model import Text
 from dfm.core.flow.source import Mapping as MappingNode
-from dfm.core.flow.source import Node, Scalar, Sequence
+from dfm.core.flow.source import Node, Scalar
+from dfm.core.flow.source import Sequence as SequenceNode
 
 T = TypeVar("T")
 
@@ -99,15 +100,18 @@ class KeyReader:
         )
         return None
 
-    def items(self, key: str) -> list[Node]:
+    def items(self, key: str) -> Sequence[Node]:
         entry = self.node.entries.get(key)
         if entry is None or is_null(entry.value):
-            return []
-        return list(entry.value.items) if isinstance(entry.value, Sequence) else [entry.value]
+            return ()
+        return entry.value.items if isinstance(entry.value, SequenceNode) else (entry.value,)
 
-    def texts(self, key: str) -> list[Text]:
+    def texts(self, key: str) -> Sequence[Text]:
+        items = self.items(key)
+        if not items:
+            return ()
         found = []
-        for item in self.items(key):
+        for item in items:
             text = text_of(item)
             if text is None or not text.value:
                 self.diagnostics.error(
@@ -119,9 +123,12 @@ class KeyReader:
                 found.append(text)
         return found
 
-    def mappings(self, key: str) -> list[MappingNode]:
+    def mappings(self, key: str) -> Sequence[MappingNode]:
+        items = self.items(key)
+        if not items:
+            return ()
         found = []
-        for item in self.items(key):
+        for item in items:
             if isinstance(item, MappingNode):
                 found.append(item)
             else:
@@ -132,13 +139,13 @@ class KeyReader:
                 )
         return found
 
-    def each(self, key: str, decode: Callable[[Node, Diagnostics], T | None]) -> list[T]:
+    def each(self, key: str, decode: Callable[[Node, Diagnostics], T | None]) -> Sequence[T]:
         entry = self.node.entries.get(key)
         if entry is None or is_null(entry.value):
-            return []
-        if not isinstance(entry.value, Sequence):
+            return ()
+        if not isinstance(entry.value, SequenceNode):
             self.wrong(key, "a list")
-            return []
+            return ()
         decoded = (decode(item, self.diagnostics) for item in entry.value.items)
         return [item for item in decoded if item is not None]
 
@@ -192,7 +199,7 @@ def kind_of(node: Node) -> str:
     match node:
         case MappingNode():
             return "a mapping"
-        case Sequence():
+        case SequenceNode():
             return "a list"
         case Scalar(value=None):
             return "nothing"

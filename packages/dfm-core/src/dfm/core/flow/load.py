@@ -31,11 +31,13 @@ from dfm.core.flow.overrides import Overrides
 from dfm.core.flow.registry import PackageRegistry, registry_from
 from dfm.core.flow.resolve import resolve_flow
 from dfm.core.flow.scopes import PackageNames
+from dfm.core.flow.source import Scalar
 from dfm.core.flow.values import ValueFault, coerce, evaluate, evaluate_text
 from dfm.core.plugins.packages import PluginPackages
 
 if TYPE_CHECKING:
     from dfm.core.flow.source import KeyMark
+    from dfm.core.flow.source import Place as PlaceInFile
 
 DEFAULT_CONFIG = "default"
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*(\.[A-Za-z_][A-Za-z0-9_-]*)*\Z")
@@ -383,7 +385,7 @@ class Loader:
             else:
                 fresh.append(item)
         if fresh:
-            package.definition.assignments += fresh
+            package.definition.assignments = [*package.definition.assignments, *fresh]
             self._settle(package, report=True)
 
     def _add_fragment_config(
@@ -555,7 +557,7 @@ class Loader:
                 return _flow_below(path)
         return None
 
-    def _add_tasks(self, package: LoadedPackage, tasks: list[TaskDefinition], place: Place) -> None:
+    def _add_tasks(self, package: LoadedPackage, tasks: Sequence[TaskDefinition], place: Place) -> None:
         for task in tasks:
             if task.override is not None:
                 package.replacing.append((task, place))
@@ -577,7 +579,7 @@ class Loader:
             package.tasks[name] = Declared(name, task, place)
 
     def _add_types(
-        self, package: LoadedPackage, types: list[TypeDefinition], place: Place, *, is_replacing: bool = False
+        self, package: LoadedPackage, types: Sequence[TypeDefinition], place: Place, *, is_replacing: bool = False
     ) -> None:
         for kind in types:
             name = f"{place.prefix}.{kind.name}"
@@ -649,7 +651,7 @@ class Loader:
         package.tasks[own] = Declared(own, task, place)
         if alias not in package.tasks:
             package.tasks[alias] = Declared(
-                alias, TaskDefinition(name=task.name, at=task.at, uses=Text(own, task.at)), place
+                alias, TaskDefinition(name=task.name, at=task.at, uses=Text(own, _written(own, task.at))), place
             )
 
     def _visibility_of(self, package: LoadedPackage, name: str) -> "frozenset[Visibility]":
@@ -670,6 +672,11 @@ class Loader:
             return evaluate_text(text.value, text.node, package.names, self.diagnostics)
         except ValueFault:
             return None
+
+
+def _written(text: str, at: "PlaceInFile") -> Scalar:
+    """Return a text as if it stood at a place."""
+    return Scalar(at.file, at.line, at.column, text, text)
 
 
 def _peeked_name(path: str) -> str | None:

@@ -1,6 +1,6 @@
 """What loading leaves for resolving: packages with the definitions of all their files, under their full names."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
@@ -97,7 +97,7 @@ class LoadedPackage:
     tasks: dict[str, Declared[TaskDefinition]] = field(default_factory=dict)
     types: dict[str, Declared[TypeDefinition]] = field(default_factory=dict)
     extensions: list[ExtensionDefinition] = field(default_factory=list)
-    extensions_of: dict[str, list[ExtensionDefinition]] = field(default_factory=dict)
+    extensions_of: dict[str, Sequence[ExtensionDefinition]] = field(default_factory=dict)
     overrides: list[OverrideDefinition] = field(default_factory=list)
     fragment_configs: dict[str, tuple[ConfigDefinition, Place]] = field(default_factory=dict)
     replacing: list[tuple[TaskDefinition, Place]] = field(default_factory=list)

@@ -2,6 +2,9 @@
 
 A Task is a definition. What it inherits through `uses` is already merged into it: parameters in order of evaluation,
 needs, body, data-flow rules. Values may still hold `${{ }}`; the graph evaluates them for each node that it makes.
+
+Its parts are msgspec's for the reason that the nodes of a file are (`dfm.core.flow.source`), and made by position when
+they come from the cache: fields that may be left out stand last.
 """
 
 import enum
@@ -9,11 +12,13 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
+import msgspec
+
 from dfm.api.errors import SourceLocation
 from dfm.core.expr.nodes import Expression
 from dfm.core.flow.diagnostics import Diagnostic
 from dfm.core.flow.source import Mapping as MappingNode
-from dfm.core.flow.source import Node
+from dfm.core.flow.source import Node, Placed
 
 DEFAULT_SHELL = "bash"
 """What runs a `run` that names no shell."""
@@ -90,8 +95,11 @@ class ListOperation(enum.Enum):
         return os.pathsep.join([*before, *parts] if is_after else [*parts, *before])
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Assignment:
+class _Part(msgspec.Struct, frozen=True, gc=False):
+    """What the model is made of."""
+
+
+class Assignment(_Part, frozen=True):
     """One statement about a parameter: a declaration where `type` is given, else an assignment.
 
     Attributes:
@@ -105,7 +113,7 @@ class Assignment:
     node: Node | None
     doc: str
     scope: "PackageScope"
-    location: SourceLocation
+    at: Placed
 
 
 @dataclass(slots=True, eq=False)
@@ -128,8 +136,7 @@ class PackageScope:
     loaded: "dict[str, PackageScope]" = field(default_factory=dict, repr=False)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Filter:
+class Filter(_Part, frozen=True):
     """A filter of a package, for expressions.
 
     Attributes:
@@ -158,8 +165,7 @@ class Passthrough(enum.Enum):
     NONE = "none"
 
 
-@dataclass(frozen=True, slots=True)
-class Patterns:
+class Patterns(_Part, frozen=True):
     """Item fields and the values they must have, which may hold `${{ }}`: an item is meant when one pattern matches."""
 
     patterns: tuple[MappingNode, ...]
@@ -172,8 +178,7 @@ class Consumes(enum.Enum):
     NONE = "none"
 
 
-@dataclass(frozen=True, slots=True)
-class Text:
+class Text(_Part, frozen=True):
     """A string of the flow file together with its place, for `${{ }}` in it and for faults found later."""
 
     value: str
@@ -185,24 +190,23 @@ class Text:
         return self.node.location
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Need:
+class Need(_Part, frozen=True):
     """One entry of `needs`, resolved.
 
     Attributes:
+        node: the name as it is written.
         target: fully qualified name of a task of a package; None where a sub-task names one of its siblings.
         sibling: leaf name of a sub-task of the same compound task, or of one that encloses it.
         is_needs_of: all that the task needs is meant, not the task itself.
     """
 
-    text: Text
+    node: Node
     target: str | None = None
     sibling: str | None = None
     is_needs_of: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Script:
+class Script(_Part, frozen=True):
     """A `run` with its shell, and where it was declared: relative file names in it start from `srcdir`."""
 
     text: Text
@@ -216,8 +220,7 @@ class Script:
         return self.shell == BUILTIN_SHELL and self.text.value == "RunTasks"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Matrix:
+class Matrix(_Part, frozen=True):
     """`strategy: matrix`: one copy of the body for each combination of values, in order of the keys."""
 
     axes: Mapping[str, Node]
@@ -239,16 +242,14 @@ class ControlKind(enum.StrEnum):
         return self not in (ControlKind.IF, ControlKind.MATCH)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Branch:
+class Branch(_Part, frozen=True):
     """Sub-tasks, and the condition under which they run; None is always."""
 
     condition: Node | None
     body: "tuple[Task, ...]"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Control:
+class Control(_Part, frozen=True):
     """Sub-tasks that run under conditions or again and again, decided when the task's turn comes.
 
     Attributes:
@@ -269,8 +270,7 @@ class Control:
     location: SourceLocation
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CacheRule:
+class CacheRule(_Part, frozen=True):
     """Whether results of a task are kept for other run directories.
 
     Attributes:
@@ -283,8 +283,7 @@ class CacheRule:
     compression: str = "no"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Tag:
+class Tag(_Part, frozen=True):
     """A tag on a package, a task or a type: an instance of a type that derives from `std.Tag`."""
 
     type: str
@@ -293,8 +292,7 @@ class Tag:
     location: SourceLocation
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Type:
+class Type(_Part, frozen=True):
     """A type of data items; `fields` are merged along `uses`, base first."""
 
     name: str
@@ -306,8 +304,7 @@ class Type:
     tags: tuple[Tag, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Task:
+class Task(_Part, frozen=True, eq=False):
     """One task definition with all that it inherits.
 
     Attributes:
@@ -331,7 +328,7 @@ class Task:
     name: str
     leaf: str
     package: PackageScope
-    location: SourceLocation
+    at: Placed
     srcdir: str
     visibility: frozenset[Visibility]
     bases: tuple[str, ...]
@@ -362,6 +359,11 @@ class Task:
     doc: str
 
     @property
+    def location(self) -> SourceLocation:
+        """Where it stands in its file."""
+        return self.at.location
+
+    @property
     def is_compound(self) -> bool:
         """Whether it has sub-tasks, now or once its turn comes."""
         return bool(self.body) or self.matrix is not None or self.control is not None or self.generator is not None
@@ -385,8 +387,7 @@ class Task:
         return Visibility.ROOT in self.visibility
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Package:
+class Package(_Part, frozen=True, eq=False):
     """One loaded package.
 
     Attributes:
@@ -408,8 +409,7 @@ class Package:
     configs: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Flow:
+class Flow(_Part, frozen=True, eq=False):
     """A root package with every package it reaches; `tasks` holds all of them by fully qualified name.
 
     Attributes:
@@ -422,4 +422,4 @@ class Flow:
     types: Mapping[str, Type]
     files: Sequence[str]
     warnings: Sequence[Diagnostic] = ()
-    overrides: Mapping[str, Task] = field(default_factory=dict)
+    overrides: Mapping[str, Task] = msgspec.field(default_factory=dict)

@@ -26,7 +26,7 @@ class PackageMap:
     """One map file with its lines."""
 
     file: str
-    entries: list[MapEntry]
+    entries: Sequence[MapEntry]
 
 
 @dataclass(slots=True)

@@ -5,9 +5,11 @@ imports, and at last as it stands. What a task inherits: parameters, script, nee
 body, `uptodate`, tools and environment; not rundir, iff, strategy, tags and visibility.
 """
 
+import enum
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from typing import Protocol, TypeVar
+
+from msgspec.structs import replace
 
 from dfm.api.errors import UsageError
 from dfm.core.expr.errors import ExpressionError
@@ -54,7 +56,7 @@ from dfm.core.flow.source import Node, Scalar, to_plain
 from dfm.core.flow.source import Sequence as SequenceNode
 from dfm.core.flow.values import ValueFault, check_syntax, coerce, evaluate_text
 
-T = TypeVar("T")
+E = TypeVar("E", bound=enum.Enum)
 _NEEDS_OF = ".needs"
 
 
@@ -151,7 +153,7 @@ def _need_node(task: Task, target: str) -> Node | None:
         current = stack.pop()
         for need in current.needs:
             if need.target == target:
-                return need.text.node
+                return need.node
         stack.extend(current.sub_tasks)
     return None
 
@@ -164,7 +166,7 @@ def _assignment(item: AssignmentDefinition, scope: PackageScope) -> Assignment:
         node=item.node,
         doc=item.doc,
         scope=scope,
-        location=item.key.location,
+        at=item.key,
     )
 
 
@@ -229,7 +231,7 @@ class _Resolver:
                     if target is None:
                         self._unknown("task", replace(text, value=value), item.place, self.tasks)
                     elif target != name:
-                        self._fed.setdefault(target, []).append(Need(text=text, target=name))
+                        self._fed.setdefault(target, []).append(Need(node=text.node, target=name))
 
     def overrides(self, root: LoadedPackage, tasks: dict[str, Task], replaced: Mapping[str, str]) -> dict[str, Task]:
         """Return the tasks that stand in the place of others: those of packages, of the root, of the command line."""
@@ -517,7 +519,7 @@ class _Resolver:
             name=name,
             leaf=definition.name,
             package=package.scope,
-            location=definition.at.location,
+            at=definition.at,
             srcdir=place.srcdir,
             visibility=definition.visibility,
             bases=() if base_name is None else (base_name, *(base.bases if base is not None else ())),
@@ -733,7 +735,7 @@ class _Resolver:
                     node=value,
                     doc="",
                     scope=package.scope,
-                    location=value.location,
+                    at=value,
                 )
             )
         return Tag(type=name, bases=kind.bases, fields=(*kind.fields, *own), location=node.location)
@@ -752,7 +754,7 @@ class _Resolver:
     ) -> Need | None:
         raw = text.value.removesuffix(_NEEDS_OF)
         if any(raw in names for names in siblings):
-            return Need(text=text, sibling=raw, is_needs_of=raw != text.value)
+            return Need(node=text.node, sibling=raw, is_needs_of=raw != text.value)
         value = self._expand(text, package)
         if value is None:
             return None
@@ -760,11 +762,11 @@ class _Resolver:
             if is_needs_of and candidate == value:
                 continue
             if any(candidate in names for names in siblings):
-                return Need(text=text, sibling=candidate, is_needs_of=is_needs_of)
+                return Need(node=text.node, sibling=candidate, is_needs_of=is_needs_of)
             target = self._find(candidate, package, place, self.tasks)
             if target is not None:
                 self._warn_local(text, target, place)
-                return Need(text=text, target=target, is_needs_of=is_needs_of)
+                return Need(node=text.node, target=target, is_needs_of=is_needs_of)
         near = [leaf for names in siblings for leaf in names]
         around = value.rpartition(".")[0]
         outer = self._find(around, package, place, self.tasks) if around else None
@@ -929,10 +931,10 @@ def _names_tasks_in_code(definition: TaskDefinition) -> bool:
     )
 
 
-def _bodies(definition: TaskDefinition) -> Iterator[list[TaskDefinition]]:
+def _bodies(definition: TaskDefinition) -> Iterator[Sequence[TaskDefinition]]:
     """Yield the bodies of a task, one for each branch."""
     yield definition.body
-    cases: list[CaseDefinition] = [] if definition.control is None else definition.control.cases
+    cases: Sequence[CaseDefinition] = () if definition.control is None else definition.control.cases
     for case in cases:
         yield case.body
 
@@ -983,7 +985,7 @@ def _fed_siblings(leaves: Mapping[str, TaskDefinition]) -> dict[str, list[Need]]
     for leaf, sub in leaves.items():
         for text in sub.feeds:
             if text.value in leaves and text.value != leaf:
-                found.setdefault(text.value, []).append(Need(text=text, sibling=leaf))
+                found.setdefault(text.value, []).append(Need(node=text.node, sibling=leaf))
     return found
 
 
@@ -1025,8 +1027,8 @@ def _bases_first(leaves: Mapping[str, TaskDefinition]) -> list[str]:
     return list(ordered)
 
 
-def _patterns(value: T | list[MappingNode] | None) -> T | Patterns | None:
-    return Patterns(tuple(value)) if isinstance(value, list) else value
+def _patterns(value: E | Sequence[MappingNode] | None) -> E | Patterns | None:
+    return value if value is None or isinstance(value, enum.Enum) else Patterns(tuple(value))
 
 
 def _union(first: Iterable[str], second: Iterable[str]) -> tuple[str, ...]:

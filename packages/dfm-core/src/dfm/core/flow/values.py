@@ -16,7 +16,7 @@ from dfm.core.flow.diagnostics import Diagnostics
 from dfm.core.flow.filters import runs_program
 from dfm.core.flow.model import PackageScope, ParameterType
 from dfm.core.flow.source import Mapping as MappingNode
-from dfm.core.flow.source import Node, Scalar, inside
+from dfm.core.flow.source import Node, Place, Scalar, inside
 
 T = TypeVar("T")
 
@@ -96,7 +96,7 @@ def evaluate(node: Node, scope: Scope, diagnostics: Diagnostics) -> object:
             return [evaluate(item, scope, diagnostics) for item in node.items]
 
 
-def evaluate_text(text: str, node: Node, scope: Scope, diagnostics: Diagnostics) -> str:
+def evaluate_text(text: str, node: Node | Place, scope: Scope, diagnostics: Diagnostics) -> str:
     """Return `text`, which stands at `node`, with every `${{ }}` replaced by its value as text."""
     try:
         return parse_template(text).evaluate_text(scope)
@@ -165,7 +165,7 @@ def _expand(text: str, node: Scalar, scope: Scope, diagnostics: Diagnostics) -> 
         raise _report(error, node, diagnostics) from None
 
 
-def _report(error: ExpressionError, node: Node, diagnostics: Diagnostics) -> ValueFault:
+def _report(error: ExpressionError, node: Node | Place, diagnostics: Diagnostics) -> ValueFault:
     diagnostics.error("bad-expression", error.message, inside(node, error.offset, error.length), hint=error.hint)
     return ValueFault(error.message)
 

@@ -6,7 +6,7 @@ files are refused in the time it takes to read them.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, TypeAlias
 
 import yaml
@@ -39,11 +39,9 @@ _TAG = "tag:yaml.org,2002:"
 def read_yaml(file: SourceFile, diagnostics: Diagnostics) -> Node | None:
     """Return the file's one document, or None where it has faults that leave nothing to read."""
     builder = _Builder(file, diagnostics)
-    loader: Any = yaml.CSafeLoader if yaml.__with_libyaml__ else yaml.SafeLoader
     try:
-        for event in yaml.parse(file.text, Loader=loader):
-            if not builder.take(event):
-                return None
+        if not builder.read():
+            return None
     except yaml.MarkedYAMLError as error:
         _report(error, file, diagnostics)
         return None
@@ -80,37 +78,56 @@ class _Builder:
         self._nodes = 0
         self._expanded = 0
         self._documents = 0
+        self._last_line = 0
+        self._texts: dict[str, str] = {}
 
-    def take(self, event: Untyped) -> bool:
-        """Take in one event; return whether to go on."""
-        match event:
-            case yaml.ScalarEvent():
-                return self._scalar(event)
-            case yaml.MappingStartEvent() | yaml.SequenceStartEvent():
-                return self._open(event)
-            case yaml.MappingEndEvent() | yaml.SequenceEndEvent():
-                return self._close()
-            case yaml.AliasEvent():
-                return self._alias(event)
-            case yaml.DocumentStartEvent():
-                self._documents += 1
-                if self._documents > 1:
-                    self._fault("yaml-syntax", "the file has more than one document", event.start_mark)
+    def read(self) -> bool:
+        """Take in all events; return whether there is a document."""
+        loader: Untyped = (yaml.CSafeLoader if yaml.__with_libyaml__ else yaml.SafeLoader)(self.file.text)
+        take: dict[type, Callable[[Untyped], bool]] = {
+            yaml.ScalarEvent: self._scalar,
+            yaml.MappingStartEvent: self._open,
+            yaml.SequenceStartEvent: self._open,
+            yaml.MappingEndEvent: self._close,
+            yaml.SequenceEndEvent: self._close,
+            yaml.AliasEvent: self._alias,
+            yaml.DocumentStartEvent: self._document,
+            yaml.DocumentEndEvent: _pass_over,
+            yaml.StreamStartEvent: _pass_over,
+        }
+        next_event = loader.get_event
+        try:
+            while (kind := type(event := next_event())) is not yaml.StreamEndEvent:
+                if not take[kind](event):
                     return False
-                return True
-            case _:
-                return True
+        finally:
+            loader.dispose()
+        return True
+
+    def _document(self, event: Untyped) -> bool:
+        self._documents += 1
+        if self._documents > 1:
+            self._fault("yaml-syntax", "the file has more than one document", event.start_mark)
+        return self._documents == 1
 
     def _scalar(self, event: Untyped) -> bool:
-        mark = event.start_mark
+        mark, text = event.start_mark, event.value
         style = event.style or ""
         style = "" if style == "plain" else style
-        value = self._meaning(event, style)
-        node = Scalar(self.file, mark.line + 1, mark.column + 1, value, event.value, style)
+        text = self._texts.setdefault(text, text)
+        is_bare = event.tag is None and not style
+        value = resolve_plain(text) if is_bare else self._meaning(event, text, style)
+        node = Scalar(self.file, self._line(mark), mark.column + 1, value, text, style)
         return self._add(node, 1, event.anchor)
 
-    def _meaning(self, event: Untyped, style: str) -> bool | int | float | str | None:
-        text: str = event.value
+    def _line(self, mark: Untyped) -> int:
+        """Return the line of a mark; all that stands in one line has the same number, not only an equal one."""
+        line: int = mark.line + 1
+        if line != self._last_line:
+            self._last_line = line
+        return self._last_line
+
+    def _meaning(self, event: Untyped, text: str, style: str) -> bool | int | float | str | None:
         if event.tag is None or event.tag == "!":
             return text if style or event.tag == "!" else resolve_plain(text)
         kind = event.tag.removeprefix(_TAG)
@@ -149,13 +166,13 @@ class _Builder:
         if event.tag not in (None, "!", expected):
             self._fault("unknown-tag", f"unknown tag {event.tag.replace(_TAG, '!!')!r}", mark)
         kind = Mapping if is_mapping else Sequence
-        node = kind(self.file, mark.line + 1, mark.column + 1)
+        node = kind(self.file, self._line(mark), mark.column + 1)
         if event.anchor is not None:
             self._anchors[event.anchor] = node
         self._stack.append(_Open(node))
         return True
 
-    def _close(self) -> bool:
+    def _close(self, _event: Untyped) -> bool:
         opened = self._stack.pop()
         node = opened.node
         if isinstance(node, Mapping):
@@ -192,13 +209,12 @@ class _Builder:
             return True
         top = self._stack[-1]
         top.size += size
-        match top.node:
-            case Sequence():
-                top.node.items.append(node)
-            case Mapping() if top.key is None:
-                return self._key(top, node, mark)
-            case Mapping():
-                self._entry(top, node)
+        if isinstance(top.node, Sequence):
+            top.node.items.append(node)
+        elif top.key is None:
+            return self._key(top, node, mark)
+        else:
+            self._entry(top, top.node, top.key, node)
         return True
 
     def _key(self, top: "_Open", node: Node, mark: Untyped) -> bool:
@@ -214,14 +230,12 @@ class _Builder:
         top.is_merge = node.text == "<<" and not node.style
         return True
 
-    def _entry(self, top: "_Open", node: Node) -> None:
-        assert isinstance(top.node, Mapping)
-        assert top.key is not None
-        key, top.key = top.key, None
+    def _entry(self, top: "_Open", mapping: Mapping, key: KeyMark, node: Node) -> None:
+        top.key = None
         if top.is_merge:
             top.merges.append((key, node))
             return
-        first = top.node.entries.get(key.text)
+        first = mapping.entries.get(key.text)
         if first is not None:
             self._fault_at(
                 "duplicate-key",
@@ -229,7 +243,7 @@ class _Builder:
                 Place(self.file, key.line, key.column, key.width),
             )
             return
-        top.node.entries[key.text] = Entry(key, node)
+        mapping.entries[key.text] = Entry(key, node)
 
     def _merge(self, node: Mapping, merged: tuple[KeyMark, Node]) -> None:
         key, source = merged
@@ -263,6 +277,10 @@ class _Open:
         self.is_merge = False
         self.merges: list[tuple[KeyMark, Node]] = []
         self.size = 1
+
+
+def _pass_over(_event: Untyped) -> bool:
+    return True
 
 
 def _to_int(text: str) -> int:

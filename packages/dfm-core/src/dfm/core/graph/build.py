@@ -100,6 +100,8 @@ def _pruned(builder: Builder, targets: list[int]) -> Graph:
         path = " -> ".join(nodes[index].name for index in reversed(cycle))
         diagnostics.error("cycle", f"the needs go round in a circle: {path}", nodes[cycle[0]].task.location)
         diagnostics.raise_if_errors()
+    if len(kept) == len(nodes):
+        return Graph(nodes=nodes, targets=targets)
     numbers = {old: new for new, old in enumerate(sorted(kept))}
     builder.nodes = [nodes[old] for old in numbers]
     for node in builder.nodes:

@@ -5,10 +5,13 @@ collector. Where the sub-tasks depend on what only the run knows, it is an entry
 sub-tasks are made when its turn comes; what they need of other tasks is in the graph from the beginning.
 """
 
+import dataclasses
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+
+from msgspec.structs import replace
 
 from dfm.core.expr.errors import ExpressionError
 from dfm.core.expr.template import parse_template
@@ -19,8 +22,8 @@ from dfm.core.flow.source import inside
 from dfm.core.flow.values import Deferred, StillWaiting, ValueFault, evaluate, is_deferred, is_true
 from dfm.core.graph.cells import Cell, cells_of
 from dfm.core.graph.foresight import refuse_unknown_names
-from dfm.core.graph.names import NodeNames
-from dfm.core.graph.node import Guard, Kind, Node, joined
+from dfm.core.graph.names import Enclosure, NodeNames, World
+from dfm.core.graph.node import ENTRY_SUFFIX, NO_PARAMS, Guard, Kind, Node, joined
 from dfm.core.graph.parameters import Parameters
 from dfm.core.graph.resources import resources_of
 
@@ -61,6 +64,14 @@ class Instance:
     members: dict[str, int] = field(default_factory=dict)
     always_runs: bool = False
     cache: CacheRule | None = None
+    _enclosure: Enclosure | None = field(default=None, init=False)
+
+    @property
+    def enclosure(self) -> Enclosure:
+        """What its sub-tasks see around them."""
+        if self._enclosure is None:
+            self._enclosure = Enclosure(self.names.world, self.names, self.cell)
+        return self._enclosure
 
 
 @dataclass(slots=True)
@@ -95,6 +106,7 @@ class Builder:
     by_name: dict[str, int] = field(default_factory=dict)
     unfolding: dict[Node, Instance] = field(default_factory=dict)
     _wanting: list[tuple[int, Sequence[Need], Instance | None]] = field(default_factory=list)
+    _enclosure: Enclosure | None = field(default=None, init=False)
 
     def needed(self, targets: Iterable[str]) -> list[str]:
         """Return the tasks of packages that must come into the graph, each after what leads to it."""
@@ -118,7 +130,10 @@ class Builder:
     def own_external(self, task: Task) -> Iterator[str]:
         """Yield the tasks of packages that a task itself needs."""
         for need in task.needs:
-            yield from self._expanded(need, set())
+            if need.is_needs_of:
+                yield from self._expanded(need, set())
+            elif need.target is not None:
+                yield need.target
 
     def task(self, name: str) -> Task:
         """Return the task of a package, or the one that was put in its place."""
@@ -144,7 +159,10 @@ class Builder:
         for index, needs, instance in self._wanting:
             edges = dict.fromkeys(self.nodes[index].needs)
             for need in needs:
-                edges.update(dict.fromkeys(self._edges(need, instance)))
+                if need.target is not None and not need.is_needs_of:
+                    edges[self.outputs[need.target]] = None
+                else:
+                    edges.update(dict.fromkeys(self._edges(need, instance)))
             self.nodes[index].needs = tuple(edges)
         self._wanting.clear()
 
@@ -200,7 +218,7 @@ class Builder:
         """Make the sub-tasks of every cell of a matrix."""
         made, before = Members(), list[int]()
         for cell in cells:
-            instance = replace(outer, cell={**outer.cell, **cell.values}, members={})
+            instance = dataclasses.replace(outer, cell={**outer.cell, **cell.values}, members={})
             first = len(self.nodes)
             more = self.fill(task, body, name, instance, rundir, cell.suffix)
             if task.is_chain and not body and before:
@@ -211,31 +229,32 @@ class Builder:
         return made
 
     def _leaf(self, task: Task, name: str, around: Instance | None, rundir: str, given: Given | None) -> int:
-        node, parameters = self._node(task, name, around, rundir, given)
-        if not self._is_enabled(node):
-            node.kind = Kind.DISABLED
-            return self._register(node, around)
-        self._evaluate(node, parameters)
-        self._wanting.append((node.index, task.needs, around))
+        node, names = self._node(task, name, around, rundir, given)
+        if self._is_enabled(node, names):
+            self._evaluate(node, names)
+            if task.needs:
+                self._wanting.append((node.index, task.needs, around))
+        else:
+            self._disable(node, names)
         return self._register(node, around)
 
     def _compound(self, task: Task, name: str, around: Instance | None, rundir: str, given: Given | None) -> int:
-        entry, parameters = self._node(task, f"{name}.in", around, rundir, given, directory=name)
-        if not self._is_enabled(entry):
-            entry.kind, entry.name = Kind.DISABLED, name
+        entry, names = self._node(task, name, around, rundir, given)
+        if not self._is_enabled(entry, names):
+            self._disable(entry, names)
             return self._register(entry, around)
-        entry.kind = Kind.ENTRY
-        entry.params = parameters.all()
-        self._evaluate_rules(entry)
+        entry.kind, entry.name = Kind.ENTRY, f"{name}{ENTRY_SUFFIX}"
+        self._evaluate_params(entry, names)
+        self._evaluate_rules(entry, names)
         self._wanting.append((entry.index, task.needs, around))
         guard = entry.guard
         if task.max_failures is not None or task.on_error is not None:
             limit = task.max_failures if task.max_failures is not None and task.max_failures > 0 else None
             guard = Guard(name, limit, entry.guard)
-        instance = Instance(around, entry.names, entry.index, guard, always_runs=entry.always_runs, cache=entry.cache)
+        instance = Instance(around, names, entry.index, guard, always_runs=entry.always_runs, cache=entry.cache)
         if self._unfolds(entry):
             return self._unfolding(entry, name, instance)
-        cells = cells_of(task, entry.names, self.diagnostics)
+        cells = cells_of(task, names, self.diagnostics)
         members = self.cells(task, task.body, name, instance, entry.rundir, cells)
         return self._collector(entry, name, instance, members)
 
@@ -254,10 +273,10 @@ class Builder:
         node.needs = node.sources = (entry.index,)
         node.condition, entry.condition = entry.condition, None
         node.opens = instance.guard if instance.guard is not entry.guard else None
-        inner = [Need(text=need.text, target=name) for task in entry.task.sub_tasks for need, name in self._needs(task)]
+        inner = [Need(node=need.node, target=name) for task in entry.task.sub_tasks for need, name in self._needs(task)]
         self._wanting.append((node.index, inner, instance.around))
         self.unfolding[node] = instance
-        refuse_unknown_names(entry.task, entry.names, self.diagnostics)
+        refuse_unknown_names(entry.task, instance.names, self.diagnostics)
         return self._register(node, instance.around)
 
     def _needs(self, task: Task) -> Iterator[tuple[Need, str]]:
@@ -277,7 +296,7 @@ class Builder:
             task=entry.task,
             kind=kind,
             rundir=entry.rundir,
-            names=entry.names,
+            enclosure=entry.enclosure,
             params=entry.params,
             entry=entry.index,
             guard=entry.guard,
@@ -322,47 +341,30 @@ class Builder:
 
     def _copy(self, task: Task, name: str, instance: Instance, rundir: str) -> int:
         """Make one copy of a task that has a matrix and no body."""
-        node, parameters = self._node(task, name, instance, rundir, None)
-        self._evaluate(node, parameters)
+        node, names = self._node(task, name, instance, rundir, None)
+        self._evaluate(node, names)
         node.needs = () if instance.entry is None else (instance.entry,)
         return self._register(node, instance)
 
     def _node(
-        self,
-        task: Task,
-        name: str,
-        around: Instance | None,
-        rundir: str,
-        given: Given | None,
-        directory: str | None = None,
-    ) -> tuple[Node, Parameters]:
-        overrides = {**self.overrides.get(task.name, {}), **(given or {})}
-        parameters = Parameters(task.assignments, overrides, self.diagnostics)
-        own_rundir = rundir if task.inherits_rundir else os.path.join(rundir, _UNSAFE.sub("_", directory or name))
-        names = NodeNames(
-            own=parameters.value,
-            own_names=parameters.names,
-            cell={} if around is None else around.cell,
-            around=None if around is None else around.names,
-            package=task.package,
-            root=self.flow.root.scope,
-            always={
-                "env": self.surroundings.environ,
-                "name": directory or name,
-                "root": self.flow.root.file,
-                "rootdir": self.flow.root.srcdir,
-                "srcdir": task.srcdir,
-                "rundir": os.path.join(self.surroundings.root_rundir, own_rundir).rstrip("/"),
-            },
-        )
-        parameters.scope = names.seen_from
+        self, task: Task, name: str, around: Instance | None, rundir: str, given: Given | None
+    ) -> tuple[Node, NodeNames]:
+        """Make a node, and what its expressions see as long as its parameters are not evaluated."""
+        enclosure = self._outermost() if around is None else around.enclosure
+        own_rundir = rundir if task.inherits_rundir else os.path.join(rundir, _UNSAFE.sub("_", name))
+        names = enclosure.names(task, name, own_rundir, NO_PARAMS)
+        if task.assignments:
+            overrides = {**self.overrides.get(task.name, {}), **(given or {})}
+            parameters = Parameters(task.assignments, overrides, self.diagnostics)
+            names.own, parameters.scope = parameters, names.seen_from
         node = Node(
             index=len(self.nodes),
             name=name,
             task=task,
             kind=Kind.TASK,
             rundir=own_rundir,
-            names=names,
+            enclosure=enclosure,
+            params=NO_PARAMS,
             guard=None if around is None else around.guard,
             always_runs=task.always_runs or (around is not None and around.always_runs),
             cache=task.cache or (None if around is None else around.cache),
@@ -371,7 +373,14 @@ class Builder:
         if around is not None and around.entry is not None and not any(need.sibling for need in task.needs):
             node.needs = (around.entry,)
         self.nodes.append(node)
-        return node, parameters
+        return node, names
+
+    def _outermost(self) -> Enclosure:
+        if self._enclosure is None:
+            root = self.flow.root
+            world = World(self.surroundings.environ, root.scope, root.file, self.surroundings.root_rundir)
+            self._enclosure = Enclosure(world, None, {})
+        return self._enclosure
 
     def _register(self, node: Node, around: Instance | None) -> int:
         if node.name in self.by_name:
@@ -385,7 +394,7 @@ class Builder:
             self.outputs.setdefault(node.name, node.index)
         return node.index
 
-    def _is_enabled(self, node: Node) -> bool:
+    def _is_enabled(self, node: Node, names: NodeNames) -> bool:
         condition = node.task.iff
         if condition is None:
             return True
@@ -393,36 +402,45 @@ class Builder:
             node.condition = condition
             return True
         try:
-            return is_true(evaluate(condition, node.names, self.diagnostics))
+            return is_true(evaluate(condition, names, self.diagnostics))
         except StillWaiting:
             node.condition = condition
             return True
         except ValueFault:
             return True
 
-    def _evaluate(self, node: Node, parameters: Parameters) -> None:
-        node.params = parameters.all()
-        self._evaluate_rules(node)
-        node.text = self._script_text(node)
+    def _disable(self, node: Node, names: NodeNames) -> None:
+        node.kind = Kind.DISABLED
+        names.own = NO_PARAMS
 
-    def _evaluate_rules(self, node: Node) -> None:
+    def _evaluate(self, node: Node, names: NodeNames) -> None:
+        self._evaluate_params(node, names)
+        self._evaluate_rules(node, names)
+        node.text = self._script_text(node, names)
+
+    def _evaluate_params(self, node: Node, names: NodeNames) -> None:
+        """Evaluate all parameters; from here on, names and parameters no longer know of each other."""
+        if isinstance(names.own, Parameters):
+            node.params = names.own = names.own.all()
+
+    def _evaluate_rules(self, node: Node, names: NodeNames) -> None:
         task = node.task
         node.consumes = (
-            self._patterns(task.consumes.patterns, node) if isinstance(task.consumes, Patterns) else task.consumes
+            self._patterns(task.consumes.patterns, names) if isinstance(task.consumes, Patterns) else task.consumes
         )
         node.passthrough = (
-            self._patterns(task.passthrough.patterns, node)
+            self._patterns(task.passthrough.patterns, names)
             if isinstance(task.passthrough, Patterns)
             else task.passthrough
         )
         if task.produces:
-            node.produces = self._patterns(task.produces, node)
+            node.produces = self._patterns(task.produces, names)
 
-    def _patterns(self, patterns: Iterable[SourceNode], node: Node) -> list[dict[str, object]]:
+    def _patterns(self, patterns: Iterable[SourceNode], names: NodeNames) -> list[dict[str, object]]:
         found = []
         for pattern in patterns:
             try:
-                value = evaluate(pattern, node.names, self.diagnostics)
+                value = evaluate(pattern, names, self.diagnostics)
             except StillWaiting:
                 self.diagnostics.error("bad-expression", "this cannot wait for the inputs of the task", pattern)
                 continue
@@ -432,7 +450,7 @@ class Builder:
             found.append(value)
         return found
 
-    def _script_text(self, node: Node) -> str | None:
+    def _script_text(self, node: Node, names: NodeNames) -> str | None:
         script = node.task.script
         if script is None or "${{" not in script.text.value:
             return None if script is None else script.text.value
@@ -440,7 +458,7 @@ class Builder:
             template = parse_template(script.text.value)
             if is_deferred(script.text.node, script.scope) or _waits(node, template.names):
                 return None
-            return template.evaluate_text(node.names.seen_from(script.scope))
+            return template.evaluate_text(names.seen_from(script.scope))
         except ExpressionError as error:
             self.diagnostics.error(
                 "bad-expression",
@@ -463,7 +481,7 @@ class Builder:
             self.diagnostics.error(
                 "unknown-task",
                 f"the sub-task {need.sibling!r} is in another branch, and does not run together with this one",
-                need.text.node,
+                need.node,
             )
             return
         member = around.members[need.sibling]
@@ -492,16 +510,8 @@ def is_leaf_name(name: str) -> bool:
 
 def _inside(instance: Instance) -> NodeNames:
     """Return the names that a sub-task sees of what is around it, without any of its own."""
-    return NodeNames(
-        own=_no_parameter,
-        own_names=(),
-        cell=instance.cell,
-        around=instance.names,
-        package=instance.names.package,
-        root=instance.names.root,
-        always=instance.names.always,
-        late=instance.names.late,
-    )
+    names = instance.names
+    return replace(names, own={}, cell=instance.cell, around=names)
 
 
 def _renumber(instance: Instance, numbers: Mapping[int, int], seen: set[int]) -> None:
@@ -512,10 +522,6 @@ def _renumber(instance: Instance, numbers: Mapping[int, int], seen: set[int]) ->
         around.entry = None if around.entry is None else numbers.get(around.entry)
         around.members = {leaf: numbers[index] for leaf, index in around.members.items() if index in numbers}
         around = around.around
-
-
-def _no_parameter(name: str) -> object:
-    raise KeyError(name)
 
 
 def _waits(node: Node, names: Iterable[str]) -> bool:

@@ -4,8 +4,11 @@ What is made is complete when it is returned: evaluated, connected, without circ
 behind. Nodes are only ever added at the end, and need what is there or what comes with them.
 """
 
+import dataclasses
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+
+from msgspec.structs import replace
 
 from dfm.core.flow.cycles import find_cycle
 from dfm.core.flow.diagnostics import Diagnostics, did_you_mean
@@ -92,7 +95,7 @@ class Growth:
         """
         outer = self._builder.unfolding[node]
         names = known.knowing({})
-        instance = replace(outer, names=names, cell=values, members={})
+        instance = dataclasses.replace(outer, names=names, cell=values, members={})
 
         def make(builder: Builder) -> Members:
             if node.task.matrix is None:
@@ -113,7 +116,7 @@ class Growth:
         instance = (
             Instance(None, names, None, guard)
             if outer is None
-            else replace(outer, names=names, guard=guard, members={})
+            else dataclasses.replace(outer, names=names, guard=guard, members={})
         )
 
         def make(builder: Builder) -> Members:
@@ -292,7 +295,7 @@ def _bare(asker: Task, spec: TaskSpec) -> Task:
             node=None,
             doc="",
             scope=asker.package,
-            location=asker.location,
+            at=asker.at,
         )
         for name in spec.params
     ]
@@ -300,7 +303,7 @@ def _bare(asker: Task, spec: TaskSpec) -> Task:
         name=f"{asker.name}.{spec.name.removeprefix(f'{asker.name}.')}",
         leaf=spec.name,
         package=asker.package,
-        location=asker.location,
+        at=asker.at,
         srcdir=asker.srcdir,
         visibility=asker.visibility,
         bases=(),

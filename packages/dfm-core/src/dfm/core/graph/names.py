@@ -5,13 +5,17 @@ declares the text; the root package; then what is always there. A parameter that
 that `seed: ${{ seed }}` in a sub-task takes the value of the compound around it.
 """
 
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from types import MappingProxyType
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from dfm.core.expr.errors import UnknownNameError
 from dfm.core.expr.evaluate import Filter as UsedFilter
 from dfm.core.flow.filters import SHELL, find_filter, usable_filters
-from dfm.core.flow.model import Filter, PackageScope
+from dfm.core.flow.model import Filter, PackageScope, Task
 from dfm.core.flow.scopes import imported_names
 
 RUN_TIME_NAMES = frozenset({"in", "state", "_iter", "_max_iter"})
@@ -21,30 +25,68 @@ RunProgram = Callable[[Filter, object, Sequence[object]], object]
 """Runs the program of a filter on a value with its arguments; raises ValueError where it fails."""
 
 
-@dataclass(slots=True, eq=False)
-class NodeNames:
+_NOTHING: Mapping[str, object] = MappingProxyType({})
+
+
+class World(Struct, frozen=True, eq=False):
+    """What every node of a graph sees.
+
+    Attributes:
+        environ: the environment.
+        root: the root package.
+        root_file: absolute path of its flow file.
+        root_rundir: absolute.
+    """
+
+    environ: Mapping[str, str]
+    root: PackageScope
+    root_file: str
+    root_rundir: str
+
+
+class NodeNames(Struct, eq=False):
     """The names of one node.
 
     Attributes:
-        own: evaluates one of the node's own parameters by name; raises KeyError for what it has not, or is evaluating.
-        own_names: the parameters the node has.
+        own: the node's own parameters; one that is just being evaluated is not there.
         cell: values of the matrix cell the node belongs to.
         around: the names of the compound task around it.
         package: whose names the text being evaluated sees.
-        always: `name`, `rundir`, `srcdir`, `env` and so on.
+        name: of the node, or of the compound task that it is the entry of.
+        srcdir: of the task's file.
+        rundir: relative to the root run directory.
         late: `inputs` and `memento`, once they are known.
         programs: runs the programs of filters; None as long as nothing may run.
     """
 
-    own: Callable[[str], object]
-    own_names: tuple[str, ...]
+    own: Mapping[str, object]
     cell: Mapping[str, object]
     around: "NodeNames | None"
     package: PackageScope
-    root: PackageScope
-    always: Mapping[str, object]
-    late: Mapping[str, object] = field(default_factory=dict)
+    world: World
+    name: str
+    srcdir: str
+    rundir: str
+    late: Mapping[str, object] = _NOTHING
     programs: RunProgram | None = None
+
+    @property
+    def root(self) -> PackageScope:
+        """The root package."""
+        return self.world.root
+
+    @property
+    def always(self) -> dict[str, object]:
+        """What a node sees whatever the flow says."""
+        world = self.world
+        return {
+            "env": world.environ,
+            "name": self.name,
+            "root": world.root_file,
+            "rootdir": world.root.srcdir,
+            "srcdir": self.srcdir,
+            "rundir": os.path.join(world.root_rundir, self.rundir).rstrip("/"),
+        }
 
     def seen_from(self, package: PackageScope) -> "NodeNames":
         """Return the same names for a text that stands in a file of `package`."""
@@ -56,7 +98,7 @@ class NodeNames:
 
     def with_own(self, params: Mapping[str, object]) -> "NodeNames":
         """Return the same names with all own parameters known."""
-        return replace(self, own=params.__getitem__, own_names=tuple(params))
+        return replace(self, own=params)
 
     def filter(self, name: str) -> Filter | None:
         """Return the filter that the package around the text calls so, else the root package."""
@@ -87,7 +129,7 @@ class NodeNames:
         layer: NodeNames | None = self
         while layer is not None:
             try:
-                return layer.own(name)
+                return layer.own[name]
             except KeyError:
                 pass
             if name in layer.cell:
@@ -97,7 +139,7 @@ class NodeNames:
             case "this":
                 return _Lazy(self._inner_names(), self._inner)
             case "params":
-                return _Lazy(self.own_names, self.own)
+                return self.own
             case "matrix" if (cell := self._cell()) is not None:
                 return cell
         return self._outer(name)
@@ -136,7 +178,7 @@ class NodeNames:
         names: dict[str, None] = {}
         layer: NodeNames | None = self
         while layer is not None:
-            names.update(dict.fromkeys((*layer.own_names, *layer.cell)))
+            names.update(dict.fromkeys((*layer.own, *layer.cell)))
             layer = layer.around
         return tuple(names)
 
@@ -144,7 +186,7 @@ class NodeNames:
         layer: NodeNames | None = self
         while layer is not None:
             try:
-                return layer.own(name)
+                return layer.own[name]
             except KeyError:
                 if name in layer.cell:
                     return layer.cell[name]
@@ -167,3 +209,20 @@ class _Lazy(Mapping[str, object]):
 
     def __len__(self) -> int:
         return len(self._names)
+
+
+class Enclosure(Struct, frozen=True, eq=False, gc=False):
+    """What lies around a node: one for all sub-tasks of a cell of a compound task.
+
+    Attributes:
+        around: the names of the compound task; None around a task of a package.
+        cell: values of the matrix cell.
+    """
+
+    world: World
+    around: NodeNames | None
+    cell: Mapping[str, object]
+
+    def names(self, task: Task, name: str, rundir: str, own: Mapping[str, object]) -> NodeNames:
+        """Return what `${{ }}` in a task sees from inside."""
+        return NodeNames(own, self.cell, self.around, task.package, self.world, name, task.srcdir, rundir)

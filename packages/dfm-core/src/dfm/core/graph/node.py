@@ -2,12 +2,14 @@
 
 import enum
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+
+from msgspec import Struct
 
 from dfm.api.runner import Resources
 from dfm.core.flow.model import CacheRule, Consumes, Passthrough, Task
 from dfm.core.flow.source import Node as SourceNode
-from dfm.core.graph.names import NodeNames
+from dfm.core.graph.names import Enclosure, NodeNames
 
 
 class Kind(enum.Enum):
@@ -37,9 +39,16 @@ class Guard:
     around: "Guard | None"
 
 
-@dataclass(slots=True, eq=False, kw_only=True)
-class Node:
+ENTRY_SUFFIX = ".in"
+NOTHING_ASKED = Resources(cores=0)
+NO_PARAMS: Mapping[str, object] = {}
+
+
+class Node(Struct, eq=False, kw_only=True, gc=False):
     """One thing to do.
+
+    A large graph has very many: what most nodes do not have is one shared nothing, and what can be made when somebody
+    asks (`names`) is not kept.
 
     Attributes:
         name: unique in the graph.
@@ -50,7 +59,7 @@ class Node:
         guard: where its failure counts; None is the run.
         params: evaluated; a value that waits for the inputs is a `Deferred`.
         text: the script with its expressions evaluated; None where there is no script or it waits for the inputs.
-        names: what `${{ }}` sees, for what is evaluated later.
+        enclosure: what lies around it.
         origin: the task in the flow for which it was made while the run went on; empty for what was there before.
         rundir: relative to the root run directory.
         condition: an `iff` that waits for the inputs.
@@ -64,9 +73,9 @@ class Node:
     task: Task
     kind: Kind
     rundir: str
-    names: NodeNames
+    enclosure: Enclosure
+    params: Mapping[str, object]
     origin: str = ""
-    params: dict[str, object] = field(default_factory=dict)
     needs: tuple[int, ...] = ()
     sources: tuple[int, ...] | None = None
     entry: int | None = None
@@ -74,12 +83,18 @@ class Node:
     guard: Guard | None = None
     text: str | None = None
     condition: SourceNode | None = None
-    resources: Resources = field(default_factory=Resources)
+    resources: Resources = NOTHING_ASKED
     always_runs: bool = False
     cache: CacheRule | None = None
     consumes: "Consumes | Sequence[Mapping[str, object]]" = Consumes.ALL
     passthrough: "Passthrough | Sequence[Mapping[str, object]]" = Passthrough.UNUSED
     produces: Sequence[Mapping[str, object]] = ()
+
+    @property
+    def names(self) -> NodeNames:
+        """What `${{ }}` in it sees, for what is evaluated later."""
+        name = self.name.removesuffix(ENTRY_SUFFIX) if self.kind is Kind.ENTRY else self.name
+        return self.enclosure.names(self.task, name, self.rundir, self.params)
 
     @property
     def is_visible(self) -> bool:

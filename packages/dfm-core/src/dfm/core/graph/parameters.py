@@ -1,7 +1,7 @@
 """The parameters of one node: every statement about them applied, evaluated on demand, brought to their types."""
 
 import contextlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, NoReturn
 
 from dfm.core.flow.diagnostics import Diagnostics
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from dfm.core.expr.evaluate import Scope
 
 
-class Parameters:
+class Parameters(Mapping[str, object]):
     """Evaluates the parameters of one node, each once and only when asked for.
 
     Args:
@@ -38,12 +38,15 @@ class Parameters:
         self._active: set[str] = set()
         self.scope: Callable[[PackageScope], Scope] | None = None
 
-    @property
-    def names(self) -> tuple[str, ...]:
-        """The names of all parameters, in the order in which they were first named."""
-        return tuple(self._statements)
+    def __iter__(self) -> Iterator[str]:
+        """Yield the names of all parameters, in the order in which they were first named."""
+        return iter(self._statements)
 
-    def value(self, name: str) -> object:
+    def __len__(self) -> int:
+        """Return how many there are."""
+        return len(self._statements)
+
+    def __getitem__(self, name: str) -> object:
         """Return the value of one parameter.
 
         Raises:
@@ -145,7 +148,7 @@ class Parameters:
             raise ValueFault(str(error)) from None
 
 
-class LateParameters:
+class LateParameters(Mapping[str, object]):
     """Evaluates those parameters of a node that wait for its inputs, once these are known.
 
     Args:
@@ -158,8 +161,16 @@ class LateParameters:
         self._active: set[str] = set()
         self.scope: Callable[[PackageScope], Scope] | None = None
 
-    def value(self, name: str) -> object:
-        """Return the value of one parameter; raises as `Parameters.value` does, but for what waits."""
+    def __iter__(self) -> Iterator[str]:
+        """Yield the names of all parameters."""
+        return iter(self._params)
+
+    def __len__(self) -> int:
+        """Return how many there are."""
+        return len(self._params)
+
+    def __getitem__(self, name: str) -> object:
+        """Return the value of one parameter; raises as that of Parameters does, but for what waits."""
         value = self._params[name]
         if not isinstance(value, Deferred):
             return value
@@ -182,7 +193,7 @@ class LateParameters:
         result = {}
         for name in list(self._params):
             with contextlib.suppress(ValueFault):
-                result[name] = self.value(name)
+                result[name] = self[name]
         return result
 
 

@@ -12,6 +12,7 @@ from dfm.core.flow.diagnostics import Diagnostics
 from dfm.core.flow.model import Assignment, ParameterType, Tag, Task
 from dfm.core.flow.values import StillWaiting, ValueFault, coerce, evaluate, is_deferred
 from dfm.core.graph.names import NodeNames
+from dfm.core.graph.node import NOTHING_ASKED
 
 RESOURCE_TAG = "std.ResourceTag"
 _STANDARD_LIBRARY = "std"
@@ -19,14 +20,15 @@ _STANDARD_LIBRARY = "std"
 
 def resources_of(task: Task, names: NodeNames, diagnostics: Diagnostics) -> Resources:
     """Return what the task's tags ask for; of two that say the same thing, the later one counts."""
+    if not task.tags:
+        return NOTHING_ASKED
     said: dict[str, object] = {}
     for tag in task.tags:
         if RESOURCE_TAG in (tag.type, *tag.bases):
             said |= _fields(tag, names, diagnostics)
-    return Resources(**{"cores": 0, **said}) if said else _NOTHING  # type: ignore[arg-type]  # each was read as its type
+    return Resources(**{"cores": 0, **said}) if said else NOTHING_ASKED  # type: ignore[arg-type]  # each was read as its type
 
 
-_NOTHING = Resources(cores=0)
 _WAITS = "what a task asks for is known before it runs, and cannot wait for its inputs"
 
 

@@ -78,6 +78,8 @@ def override_targets(
     Raises:
         UsageError: an override meets neither a package parameter nor a parameter of a task.
     """
+    if not overrides.names and not overrides.tasks:
+        return {}
     known = {task.name: task for task in _all_tasks(flow)}
     asked = [known[target.task] for target in targets if target.task in known]
     found: dict[str, dict[str, tuple[object, str]]] = {}

@@ -7,18 +7,17 @@ within RACY_SECONDS before the index was written is not put in. Whoever dies lea
 fit the newer files. An index that is damaged, or of another version, is no index.
 """
 
-import contextlib
-import hashlib
 import os
 import time
+from collections import deque
 
 import msgspec
 
 from dfm.core.__about__ import __version__
+from dfm.core.record.keyed_file import KeyedFile
 from dfm.core.record.stamps import RACY_SECONDS
 
 NAME = ".dfm-index"
-_DIGEST_BYTES = 32
 
 
 class Signature(msgspec.Struct, frozen=True, array_like=True):
@@ -40,12 +39,8 @@ class Entry(msgspec.Struct, frozen=True, array_like=True):
     record: bytes
 
 
-class _Stored(msgspec.Struct):
-    version: str
-    entries: dict[str, Entry]
-
-
-_decode = msgspec.msgpack.Decoder(_Stored).decode
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder(Entry).decode
 
 
 class RecordIndex:
@@ -54,20 +49,21 @@ class RecordIndex:
     Args:
         root: absolute.
         version: of what may be in a record; an index of another one is none.
+        is_read_only: whether nothing is written.
     """
 
-    def __init__(self, root: str, version: str) -> None:
+    def __init__(self, root: str, version: str, *, is_read_only: bool = False) -> None:
         self._prefix = os.path.join(root, "")
-        self._path = os.path.join(root, NAME)
-        self._version = f"{__version__}/{version}"
-        self._entries = _read(self._path, self._version)
-        self._is_changed = False
+        path = os.path.join(root, NAME)
+        self._entries = KeyedFile(path, f"{__version__}/{version}", is_read_only=is_read_only)
+        self._recent: deque[tuple[int, str]] = deque()
 
     def find(self, record_path: str, intent_path: str) -> Entry | None:
         """Return the entry of a task, None where it is not known or its files have changed."""
-        entry = self._entries.get(record_path.removeprefix(self._prefix))
-        if entry is None:
+        content = self._entries.get(record_path.removeprefix(self._prefix))
+        if content is None:
             return None
+        entry = _decode(content)
         if signature(record_path) == entry.record_file and signature(intent_path) == entry.intent_file:
             return entry
         self.forget(record_path)
@@ -75,32 +71,27 @@ class RecordIndex:
 
     def add(self, record_path: str, entry: Entry) -> None:
         """Take in what was read; paths outside the root are not kept."""
-        if record_path.startswith(self._prefix):
-            self._entries[record_path.removeprefix(self._prefix)] = entry
-            self._is_changed = True
+        if not record_path.startswith(self._prefix):
+            return
+        name = record_path.removeprefix(self._prefix)
+        self._entries.put(name, _encode(entry))
+        newest = _newest_settled()
+        while self._recent and self._recent[0][0] < newest:
+            self._recent.popleft()
+        self._recent.append((_changed_at(entry), name))
 
     def forget(self, record_path: str) -> None:
         """Drop a task's entry."""
-        if self._entries.pop(record_path.removeprefix(self._prefix), None) is not None:
-            self._is_changed = True
+        self._entries.drop(record_path.removeprefix(self._prefix))
 
     def save(self) -> None:
         """Write the index where it has changed; that it cannot be written harms nobody."""
-        if not self._is_changed:
-            return
-        newest = time.time_ns() - int(RACY_SECONDS * 1e9)
-        settled = {name: entry for name, entry in self._entries.items() if _changed_at(entry) < newest}
-        content = msgspec.msgpack.encode(_Stored(self._version, settled))
-        temporary = f"{self._path}.{os.getpid()}"
-        with contextlib.suppress(OSError):
-            try:
-                with open(temporary, "wb") as file:
-                    file.write(hashlib.sha256(content).digest())
-                    file.write(content)
-                os.replace(temporary, self._path)
-            except OSError:
-                os.unlink(temporary)
-        self._is_changed = False
+        newest = _newest_settled()
+        for changed_at, name in self._recent:
+            if changed_at >= newest:
+                self._entries.drop(name)
+        self._recent.clear()
+        self._entries.save()
 
 
 def signature(path: str) -> Signature | None:
@@ -116,19 +107,10 @@ def signature_of(status: os.stat_result) -> Signature:
     return Signature(status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino, status.st_dev)
 
 
+def _newest_settled() -> int:
+    return time.time_ns() - int(RACY_SECONDS * 1e9)
+
+
 def _changed_at(entry: Entry) -> int:
     record, intent = entry.record_file, entry.intent_file
     return max(record.mtime_ns, record.ctime_ns, intent.mtime_ns, intent.ctime_ns)
-
-
-def _read(path: str, version: str) -> dict[str, Entry]:
-    try:
-        with open(path, "rb", buffering=0) as file:
-            content = file.readall()
-        digest, content = content[:_DIGEST_BYTES], content[_DIGEST_BYTES:]
-        if hashlib.sha256(content).digest() != digest:
-            return {}
-        stored = _decode(content)
-    except (OSError, msgspec.MsgspecError, UnicodeDecodeError):
-        return {}
-    return stored.entries if stored.version == version else {}

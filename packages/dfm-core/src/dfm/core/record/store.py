@@ -121,12 +121,12 @@ class RecordStore:
 
     Args:
         root: the root run directory, whose index is used; None uses none.
+        is_read_only: whether the index is left as it is.
     """
 
-    def __init__(self, root: str | None = None) -> None:
+    def __init__(self, root: str | None = None, *, is_read_only: bool = False) -> None:
         self._stamper = Stamper()
-        self._made: set[str] = set()
-        self._index = None if root is None else RecordIndex(root, _SHAPE)
+        self._index = None if root is None else RecordIndex(root, _SHAPE, is_read_only=is_read_only)
 
     def save_index(self) -> None:
         """Write down what the next run need not read again."""
@@ -287,8 +287,6 @@ class RecordStore:
         Raises:
             InfrastructureError: it cannot be made.
         """
-        if path in self._made:
-            return
         try:
             try:
                 os.mkdir(path)
@@ -296,7 +294,6 @@ class RecordStore:
                 os.makedirs(path, exist_ok=True)
         except OSError as error:
             raise InfrastructureError(f"cannot make the directory {path}: {error.strerror}") from error
-        self._made.add(path)
 
     def _output_stamps(self, outputs: Sequence[Item], rundir: str) -> dict[str, Stamp]:
         stamps = {path: self._stamper.fresh(path) for item in outputs for path in files_of(item, rundir)}

@@ -615,7 +615,7 @@ class Lifecycle:
     def _waits_for_inputs(self, node: Node) -> bool:
         return node.condition is not None or any(isinstance(value, Deferred) for value in node.params.values())
 
-    def _late_values(self, node: Node, seen: Sequence[Item], diagnostics: Diagnostics) -> dict[str, object]:
+    def _late_values(self, node: Node, seen: Sequence[Item], diagnostics: Diagnostics) -> Mapping[str, object]:
         """Return all parameters of a node whose inputs are known.
 
         Raises:
@@ -624,7 +624,7 @@ class Lifecycle:
         if not any(isinstance(value, Deferred) for value in node.params.values()):
             return node.params
         late = LateParameters(node.params, diagnostics)
-        late.scope = self._late_names(node, replace(node.names, own=late.value), seen).seen_from
+        late.scope = self._late_names(node, node.names.with_own(late), seen).seen_from
         params = late.all()
         diagnostics.raise_if_errors()
         return params

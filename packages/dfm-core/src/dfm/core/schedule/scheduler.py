@@ -285,7 +285,7 @@ class Scheduler:
     def _finish(self, node: Node, ended: Ended) -> None:
         assert self._outcome.verdicts[node.index] is None, node.name
         self._outcome.verdicts[node.index] = ended.verdict
-        self._outputs[node.index] = ended.outputs
+        self._outputs[node.index] = ended.outputs or ()
         self._changed[node.index] = ended.is_changed
         self._mark(node, ended.verdict)
         self.sink.emit(self.lifecycle.event(node, ended))

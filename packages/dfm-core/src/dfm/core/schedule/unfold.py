@@ -7,8 +7,10 @@ written as it reads: make the nodes, have them run, look at what came of it.
 
 import asyncio
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, Protocol
+
+from msgspec.structs import replace
 
 from dfm.api.events import Verdict
 from dfm.api.items import ENV, TASK_FAILURE, Item
