@@ -1,10 +1,10 @@
-"""All records of a root run directory in one file, so that a run with nothing to do need not open two files a task.
+"""All records of a root run directory in one file, so that a run with nothing to do need not open a file a task.
 
-The files beside the tasks are what counts; the index is a copy that is believed for a task only while both files,
-record and intent, are the very files that were read: same size, times and inode. DFM alone writes them, under the lock
-of the run directory: a record always as a new file, an intent after the task's entry was dropped. What was changed
-within RACY_SECONDS before the index was written is not put in. Whoever dies leaves an older index, whose entries do not
-fit the newer files. An index that is damaged, or of another version, is no index.
+The files beside the tasks are what counts; the index is a copy that is believed for a task only while its file is the
+very one that was read or written: same size, times and inode. DFM alone writes them, under the lock of the run
+directory: what it adds to one changes its size, and the task's entry was dropped before. What was changed within
+RACY_SECONDS before the index was written is not put in. Whoever dies leaves an older index, whose entries do not fit
+the newer files. An index that is damaged, or of another version, is no index.
 """
 
 import contextlib
@@ -32,11 +32,9 @@ class Signature(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Entry(msgspec.Struct, frozen=True, array_like=True):
-    """The two files of a task; `intent` is the id that the intent has, `record` the JSON of the record."""
+    """A task's file, which is complete, and the JSON of the record in it."""
 
-    record_file: Signature
-    intent_file: Signature
-    intent: str
+    file: Signature
     record: bytes
 
 
@@ -63,12 +61,12 @@ class RecordIndex:
         self._entries = _read(self._path, self._version)
         self._is_changed = False
 
-    def find(self, record_path: str, intent_path: str) -> Entry | None:
-        """Return the entry of a task, None where it is not known or its files have changed."""
+    def find(self, record_path: str) -> Entry | None:
+        """Return the entry of a task, None where it is not known or its file has changed."""
         entry = self._entries.get(record_path.removeprefix(self._prefix))
         if entry is None:
             return None
-        if signature(record_path) == entry.record_file and signature(intent_path) == entry.intent_file:
+        if signature(record_path) == entry.file:
             return entry
         self.forget(record_path)
         return None
@@ -89,7 +87,11 @@ class RecordIndex:
         if not self._is_changed:
             return
         newest = time.time_ns() - int(RACY_SECONDS * 1e9)
-        settled = {name: entry for name, entry in self._entries.items() if _changed_at(entry) < newest}
+        settled = {
+            name: entry
+            for name, entry in self._entries.items()
+            if max(entry.file.mtime_ns, entry.file.ctime_ns) < newest
+        }
         content = msgspec.msgpack.encode(_Stored(self._version, settled))
         temporary = f"{self._path}.{os.getpid()}"
         with contextlib.suppress(OSError):
@@ -114,11 +116,6 @@ def signature(path: str) -> Signature | None:
 def signature_of(status: os.stat_result) -> Signature:
     """Return what of a file's status tells its states apart."""
     return Signature(status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino, status.st_dev)
-
-
-def _changed_at(entry: Entry) -> int:
-    record, intent = entry.record_file, entry.intent_file
-    return max(record.mtime_ns, record.ctime_ns, intent.mtime_ns, intent.ctime_ns)
 
 
 def _read(path: str, version: str) -> dict[str, Entry]:
