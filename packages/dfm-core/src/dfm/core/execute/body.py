@@ -9,8 +9,9 @@ import os
 import signal
 import socket
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
+
+from msgspec import Struct
 
 from dfm.api.errors import InfrastructureError
 from dfm.api.runner import (
@@ -35,8 +36,7 @@ from dfm.core.jobserver.tokens import Lease
 COMMAND_NOT_FOUND = 127
 
 
-@dataclass(slots=True)
-class BodyRunner:
+class BodyRunner(Struct):
     """Runs bodies of this run.
 
     Attributes:

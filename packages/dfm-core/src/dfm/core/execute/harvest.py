@@ -8,8 +8,9 @@ import json
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any
+
+from msgspec import Struct, field
 
 from dfm.api.items import ENV, FILE_SET, Item
 from dfm.api.runner import CommandRecord, TaskRequest
@@ -21,8 +22,7 @@ _HEREDOC = re.compile(r"(?P<name>[A-Za-z_][A-Za-z0-9_]*)<<(?P<end>\S+)\Z")
 _ASSIGNMENT = re.compile(r"(?P<name>[A-Za-z_][A-Za-z0-9_]*)=(?P<value>.*)\Z", re.DOTALL)
 
 
-@dataclass(slots=True)
-class Harvest:
+class Harvest(Struct):
     """What came of a body.
 
     Attributes:

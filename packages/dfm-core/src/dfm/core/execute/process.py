@@ -25,9 +25,10 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from types import TracebackType
 from typing import Self, TextIO
+
+from msgspec import Struct
 
 from dfm.api.errors import InfrastructureError
 
@@ -48,8 +49,7 @@ _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER, _PR_GET_CHILD_SUBREAPER = 1, 36, 37
 _log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Launch:
+class Launch(Struct, frozen=True, kw_only=True):
     """A program to run.
 
     Attributes:
@@ -66,8 +66,7 @@ class Launch:
     pass_fds: Sequence[int] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ForkedCall:
+class ForkedCall(Struct, frozen=True, kw_only=True):
     """A function to call in a forked child; its result is the child's exit status."""
 
     function: Callable[[], int]
@@ -78,8 +77,7 @@ class ForkedCall:
     pass_fds: Sequence[int] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ended:
+class Ended(Struct, frozen=True, kw_only=True):
     """How a body ended.
 
     Attributes:

@@ -14,8 +14,8 @@ import shlex
 import shutil
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
-from pathlib import Path
+
+from msgspec import Struct
 
 from dfm.api.errors import InfrastructureError
 from dfm.api.runner import ShellBody, TaskRequest
@@ -87,8 +87,7 @@ class ShellNotFoundError(Exception):
     """The shell of a task is not on this machine."""
 
 
-@dataclass(frozen=True, slots=True)
-class StagedScript:
+class StagedScript(Struct, frozen=True):
     """A script ready to start; `channels` are the files it may write, by the variable that names each."""
 
     argv: list[str]
@@ -140,7 +139,7 @@ def write_bin_dir(root_rundir: str, search: str | None = None) -> str:
     from dfm.core.execute import dfm_out  # noqa: PLC0415  (its path is needed, on this one occasion)
 
     directory = os.path.join(root_rundir, ".dfm-bin")
-    words = shlex.join([sys.executable, "-I", "-S", str(Path(dfm_out.__file__).resolve())])
+    words = shlex.join([sys.executable, "-I", "-S", os.path.realpath(dfm_out.__file__)])
     scripts = {"dfm-out": f'#!/bin/sh\nexec {words} "$@"\n'}
     scripts |= dict(_EMPTY.values())
     scripts |= {tool: _WITHOUT_JOBS for tool in _BUILD_TOOLS if shutil.which(tool, path=search)}
@@ -154,12 +153,18 @@ def write_bin_dir(root_rundir: str, search: str | None = None) -> str:
 
 
 def _write_script(path: str, content: str) -> None:
-    if os.access(path, os.X_OK) and Path(path).read_text(encoding="utf-8") == content:
+    if os.access(path, os.X_OK) and _text_of(path) == content:
         return
     temporary = f"{path}.{os.getpid()}"
-    Path(temporary).write_text(content, encoding="utf-8")
+    with open(temporary, "w", encoding="utf-8") as file:
+        file.write(content)
     os.chmod(temporary, 0o755)  # noqa: S103  (a script that every task may run)
     os.replace(temporary, path)
+
+
+def _text_of(path: str) -> str:
+    with open(path, encoding="utf-8") as file:
+        return file.read()
 
 
 def as_variable(value: object) -> str:

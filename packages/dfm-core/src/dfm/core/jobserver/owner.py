@@ -13,9 +13,10 @@ import shutil
 import tempfile
 import termios
 from collections import deque
-from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
+
+from msgspec import Struct
 
 from dfm.core.jobserver.accounts import Book, Generation
 from dfm.core.jobserver.protocol import FifoAuth, PipeAuth, format_makeflags
@@ -37,8 +38,7 @@ def _home() -> str:
     return "/tmp" if any(character.isspace() for character in usual) else usual  # noqa: S108  (mkdtemp makes it private)
 
 
-@dataclass(slots=True, eq=False)
-class _Pipe:
+class _Pipe(Struct, eq=False):
     """One FIFO: our own non-blocking end, and the two ends that children inherit."""
 
     path: str

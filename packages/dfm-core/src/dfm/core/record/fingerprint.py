@@ -8,10 +8,10 @@ environment variables are kept as hashes only: records are read by many.
 import hashlib
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
+from msgspec import Struct, field
 
 from dfm.api.items import FILE_SET, Item
 from dfm.core.record.stamps import Stamp, Stamper, files_below, files_in
@@ -19,8 +19,7 @@ from dfm.core.record.stamps import Stamp, Stamper, files_below, files_in
 _encode = msgspec.json.Encoder(order="sorted", enc_hook=str).encode
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TaskFacts:
+class TaskFacts(Struct, frozen=True, kw_only=True):
     """What the fingerprint of a task covers.
 
     Attributes:

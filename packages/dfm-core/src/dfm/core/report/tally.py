@@ -1,15 +1,15 @@
 """What has happened so far, counted from events: the numbers that every report shows."""
 
 from collections import Counter
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from dfm.api.events import Event, RunStarted, TaskFinished, TaskStarted, Verdict
 
 FAILURES = (Verdict.FAILED, Verdict.LOST, Verdict.REFUSED)
 
 
-@dataclass(slots=True)
-class Tally:
+class Tally(Struct):
     """Counts of a run that goes on; `total` grows where tasks come into being on the way."""
 
     total: int = 0

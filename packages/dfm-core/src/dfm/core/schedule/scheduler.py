@@ -10,8 +10,9 @@ every node gets exactly one verdict.
 import asyncio
 from collections import Counter, deque
 from collections.abc import Coroutine, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any
+
+from msgspec import Struct, field
 
 from dfm.api.events import EventSink, TaskFinished, Verdict
 from dfm.api.items import TASK_FAILURE, Item
@@ -26,8 +27,7 @@ _SETTLED_BEFORE_YIELD = 64
 _FAILURES = (Verdict.FAILED, Verdict.LOST, Verdict.REFUSED)
 
 
-@dataclass(slots=True)
-class RunOutcome:
+class RunOutcome(Struct):
     """How a run went: one verdict for each node, by index.
 
     Attributes:
@@ -48,42 +48,42 @@ class RunOutcome:
         return dict(found)
 
 
-@dataclass(slots=True)
 class Scheduler:
     """Brings every node of one graph to its end."""
 
-    graph: Graph
-    lifecycle: Lifecycle
-    max_in_flight: int
-    policy: FailurePolicy
-    sink: EventSink
-    growth: Growth | None = None
-    _dependents: list[list[int]] = field(init=False)
-    _unmet: list[int] = field(init=False)
-    _ready: deque[int] = field(init=False)
-    _outputs: list[Sequence[Item]] = field(init=False)
-    _changed: list[bool] = field(init=False)
-    _outcome: RunOutcome = field(init=False)
-    _marked: set[int] = field(default_factory=set)
-    _failures: int = 0
-    _guarded: "dict[Guard, list[Item]]" = field(default_factory=dict)
-    _running: "dict[asyncio.Task[None], Node]" = field(default_factory=dict)
-    _unfolding: "dict[asyncio.Task[None], Node]" = field(default_factory=dict)
-    _asking: dict[str, Node] = field(default_factory=dict)
-    _batch_of: dict[int, Batch] = field(default_factory=dict)
-    _open_batches: dict[Batch, None] = field(default_factory=dict)
-    _waiting: Counter[Node] = field(default_factory=Counter)
-    _lending: set[Node] = field(default_factory=set)
-    _awake: asyncio.Event = field(default_factory=asyncio.Event)
-
-    def __post_init__(self) -> None:
-        nodes = self.graph.nodes
-        self._dependents = self.graph.dependents()
+    def __init__(
+        self,
+        graph: Graph,
+        lifecycle: Lifecycle,
+        max_in_flight: int,
+        policy: FailurePolicy,
+        sink: EventSink,
+        growth: Growth | None = None,
+    ) -> None:
+        nodes = graph.nodes
+        self.graph = graph
+        self.lifecycle = lifecycle
+        self.max_in_flight = max_in_flight
+        self.policy = policy
+        self.sink = sink
+        self.growth = growth
+        self._dependents = graph.dependents()
         self._unmet = [len(set(node.needs)) for node in nodes]
         self._ready = deque(node.index for node in nodes if not node.needs)
-        self._outputs = [()] * len(nodes)
+        self._outputs: list[Sequence[Item]] = [()] * len(nodes)
         self._changed = [False] * len(nodes)
         self._outcome = RunOutcome([None] * len(nodes))
+        self._marked: set[int] = set()
+        self._failures = 0
+        self._guarded: dict[Guard, list[Item]] = {}
+        self._running: dict[asyncio.Task[None], Node] = {}
+        self._unfolding: dict[asyncio.Task[None], Node] = {}
+        self._asking: dict[str, Node] = {}
+        self._batch_of: dict[int, Batch] = {}
+        self._open_batches: dict[Batch, None] = {}
+        self._waiting: Counter[Node] = Counter()
+        self._lending: set[Node] = set()
+        self._awake = asyncio.Event()
 
     async def run(self) -> RunOutcome:
         """Run the graph to its end and return every node's verdict.
