@@ -154,7 +154,6 @@ def _environment(staged: StagedScript, rundir: str, harvest: Harvest) -> Item | 
 
 def _assignments(path: str, harvest: Harvest) -> Iterator[tuple[str, str]]:
     lines = iter(enumerate(_lines(path, harvest), 1))
-    name = os.path.basename(path)
     for number, line in lines:
         if not line.strip():
             continue
@@ -164,14 +163,14 @@ def _assignments(path: str, harvest: Harvest) -> Iterator[tuple[str, str]]:
             text = _until(heredoc["end"], (later for _, later in lines))
             if text is None:
                 harvest.problems.append(
-                    f"{name}:{number}: no line {heredoc['end']!r} ends the value of {heredoc['name']}"
+                    f"{os.path.basename(path)}:{number}: no line {heredoc['end']!r} ends the value of {heredoc['name']}"
                 )
             else:
                 yield heredoc["name"], "\n".join(text)
         elif assignment is not None:
             yield assignment["name"], assignment["value"]
         else:
-            harvest.problems.append(f"{name}:{number}: not NAME=VALUE: {line[:60]!r}")
+            harvest.problems.append(f"{os.path.basename(path)}:{number}: not NAME=VALUE: {line[:60]!r}")
 
 
 def _until(end: str, lines: Iterator[str]) -> Sequence[str] | None:
@@ -195,6 +194,8 @@ def _memento(path: str, harvest: Harvest) -> object:
 
 
 def _lines(path: str, harvest: Harvest) -> list[str]:
+    if not os.access(path, os.F_OK, follow_symlinks=False):  # mostly, and then an exception less
+        return []
     name = os.path.basename(path)
     try:
         if os.path.getsize(path) > MAX_CHANNEL_BYTES:

@@ -118,6 +118,7 @@ class ProcessTrees:
         self._sweep_timer: asyncio.TimerHandle | None = None
         self._home = -1
         self._inherited: list[int] = []
+        self._exits = _Exits()
 
     async def __aenter__(self) -> Self:
         self._home = os.open(".", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -127,6 +128,7 @@ class ProcessTrees:
         self._was_subreaper = _get_subreaper()
         _prctl(_PR_SET_CHILD_SUBREAPER, 1)
         self._spared = frozenset(_children_of(os.getpid()))
+        self._exits.open()
         return self
 
     async def __aexit__(
@@ -139,6 +141,7 @@ class ProcessTrees:
             self._sweep_timer.cancel()
             self._sweep_timer = None
         self._sweep_all()
+        self._exits.close()
         if not self._was_subreaper:
             _prctl(_PR_SET_CHILD_SUBREAPER, 0)
         for fd in self._inherited:
@@ -220,13 +223,13 @@ class ProcessTrees:
         pidfd = os.pidfd_open(pid)
         is_clean = False
         try:
-            await _readable(pidfd)
+            await self._exits.wait(pidfd)
             is_clean = True
         except asyncio.CancelledError:
             await self._stop(pid, pidfd)
             raise
         finally:
-            ended = self._finish(pid, pidfd, started)
+            ended = self._finish(pid, pidfd, started, is_dead=is_clean)
             os.close(pidfd)
             self._leaders.discard(pid)
             is_clean = is_clean and ended.status == 0
@@ -238,12 +241,12 @@ class ProcessTrees:
         _kill_group(pid, signal.SIGTERM)
         _kill_group(pid, signal.SIGCONT)
         with contextlib.suppress(TimeoutError, asyncio.CancelledError):
-            await asyncio.wait_for(_readable(pidfd), self._grace)
+            await asyncio.wait_for(self._exits.wait(pidfd), self._grace)
 
-    def _finish(self, pid: int, pidfd: int, started: float) -> Ended:
+    def _finish(self, pid: int, pidfd: int, started: float, *, is_dead: bool) -> Ended:
         """Kill what is left of the group, reap its leader."""
         _kill_group(pid, signal.SIGKILL)
-        if not _wait_dead(pidfd, _UNKILLABLE_SECONDS):
+        if not is_dead and not _wait_dead(pidfd, _UNKILLABLE_SECONDS):
             _log.warning("process %d does not die, it is left behind", pid)
             return Ended(
                 status=137,
@@ -298,6 +301,43 @@ class ProcessTrees:
             if not _has_environment(pid):
                 self._scrubbed.add(pid)
         return {pid for pid in adopted if _is_zombie(pid) or _token_of(pid, ATTEMPT_TOKEN) in tokens}
+
+
+class _Exits:
+    """Tells when children have ended: an epoll of their pidfds, which the event loop watches as one descriptor.
+
+    To have the loop add and remove a reader for each child takes ten times as long.
+    """
+
+    def __init__(self) -> None:
+        self._waiting: dict[int, asyncio.Future[None]] = {}
+        self._epoll: select.epoll | None = None
+
+    def open(self) -> None:
+        self._epoll = select.epoll()
+        asyncio.get_running_loop().add_reader(self._epoll.fileno(), self._look)
+
+    def close(self) -> None:
+        if self._epoll is not None:
+            asyncio.get_running_loop().remove_reader(self._epoll.fileno())
+            self._epoll.close()
+
+    async def wait(self, pidfd: int) -> None:
+        """Wait for the end of a process."""
+        assert self._epoll is not None, "process trees are entered before the first process"
+        future = self._waiting[pidfd] = asyncio.get_running_loop().create_future()
+        self._epoll.register(pidfd, select.EPOLLIN | select.EPOLLONESHOT)
+        try:
+            await future
+        finally:
+            del self._waiting[pidfd]
+            self._epoll.unregister(pidfd)
+
+    def _look(self) -> None:
+        assert self._epoll is not None
+        for pidfd, _ in self._epoll.poll(0):
+            if not self._waiting[pidfd].done():
+                self._waiting[pidfd].set_result(None)
 
 
 def token_holders(name: str, value: str) -> set[int]:
@@ -407,21 +447,6 @@ def _be_child(call: ForkedCall, tokens: Mapping[str, str]) -> None:
 
 def _text_stream(fd: int) -> TextIO:
     return open(fd, "w", encoding="utf-8", errors="backslashreplace", buffering=1, closefd=False)
-
-
-async def _readable(fd: int) -> None:
-    loop = asyncio.get_running_loop()
-    future: asyncio.Future[None] = loop.create_future()
-    loop.add_reader(fd, _set, future)
-    try:
-        await future
-    finally:
-        loop.remove_reader(fd)
-
-
-def _set(future: "asyncio.Future[None]") -> None:
-    if not future.done():
-        future.set_result(None)
 
 
 def _wait_dead(pidfd: int, seconds: float) -> bool:

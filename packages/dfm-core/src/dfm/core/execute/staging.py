@@ -6,7 +6,6 @@ costs more than many a task does, so no file is made that need not be: what a sc
 it does, and what would say nothing is shared.
 """
 
-import contextlib
 import json
 import os
 import re
@@ -204,7 +203,7 @@ def _clear_channels(prefix: str) -> dict[str, str]:
     """Return the paths of the channels, and remove what an earlier run left in them."""
     paths = {variable: prefix + name for variable, name in CHANNEL_NAMES.items()}
     for path in paths.values():
-        with contextlib.suppress(FileNotFoundError):
+        if os.access(path, os.F_OK, follow_symlinks=False):  # mostly not, and then an exception less
             os.unlink(path)
     return paths
 

@@ -64,9 +64,7 @@ class RecordIndex:
     def find(self, record_path: str) -> Entry | None:
         """Return the entry of a task, None where it is not known or its file has changed."""
         entry = self._entries.get(record_path.removeprefix(self._prefix))
-        if entry is None:
-            return None
-        if signature(record_path) == entry.file:
+        if entry is None or signature(record_path) == entry.file:
             return entry
         self.forget(record_path)
         return None

@@ -10,8 +10,8 @@ counts as absent; outputs that did not reach the disk have another size or conte
 
 import contextlib
 import hashlib
+import itertools
 import os
-import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -149,6 +149,7 @@ class RecordStore:
         self._stamper = Stamper()
         self._made: set[str] = set()
         self._index = None if root is None else RecordIndex(root, _SHAPE)
+        self._intents = itertools.count()
 
     def save_index(self) -> None:
         """Write down what the next run need not read again."""
@@ -207,7 +208,7 @@ class RecordStore:
         path = _record_path(rundir, artefact)
         if self._index is not None:
             self._index.forget(path)
-        intent = Intent(uuid.uuid4().hex, task, run_id, attempt, assessment.fingerprint.digest)
+        intent = Intent(f"{run_id}-{next(self._intents)}", task, run_id, attempt, assessment.fingerprint.digest)
         begun = Begun(intent, _encode(intent), assessment.record is None, assessment.fingerprint, rundir, artefact)
         try:
             _write_file(path, _START + begun.content, os.O_TRUNC if begun.is_first else os.O_APPEND)
@@ -332,7 +333,7 @@ class RecordStore:
 
 
 def _record_path(rundir: str, artefact: str) -> str:
-    return os.path.join(rundir, f"{artefact}.exec_data.json")
+    return f"{rundir}/{artefact}.exec_data.json"
 
 
 def _load(path: str) -> tuple[_Found, bytes, Signature | None]:

@@ -251,7 +251,7 @@ class Lifecycle(Struct, eq=False):
 
     def log(self, node: Node) -> str:
         """Return the path of the log that a body of this node writes."""
-        return os.path.join(self._rundir(node), f"{node.name}.log")
+        return f"{self._rundir(node)}/{node.name}.log"
 
     def names(self, node: Node, params: Mapping[str, object], items: Sequence[Item]) -> NodeNames:
         """Return what expressions of a node see, all of it known."""
@@ -514,7 +514,8 @@ class Lifecycle(Struct, eq=False):
             is_changed=pending.is_changed,
         )
         log = self.log(node)
-        _remove_log(log)
+        if os.access(log, os.F_OK, follow_symlinks=False):
+            _remove_log(log)
         result = await self.runner.run(request)
         crash_point("task.ended")
         return self._commit(node, pending, begun, result, log=log)
@@ -606,7 +607,7 @@ class Lifecycle(Struct, eq=False):
         )
 
     def _rundir(self, node: Node) -> str:
-        return os.path.join(self.settings.root_rundir, node.rundir) if node.rundir else self.settings.root_rundir
+        return f"{self.settings.root_rundir}/{node.rundir}" if node.rundir else self.settings.root_rundir
 
     def _waits_for_inputs(self, node: Node) -> bool:
         return node.condition is not None or any(isinstance(value, Deferred) for value in node.params.values())

@@ -76,8 +76,10 @@ class Scheduler:
         self._marked: set[int] = set()
         self._failures = 0
         self._guarded: dict[Guard, list[Item]] = {}
-        self._running: dict[asyncio.Task[None], Node] = {}
-        self._unfolding: dict[asyncio.Task[None], Node] = {}
+        self._settled = 0
+        self._group: asyncio.TaskGroup
+        self._running: set[asyncio.Task[None]] = set()
+        self._unfolding: set[asyncio.Task[None]] = set()
         self._asking: dict[str, Node] = {}
         self._batch_of: dict[int, Batch] = {}
         self._open_batches: dict[Batch, None] = {}
@@ -94,8 +96,8 @@ class Scheduler:
             ExceptionGroup: holding the InfrastructureError for which the run cannot go on.
         """
         try:
-            async with asyncio.TaskGroup() as group:
-                await self._drive(group)
+            async with asyncio.TaskGroup() as self._group:
+                await self._drive()
         finally:
             self._settle_rest()
         return self._outcome
@@ -157,14 +159,10 @@ class Scheduler:
         """Return the failures that count in a compound task, as items."""
         return [] if guard is None else self._guarded.get(guard, [])
 
-    async def _drive(self, group: asyncio.TaskGroup) -> None:
-        settled = 0
+    async def _drive(self) -> None:
         while True:
-            while self._ready and self._has_room():
-                self._take(group, self.graph.nodes[self._ready.popleft()])
-                settled += 1
-                if settled % _SETTLED_BEFORE_YIELD == 0:
-                    await asyncio.sleep(0)
+            while self._has_room() and (taken := await self._next()) is not None:
+                self._start(self._execute(*taken), self._running)
             if not self._running and not self._unfolding:
                 return
             if self._is_stuck():
@@ -173,8 +171,9 @@ class Scheduler:
             self._awake.clear()
             await self._awake.wait()
 
-    def _has_room(self) -> bool:
-        return len(self._running) - len(self._lending) < self.max_in_flight
+    def _has_room(self, *, for_one_of_us: bool = False) -> bool:
+        """Whether one more may run; `for_one_of_us`: in the place of one that has ended and is counted still."""
+        return len(self._running) - len(self._lending) - for_one_of_us < self.max_in_flight
 
     def _is_stuck(self) -> bool:
         """Whether all that goes on waits for nodes whose turn never comes."""
@@ -184,27 +183,41 @@ class Scheduler:
             and all(batch.left for batch in self._open_batches)
         )
 
-    def _take(self, group: asyncio.TaskGroup, node: Node) -> None:
+    async def _next(self) -> tuple[Node, Pending] | None:
+        """Take ready nodes up to the first that wants the runner; None where there is none."""
+        while self._ready:
+            node = self.graph.nodes[self._ready.popleft()]
+            pending = self._take(node)
+            if pending is not None:
+                return node, pending
+            self._settled += 1
+            if self._settled % _SETTLED_BEFORE_YIELD == 0:
+                await asyncio.sleep(0)
+        return None
+
+    def _take(self, node: Node) -> Pending | None:
+        """Settle a node, or begin to unfold it; what wants the runner comes back."""
         if self._outcome.verdicts[node.index] is not None:
-            return
+            return None
         why = self._closed_by(node.guard)
         if why is not None:
             self._settle(node, Verdict.NOT_RUN, why)
             self._hold_back(node, Verdict.NOT_RUN, why)
-            return
+            return None
         if node.is_tolerant and node.entry is not None and not self._is_good(node.entry):
             cause = f"needs {self.graph.nodes[node.entry].name.removesuffix('.in')}"
             self._settle(node, Verdict.BLOCKED, cause)
             self._hold_back(node, Verdict.BLOCKED, cause)
-            return
+            return None
         step = self._prepare(node)
         match step:
             case Ended():
                 self._finish(node, step)
-            case Pending():
-                self._start(group, node, self._execute(node, step), self._running)
             case Unfolding():
-                self._start(group, node, self._unfold(node, step), self._unfolding)
+                self._start(self._unfold(node, step), self._unfolding)
+            case Pending():
+                return step
+        return None
 
     def _closed_by(self, guard: Guard | None) -> str | None:
         """Return why no new node under this guard may start, None where it may."""
@@ -246,23 +259,33 @@ class Scheduler:
         verdict = self._outcome.verdicts[index]
         return verdict is not None and verdict.is_good
 
-    def _start(
-        self,
-        group: asyncio.TaskGroup,
-        node: Node,
-        work: "Coroutine[Any, Any, None]",
-        kind: "dict[asyncio.Task[None], Node]",
-    ) -> None:
-        task = group.create_task(work)
-        kind[task] = node
+    def _start(self, work: "Coroutine[Any, Any, None]", kind: "set[asyncio.Task[None]]") -> None:
+        task = self._group.create_task(work)
+        kind.add(task)
         task.add_done_callback(self._stopped)
 
     def _stopped(self, task: "asyncio.Task[None]") -> None:
-        self._running.pop(task, None)
-        self._unfolding.pop(task, None)
+        self._running.discard(task)
+        self._unfolding.discard(task)
         self._awake.set()
 
     async def _execute(self, node: Node, pending: Pending) -> None:
+        """Execute a node, and in its place one after the other for as long as there is room and something is ready.
+
+        A task of the event loop and three of its turns for each node would take longer than all that is decided of it.
+        """
+        task = asyncio.current_task()
+        assert task is not None
+        taken: tuple[Node, Pending] | None = (node, pending)
+        while taken is not None:
+            ended = await self._execute_one(*taken)
+            if ended.verdict is Verdict.UP_TO_DATE:
+                await asyncio.sleep(0)  # what comes from a cache waits for nothing, and may take its time
+            if task.cancelling() or not self._has_room(for_one_of_us=True):
+                return
+            taken = await self._next()
+
+    async def _execute_one(self, node: Node, pending: Pending) -> Ended:
         self._asking[node.name] = node
         try:
             ended = await self.lifecycle.execute(node, pending)
@@ -272,6 +295,7 @@ class Scheduler:
         finally:
             self._asking.pop(node.name, None)
         self._finish(node, ended)
+        return ended
 
     async def _unfold(self, node: Node, step: Unfolding) -> None:
         assert self.growth is not None, "a graph with nodes that unfold comes with what makes them"
