@@ -119,7 +119,7 @@ def key_of(root: Path, added: object = None, **changes: object) -> str:
     )
     facts = structs.replace(facts, **changes)
     stamper = Stamper()
-    return cache_key(facts, take(facts, stamper, {}), [str(root)], added, stamper)
+    return cache_key(facts, take(facts, stamper, None), [str(root)], added, stamper)
 
 
 def test_the_key_is_that_of_another_check_out_and_changes_with_all_that_decides(tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ import signal
 import sys
 import time
 import traceback
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import Self, TextIO
 
@@ -182,25 +182,31 @@ class ProcessTrees:
         It cannot change the directory or close what is inheritable: so this process stands in the body's directory for
         the moment of the start (it has one thread, and nobody sees it), and nothing but what is passed is inheritable.
         """
-        env = {**launch.env, **self._tokens(launch.token)}
+        env = {**launch.env, ATTEMPT_TOKEN: launch.token, RUN_TOKEN: self._run_token}
         try:
-            with _inheritable(launch.pass_fds), _above_standard(launch.output) as output:
+            output = _above_standard(launch.output)
+            try:
                 os.chdir(launch.cwd)
-                try:
-                    return os.posix_spawn(
-                        _program(launch),
-                        list(launch.argv),
-                        env,
-                        file_actions=[
-                            (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
-                            (os.POSIX_SPAWN_DUP2, output, 1),
-                            (os.POSIX_SPAWN_DUP2, output, 2),
-                        ],
-                        setsid=True,
-                        setsigdef=_DEFAULT_SIGNALS,
-                    )
-                finally:
-                    os.fchdir(self._home)
+                for fd in launch.pass_fds:
+                    os.set_inheritable(fd, True)  # noqa: FBT003  (the standard library's signature)
+                return os.posix_spawn(
+                    _program(launch),
+                    list(launch.argv),
+                    env,
+                    file_actions=[
+                        (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+                        (os.POSIX_SPAWN_DUP2, output, 1),
+                        (os.POSIX_SPAWN_DUP2, output, 2),
+                    ],
+                    setsid=True,
+                    setsigdef=_DEFAULT_SIGNALS,
+                )
+            finally:
+                for fd in launch.pass_fds:
+                    os.set_inheritable(fd, False)  # noqa: FBT003  (the standard library's signature)
+                os.fchdir(self._home)
+                if output != launch.output:
+                    os.close(output)
         except OSError as error:
             raise _start_error(launch, error) from error
 
@@ -361,29 +367,9 @@ def close_all_but(kept: Iterable[int]) -> None:
     os.closerange(low, os.sysconf("SC_OPEN_MAX"))
 
 
-@contextlib.contextmanager
-def _inheritable(fds: Sequence[int]) -> Iterator[None]:
-    """Let a child inherit descriptors under their own numbers."""
-    for fd in fds:
-        os.set_inheritable(fd, True)  # noqa: FBT003  (the standard library's signature)
-    try:
-        yield
-    finally:
-        for fd in fds:
-            os.set_inheritable(fd, False)  # noqa: FBT003  (the standard library's signature)
-
-
-@contextlib.contextmanager
-def _above_standard(fd: int) -> Iterator[int]:
-    """Give a descriptor that is none of the three that a child gets anew; it may be one where ours were closed."""
-    if fd > _STDERR:
-        yield fd
-        return
-    copy = fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, _STDERR + 1)
-    try:
-        yield copy
-    finally:
-        os.close(copy)
+def _above_standard(fd: int) -> int:
+    """Return the descriptor, or a copy of one of the three that a child gets anew; so it is where ours were closed."""
+    return fd if fd > _STDERR else fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, _STDERR + 1)
 
 
 def _inheritable_descriptors() -> list[int]:

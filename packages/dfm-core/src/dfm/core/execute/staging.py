@@ -12,7 +12,7 @@ import re
 import shlex
 import shutil
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from msgspec import Struct
 
@@ -166,6 +166,13 @@ def _text_of(path: str) -> str:
         return file.read()
 
 
+def there(paths: Iterable[str]) -> set[str]:
+    """Return those of some paths in one directory that there are: one look at it is less than one at each of them."""
+    wanted = set(paths)
+    directory = os.path.dirname(next(iter(wanted)))
+    return wanted.intersection(f"{directory}/{name}" for name in os.listdir(directory))
+
+
 def as_variable(value: object) -> str:
     """Return a parameter as the text of an environment variable."""
     match value:
@@ -202,9 +209,8 @@ def _write_inputs(request: TaskRequest, prefix: str, bin_dir: str) -> dict[str, 
 def _clear_channels(prefix: str) -> dict[str, str]:
     """Return the paths of the channels, and remove what an earlier run left in them."""
     paths = {variable: prefix + name for variable, name in CHANNEL_NAMES.items()}
-    for path in paths.values():
-        if os.access(path, os.F_OK, follow_symlinks=False):  # mostly not, and then an exception less
-            os.unlink(path)
+    for path in there(paths.values()):
+        os.unlink(path)
     return paths
 
 

@@ -174,8 +174,7 @@ class RecordStore:
         """Say whether the task's last result still stands, and if not, all that speaks against it."""
         found = self._look(rundir, artefact)
         record = found.record
-        known = {} if record is None else record.fingerprint.files
-        fingerprint = take(facts, self._stamper, known)
+        fingerprint = take(facts, self._stamper, None if record is None else record.fingerprint)
         reasons = [] if found.problem is None else [found.problem]
         if record is None:
             return Assessment(fingerprint, None, tuple(reasons))
@@ -279,7 +278,7 @@ class RecordStore:
 
     def moved_inputs(self, facts: TaskFacts, fingerprint: Fingerprint) -> list[Reason]:
         """Return what of a task's inputs is no more as it was when its fingerprint was taken."""
-        now = take(facts, Stamper(), fingerprint.files)
+        now = take(facts, Stamper(), fingerprint)
         return [] if now.digest == fingerprint.digest else differences(fingerprint, now)
 
     def finished_elsewhere(self, root: str, relative: str, artefact: str) -> list[Item] | None:
