@@ -15,7 +15,7 @@ from dfm.core.config.faults import ConfigInvalid, Faults
 from dfm.core.config.layers import DEFAULT_ORIGIN, Layer, Origin
 from dfm.core.config.load import Settings
 from dfm.core.config.merge import Given, Layered
-from dfm.core.config.read import Listing, Scalar, Style, Tag
+from dfm.core.config.nodes import Listing, Scalar, Style, Tag
 from dfm.core.config.schema import Kind, Setting, names_of, settings_of
 from dfm.core.config.sections import CHOICE, CLASSES, SECTIONS
 from dfm.core.config.settings import PoolSettings, ResourceClass, ResourceDefaults

@@ -3,7 +3,6 @@
 import os
 import pickle
 from collections.abc import Callable, Mapping, Sequence
-from importlib.metadata import EntryPoint
 from pathlib import Path
 
 import pytest
@@ -15,6 +14,7 @@ from dfm.core.flow.load import load_flow
 from dfm.core.flow.model import Flow
 from dfm.core.flow.overrides import parse_overrides
 from dfm.core.flow.stored import read_pickle
+from dfm.core.plugins.announced import EntryPoint
 from dfm.core.plugins.packages import PackagePlugin, PluginPackages
 from dfm.core.std import FLOW_FILE
 

@@ -2,7 +2,6 @@
 
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from importlib.metadata import EntryPoint
 from pathlib import Path
 
 import pytest
@@ -15,6 +14,7 @@ from dfm.core.flow.overrides import parse_overrides
 from dfm.core.graph.build import Surroundings, build_graph
 from dfm.core.graph.node import Node
 from dfm.core.graph.select import override_targets, select
+from dfm.core.plugins.announced import EntryPoint
 from dfm.core.plugins.packages import FOREIGN_GROUP, PackagePlugin, PluginPackages
 from dfm.core.std import FLOW_FILE
 

@@ -4,7 +4,6 @@ import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -46,10 +45,6 @@ class Runs:
     def record(self) -> Path:
         return self.rundir / "p.t.exec_data.json"
 
-    @property
-    def intent(self) -> Path:
-        return self.rundir / "p.t.intent.json"
-
 
 @pytest.fixture
 def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Runs:
@@ -67,16 +62,13 @@ def indexed(runs: Runs) -> Runs:
 def opened(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Return a list that is filled with the task's own files that are opened from now on."""
     seen: list[str] = []
+    load = store._load
 
-    def noting(function: Callable[[str], Any]) -> Callable[[str], Any]:
-        def call(path: str) -> object:
-            seen.append(os.path.basename(path))
-            return function(path)
+    def noting(path: str) -> object:
+        seen.append(os.path.basename(path))
+        return load(path)
 
-        return call
-
-    for name in ("_load", "_load_intent"):
-        monkeypatch.setattr(store, name, noting(getattr(store, name)))
+    monkeypatch.setattr(store, "_load", noting)
     return seen
 
 
@@ -108,14 +100,16 @@ def changes() -> dict[str, tuple[Callable[[Runs], object], list[str]]]:
         os.utime(runs.record, ns=(status.st_atime_ns, status.st_mtime_ns))
 
     return {
-        "record removed": (lambda r: r.record.unlink(), ["the last run was interrupted"]),
+        "record removed": (lambda r: r.record.unlink(), ["it has never run"]),
         "record changed": (other_record, ["its record is damaged or of another version"]),
         "record torn": (
             lambda r: r.record.write_bytes(r.record.read_bytes()[:50]),
+            ["the last run was interrupted"],
+        ),
+        "record of another task's file": (
+            lambda r: r.record.write_bytes(b"{}\n"),
             ["its record is damaged or of another version"],
         ),
-        "intent removed": (lambda r: r.intent.unlink(), ["the last run was interrupted"]),
-        "intent torn": (lambda r: r.intent.write_bytes(b""), ["the last run was interrupted"]),
         "run directory removed": (lambda r: shutil.rmtree(r.rundir), ["it has never run"]),
         "a run that died": (lambda r: r.run(is_interrupted=True), ["the last run was interrupted"]),
         "a run with another parameter": (lambda r: r.run(seed=5), ["param seed: 5 -> 1"]),
@@ -140,7 +134,7 @@ def test_a_copied_run_directory_is_read_anew(indexed: Runs, monkeypatch: pytest.
     shutil.copytree(indexed.root, tmp_path / "copy")
     seen = opened(monkeypatch)
     assert Runs(tmp_path / "copy").reasons() == []
-    assert seen == ["p.t.exec_data.json", "p.t.intent.json"]
+    assert seen == ["p.t.exec_data.json"]
 
 
 @pytest.mark.parametrize("at", [0, 33, -1])
@@ -150,14 +144,14 @@ def test_a_damaged_index_is_none(indexed: Runs, monkeypatch: pytest.MonkeyPatch,
     (indexed.root / NAME).write_bytes(content)
     seen = opened(monkeypatch)
     assert indexed.reasons() == []
-    assert len(seen) == 2
+    assert len(seen) == 1
 
 
 def test_an_index_of_another_version_is_none(indexed: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(index, "__version__", "99")
     seen = opened(monkeypatch)
     assert indexed.reasons() == []
-    assert len(seen) == 2
+    assert len(seen) == 1
 
 
 def test_what_has_just_changed_is_not_put_in(tmp_path: Path) -> None:

@@ -175,6 +175,48 @@ def test_an_intent_without_its_record_means_interrupted(task: Task, facts: Facts
     assert task.reasons(facts()) == ["the last run was interrupted"]
 
 
+def test_an_interrupted_run_leaves_the_record_before_it_for_its_memento(task: Task, facts: Facts) -> None:
+    task.run(facts())
+    for _ in range(2):
+        store = RecordStore()
+        assessment = store.assess(facts(params={"seed": 8}), rundir=task.rundir, artefact="p.t")
+        store.begin(assessment, rundir=task.rundir, artefact="p.t", task="p.t", run_id="r2", attempt=1)
+    found = task.assess(facts(params={"seed": 8}))
+    assert [reason.text for reason in found.reasons] == ["the last run was interrupted", "param seed: 7 -> 8"]
+    assert found.record is not None
+    assert found.record.memento == {"n": 1}
+
+
+def test_the_run_after_an_interrupted_one_leaves_one_whole_record(task: Task, facts: Facts) -> None:
+    for runs_before in (False, True):
+        store = RecordStore()
+        assessment = store.assess(facts(), rundir=task.rundir, artefact="p.t")
+        assert (assessment.record is not None) == runs_before
+        store.begin(assessment, rundir=task.rundir, artefact="p.t", task="p.t", run_id="r", attempt=1)
+        task.run(facts())
+        assert task.reasons(facts()) == []
+        assert Path(task.rundir, "p.t.exec_data.json").read_bytes().count(b"\n") == 1
+
+
+@pytest.mark.parametrize("has_run", [False, True])
+@pytest.mark.parametrize("harm", ["removed", "truncated", "linked"])
+def test_a_task_may_spoil_the_file_of_its_own_record(
+    task: Task, facts: Facts, tmp_path: Path, harm: str, *, has_run: bool
+) -> None:
+    if has_run:
+        task.run(facts())
+    store = RecordStore()
+    assessment = store.assess(facts(), rundir=task.rundir, artefact="p.t")
+    begun = store.begin(assessment, rundir=task.rundir, artefact="p.t", task="p.t", run_id="r", attempt=1)
+    path, other = Path(task.rundir, "p.t.exec_data.json"), tmp_path / "other"
+    path.write_bytes(b"") if harm == "truncated" else path.unlink()
+    if harm == "linked":
+        path.symlink_to(other)
+    store.commit(begun, params={"seed": 7}, inputs=[], outputs=[], srcdir="/", logfile=None, result=OK)
+    assert task.reasons(facts()) == []
+    assert not other.exists()
+
+
 def test_a_failed_run_is_recorded_and_never_up_to_date(task: Task, facts: Facts) -> None:
     task.run(facts(), TaskResult(outcome=Outcome.FAILED, cause="exit status 2", status=2))
     assert task.reasons(facts()) == ["the last run failed (exit status 2)"]

@@ -6,9 +6,10 @@ monotonic clock; `at` is wall-clock time in UTC, for people.
 
 import enum
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
+
+from msgspec import Struct
 
 from dfm.api.task import Marker
 
@@ -30,11 +31,13 @@ class Verdict(enum.StrEnum):
     @property
     def is_good(self) -> bool:
         """Whether what needs the node may go on."""
-        return self in (Verdict.SUCCEEDED, Verdict.UP_TO_DATE, Verdict.WOULD_RUN, Verdict.DISABLED)
+        return self in _GOOD
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunStarted:
+_GOOD = frozenset({Verdict.SUCCEEDED, Verdict.UP_TO_DATE, Verdict.WOULD_RUN, Verdict.DISABLED})
+
+
+class RunStarted(Struct, frozen=True, kw_only=True):
     """The graph is built and the runner is open."""
 
     run_id: str
@@ -45,8 +48,7 @@ class RunStarted:
     at: datetime
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TaskStarted:
+class TaskStarted(Struct, frozen=True, kw_only=True):
     """A task body is about to run; `reason` says why it is not up to date."""
 
     task: str
@@ -55,16 +57,14 @@ class TaskStarted:
     at: datetime
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TaskOutputText:
+class TaskOutputText(Struct, frozen=True, kw_only=True):
     """Text a task prints for the person at the terminal (`std.Message`)."""
 
     task: str
     text: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TaskFinished:
+class TaskFinished(Struct, frozen=True, kw_only=True):
     """A node ended.
 
     Attributes:
@@ -90,15 +90,13 @@ class TaskFinished:
     rerun: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunnerNotice:
+class RunnerNotice(Struct, frozen=True, kw_only=True):
     """Something the runner wants a person to know, such as "16 workers pending"."""
 
     text: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunFinished:
+class RunFinished(Struct, frozen=True, kw_only=True):
     """The run is over; `counts` maps each verdict that occurred to its number of visible nodes."""
 
     run_id: str

@@ -9,12 +9,14 @@ import enum
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Any, Protocol, Self
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
-from dfm.api.batch import BatchDialect, Finding
 from dfm.api.errors import RunnerError
 from dfm.api.items import Item
 from dfm.api.task import Marker
+
+if TYPE_CHECKING:
+    from dfm.api.batch import BatchDialect, Finding
 
 API_VERSION = 1
 """Raised when this contract changes in a way that breaks a runner written for the version before."""
@@ -294,6 +296,6 @@ class RunnerPlugin:
     options: type[Any]
     open: Callable[[RunnerContext, Any], Runner]
     api_version: int = API_VERSION
-    checks: Callable[[Any], Sequence[Finding]] | None = None
+    checks: "Callable[[Any], Sequence[Finding]] | None" = None
     resources: frozenset[str] = frozenset()
     help: str = ""

@@ -13,7 +13,6 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, TypeGuard
 
-from dfm.api.batch import BatchDialect
 from dfm.api.errors import DfmError, ExitCode, FlowError, InfrastructureError, RunnerError, UsageError
 from dfm.api.events import EventSink, RunFinished, RunnerNotice, RunStarted
 from dfm.api.runner import Ask, Runner, RunnerContext, RunnerPlugin
@@ -39,6 +38,7 @@ from dfm.core.session import Desk, NoRunner, Session
 from dfm.core.standalone.command import task_command
 
 if TYPE_CHECKING:
+    from dfm.api.batch import BatchDialect
     from dfm.core.daemon.endpoint import Discovery, Endpoint
     from dfm.core.pool.runner import PooledRunner
 
@@ -141,7 +141,7 @@ def _pooled_locally(settings: RunnerSettings, facts: RunFacts) -> Runner:
     return _pooled(local_dialect(), settings, facts)
 
 
-def _pooled(dialect: BatchDialect, settings: RunnerSettings, facts: RunFacts) -> Runner:
+def _pooled(dialect: "BatchDialect", settings: RunnerSettings, facts: RunFacts) -> Runner:
     from dfm.core.pooled import pooled_runner  # noqa: PLC0415  (a run without a pool must not load it)
 
     return pooled_runner(dialect, settings, facts)
@@ -232,7 +232,7 @@ def lend(
     run_id: str,
     jobs: int | None,
     notice: Callable[[str], None],
-    pool: Callable[[BatchDialect], Runner],
+    pool: "Callable[[BatchDialect], Runner]",
     ask: Ask,
 ) -> RunnerContext:
     """Return what the core lends to a runner; the directory exists."""

@@ -4,7 +4,8 @@ import contextlib
 import gc
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from dfm.api.errors import UsageError
 from dfm.core.flow import cached
@@ -20,8 +21,7 @@ from dfm.core.plugins.packages import PluginPackages, installed_packages
 from dfm.core.std import FLOW_FILE as STANDARD_LIBRARY
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FlowOptions:
+class FlowOptions(Struct, frozen=True, kw_only=True):
     """Which flow, and with which parameters."""
 
     root: str | None = None
@@ -32,8 +32,7 @@ class FlowOptions:
     replacements: Sequence[str] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class LoadedFlow:
+class LoadedFlow(Struct, frozen=True):
     """A flow with the parameters of the command line that were met while it was loaded."""
 
     flow: Flow

@@ -2,7 +2,8 @@
 
 import enum
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from dfm.api.runner import Ask, nobody_asks
 
@@ -16,8 +17,7 @@ class DaemonUse(enum.Enum):
     NEVER = "never"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunFacts:
+class RunFacts(Struct, frozen=True, kw_only=True):
     """What a run's pool must know of the run.
 
     Attributes:

@@ -5,15 +5,15 @@ import shlex
 import shutil
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from dfm.core.config.layers import CliOptions
 from dfm.core.reading import FlowOptions
 from dfm.core.runfacts import DaemonUse
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunOptions:
+class RunOptions(Struct, frozen=True, kw_only=True):
     """What `dfm run` was asked for.
 
     Attributes:
@@ -37,8 +37,7 @@ class RunOptions:
     daemon: DaemonUse = DaemonUse.AUTO
 
 
-@dataclass(frozen=True, slots=True)
-class RerunCommand:
+class RerunCommand(Struct, frozen=True):
     """Makes the command that runs one task again with the options of this run."""
 
     program: str

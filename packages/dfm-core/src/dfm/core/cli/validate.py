@@ -2,9 +2,9 @@
 
 import json
 import os
-from dataclasses import replace
 
 import click
+from msgspec.structs import replace
 
 from dfm.api.errors import ExitCode
 from dfm.core.cli.options import flow_options

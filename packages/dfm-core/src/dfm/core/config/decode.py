@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from dfm.api.errors import SourceLocation
 from dfm.api.units import parse_duration, parse_memory
-from dfm.core.config.read import Listing, Node, Scalar, Style, Table
+from dfm.core.config.nodes import Listing, Node, Scalar, Style, Table
 from dfm.core.config.schema import Kind, Setting
 from dfm.core.suggest import did_you_mean
 

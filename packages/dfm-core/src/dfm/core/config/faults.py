@@ -15,6 +15,11 @@ class ConfigInvalid(FlowError):  # noqa: N818  (named as FlowInvalid is: it says
         self.faults = tuple(faults)
 
 
+def invalid(message: str, location: SourceLocation | None, hint: str | None = None) -> ConfigInvalid:
+    """Return one fault of a file as what is raised for it."""
+    return ConfigInvalid([FlowError(message, hint=hint, location=location)])
+
+
 class Faults:
     """Collects the faults of files; a fault of the command line or of a variable is raised at once."""
 

@@ -3,7 +3,8 @@
 import enum
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from dfm.api.errors import SourceLocation
 
@@ -31,8 +32,7 @@ class Layer(enum.IntEnum):
         return self.name.lower().replace("_", "-")
 
 
-@dataclass(frozen=True, slots=True)
-class Origin:
+class Origin(Struct, frozen=True):
     """Where a value comes from.
 
     Attributes:
@@ -51,8 +51,7 @@ class Origin:
 DEFAULT_ORIGIN = Origin(Layer.DEFAULT, "default")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CliOptions:
+class CliOptions(Struct, frozen=True, kw_only=True):
     """What the command line says of settings.
 
     Attributes:
@@ -69,8 +68,7 @@ class CliOptions:
     is_file_read: bool = True
 
 
-@dataclass(frozen=True, slots=True)
-class LayerFile:
+class LayerFile(Struct, frozen=True):
     """A file that holds a layer.
 
     Attributes:

@@ -5,8 +5,9 @@ chosen runner's plugin is imported. `dfm config validate` imports all of them.
 """
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, TypeVar
+
+from msgspec import Struct
 
 from dfm.api.errors import DfmError, FlowError, RunnerError, UsageError
 from dfm.api.runner import Resources, RunnerPlugin
@@ -32,8 +33,7 @@ from dfm.core.suggest import did_you_mean
 D = TypeVar("D")
 
 
-@dataclass(frozen=True, slots=True)
-class ReadFile:
+class ReadFile(Struct, frozen=True):
     """A file that was looked for."""
 
     layer: Layer

@@ -7,22 +7,23 @@ what a weaker layer or the default asks beyond a cap is brought down to it.
 
 import enum
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from dfm.api.errors import SourceLocation
 from dfm.api.options import OptionSpec
 from dfm.core.config.decode import WrongValueError, decode
 from dfm.core.config.faults import Faults
 from dfm.core.config.layers import DEFAULT_ORIGIN, Layer, Origin
-from dfm.core.config.read import Listing, Node, Scalar, Style, Table, Tag
+from dfm.core.config.nodes import Listing, Node, Scalar, Style, Table, Tag
 from dfm.core.config.schema import NUMERIC, Kind, Setting
 
 Path: TypeAlias = tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Given:
+class Given(Struct, frozen=True):
     """A value that a layer gives.
 
     Attributes:
@@ -45,8 +46,7 @@ class Role(enum.StrEnum):
     LIMITS = "limits"
 
 
-@dataclass(frozen=True, slots=True)
-class Candidate:
+class Candidate(Struct, frozen=True):
     """One layer's say, as it is written, and what became of it."""
 
     origin: Origin
@@ -54,8 +54,7 @@ class Candidate:
     role: Role
 
 
-@dataclass(frozen=True, slots=True)
-class Effective:
+class Effective(Struct, frozen=True):
     """The value of a setting, and how it came about.
 
     Attributes:
@@ -85,8 +84,7 @@ class Effective:
         return self.setting.written(self.value)
 
 
-@dataclass(slots=True)
-class Layered:
+class Layered(Struct):
     """All that the layers say, by the path of the setting."""
 
     values: dict[Path, list[Given]] = field(default_factory=dict)
@@ -194,8 +192,7 @@ class Layered:
         return Effective(path, setting, value, origin, tuple(candidates), self.lock_of(path))
 
 
-@dataclass(frozen=True, slots=True)
-class _Decoded:
+class _Decoded(Struct, frozen=True):
     origin: Origin
     value: Any
     is_replacing: bool

@@ -1,120 +1,13 @@
-"""A settings file to nodes with their places: YAML 1.1 events, three tags of our own, nothing guessed.
+"""A settings file to nodes: what the file system says of it, and its text."""
 
-Plain text stays text until it is known what the setting wants: `1:30` is no number in base 60 here. `!replace` on a
-list or mapping starts anew, `!lock` forbids nearer layers to set what is below, `!max` on an amount is the most that
-nearer layers may ask for.
-"""
-
-import enum
 import os
-import re
-from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any, TypeAlias
 
-import yaml
-
-from dfm.api.errors import FlowError, SourceLocation
-from dfm.core.config.faults import ConfigInvalid
+from dfm.api.errors import SourceLocation
+from dfm.core.config.faults import invalid
 from dfm.core.config.layers import LayerFile
-from dfm.core.suggest import did_you_mean
-
-Untyped: TypeAlias = Any
-"""PyYAML's events and marks have no types."""
+from dfm.core.config.nodes import Listing, Scalar, Table
 
 MAX_BYTES = 1 << 20
-MAX_DEPTH = 16
-"""Nesting of lists and mappings; settings need five."""
-MAX_NODES = 100_000
-"""Nodes of a file, those that aliases repeat included."""
-_TAG = "tag:yaml.org,2002:"
-_NULLS = ("", "~", "null", "Null", "NULL")
-_SWITCH = re.compile(r"(?i:true|false|yes|no|on|off)\Z")
-_NUMBER = re.compile(r"[-+]?(\d[\d_]*(\.[\d_]*)?|\.\d+)([eE][-+]?\d+)?\Z|0x[0-9a-fA-F]+\Z")
-
-
-class Tag(enum.StrEnum):
-    """What a file says of a value beside the value."""
-
-    NONE = ""
-    REPLACE = "!replace"
-    LOCK = "!lock"
-    MAX = "!max"
-
-
-class Style(enum.Enum):
-    """How a single value is written."""
-
-    PLAIN = enum.auto()
-    QUOTED = enum.auto()
-    WORD = enum.auto()
-    """On the command line or in a variable, where all is text and means what the setting wants."""
-
-
-@dataclass(frozen=True, slots=True)
-class Scalar:
-    """A single value, as it is written."""
-
-    location: SourceLocation | None
-    text: str
-    style: Style = Style.PLAIN
-    tag: Tag = Tag.NONE
-
-    @property
-    def is_null(self) -> bool:
-        """Whether nothing is written: `key:` or `key: null`."""
-        return self.style is Style.PLAIN and self.text in _NULLS
-
-    @property
-    def shown_kind(self) -> str:
-        """What it is, for a message to a person."""
-        if self.is_null:
-            return "nothing"
-        if self.style is Style.PLAIN and _SWITCH.match(self.text):
-            return f"the switch {self.text}"
-        return f"{self.text!r}"
-
-    @property
-    def is_switch(self) -> bool:
-        """Whether YAML takes it for true or false."""
-        return self.style is Style.PLAIN and _SWITCH.match(self.text) is not None
-
-    @property
-    def is_number(self) -> bool:
-        """Whether YAML takes it for a number."""
-        return self.style is Style.PLAIN and _NUMBER.match(self.text) is not None
-
-
-@dataclass(frozen=True, slots=True)
-class Listing:
-    """A list."""
-
-    location: SourceLocation | None
-    items: tuple["Node", ...]
-    tag: Tag = Tag.NONE
-    shown_kind = "a list"
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """A key of a table, and its value."""
-
-    key: str
-    location: SourceLocation
-    value: "Node"
-
-
-@dataclass(frozen=True, slots=True)
-class Table:
-    """A mapping from text to values."""
-
-    location: SourceLocation | None
-    entries: tuple[Entry, ...]
-    tag: Tag = Tag.NONE
-    shown_kind = "a mapping"
-
-
-Node: TypeAlias = Scalar | Listing | Table
 
 
 def read_layer(file: LayerFile) -> Table | None:
@@ -127,6 +20,8 @@ def read_layer(file: LayerFile) -> Table | None:
     text = _read_text(file, shown)
     if text is None:
         return None
+    from dfm.core.config.parse import parse_text  # noqa: PLC0415  (most runs have no settings file, and need no YAML)
+
     node = parse_text(text, shown)
     match node:
         case Table():
@@ -134,7 +29,7 @@ def read_layer(file: LayerFile) -> Table | None:
         case Scalar() if node.is_null:
             return Table(SourceLocation(shown, 1, 1), ())
         case Scalar() | Listing():
-            raise _invalid(
+            raise invalid(
                 f"settings are a mapping, and this is {node.shown_kind}", node.location, "begin it with `runner:`"
             )
 
@@ -143,23 +38,6 @@ def shown_path(path: str) -> str:
     """Return the path as it is told to a person: relative to the current directory where that is shorter."""
     relative = os.path.relpath(path)
     return relative if len(relative) < len(path) else path
-
-
-def parse_text(text: str, shown: str) -> Node:
-    """Return the one document of a text.
-
-    Raises:
-        ConfigInvalid: it is not YAML that we take.
-    """
-    loader: Any = yaml.CSafeLoader if yaml.__with_libyaml__ else yaml.SafeLoader
-    try:
-        return _Reader(shown, yaml.parse(text, Loader=loader)).document()
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        location = SourceLocation(shown, *((1, 1) if mark is None else (mark.line + 1, mark.column + 1)))
-        raise _invalid(f"not YAML: {error.problem or error.context}", location, _tab_hint(text, location)) from None
-    except yaml.YAMLError as error:
-        raise _invalid(f"not YAML: {str(error).splitlines()[0]}", SourceLocation(shown, 1, 1)) from None
 
 
 def _read_text(file: LayerFile, shown: str) -> str | None:
@@ -171,11 +49,11 @@ def _read_text(file: LayerFile, shown: str) -> str | None:
         if file.required_by is None and not os.path.lexists(file.path):
             return None
         named = f", which {file.required_by} names," if file.required_by else ""
-        raise _invalid(f"the settings file{named} cannot be read: {error.strerror}", start) from None
+        raise invalid(f"the settings file{named} cannot be read: {error.strerror}", start) from None
     except OSError as error:
-        raise _invalid(f"the settings file cannot be read: {error.strerror}", start) from None
+        raise invalid(f"the settings file cannot be read: {error.strerror}", start) from None
     if len(content) > MAX_BYTES:
-        raise _invalid(f"the settings file has more than {MAX_BYTES} bytes", start)
+        raise invalid(f"the settings file has more than {MAX_BYTES} bytes", start)
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -183,111 +61,4 @@ def _read_text(file: LayerFile, shown: str) -> str | None:
         line = before.count(b"\n") + 1
         column = error.start - (before.rfind(b"\n") + 1) + 1
         place = SourceLocation(shown, line, column)
-        raise _invalid(f"the file is not UTF-8: byte 0x{content[error.start]:02x}", place) from None
-
-
-class _Reader:
-    """Makes nodes of events; nesting and size are bounded."""
-
-    def __init__(self, shown: str, events: Iterator[Untyped]) -> None:
-        self._shown = shown
-        self._events = events
-        self._anchors: dict[str, tuple[Node, int]] = {}
-        self._count = 0
-
-    def document(self) -> Node:
-        node: Node = Scalar(SourceLocation(self._shown, 1, 1), "")
-        documents = 0
-        for event in self._events:
-            if isinstance(event, yaml.DocumentStartEvent):
-                documents += 1
-                if documents > 1:
-                    raise self._fault("the file has more than one document", event)
-                node = self._node(next(self._events), 0)
-        return node
-
-    def _node(self, event: Untyped, depth: int) -> Node:
-        if depth > MAX_DEPTH:
-            raise self._fault(f"lists and mappings are nested more than {MAX_DEPTH} deep", event)
-        if isinstance(event, yaml.AliasEvent):
-            return self._aliased(event)
-        before = self._count
-        self._spend(1, event)
-        match event:
-            case yaml.ScalarEvent():
-                node: Node = self._scalar(event)
-            case yaml.SequenceStartEvent():
-                node = self._listing(event, depth)
-            case _:
-                node = self._table(event, depth)
-        if event.anchor is not None:
-            self._anchors[event.anchor] = (node, self._count - before)
-        return node
-
-    def _scalar(self, event: Untyped) -> Scalar:
-        tag = self._tag(event, (Tag.LOCK, Tag.MAX), ("str", "int", "float", "bool", "null"))
-        is_plain = event.style in (None, "", "plain") and event.tag not in ("!", f"{_TAG}str")
-        return Scalar(self._at(event), event.value, Style.PLAIN if is_plain else Style.QUOTED, tag)
-
-    def _listing(self, event: Untyped, depth: int) -> Listing:
-        tag = self._tag(event, (Tag.LOCK, Tag.REPLACE), ("seq",))
-        items = []
-        while not isinstance(following := next(self._events), yaml.SequenceEndEvent):
-            items.append(self._node(following, depth + 1))
-        return Listing(self._at(event), tuple(items), tag)
-
-    def _table(self, event: Untyped, depth: int) -> Table:
-        tag = self._tag(event, (Tag.LOCK, Tag.REPLACE), ("map",))
-        entries: dict[str, Entry] = {}
-        while not isinstance(key := next(self._events), yaml.MappingEndEvent):
-            if not isinstance(key, yaml.ScalarEvent):
-                raise self._fault("a key must be a plain word", key)
-            if key.value in entries:
-                first = entries[key.value].location.line
-                raise self._fault(f"the key {key.value!r} stands twice; the first is in line {first}", key)
-            value = self._node(next(self._events), depth + 1)
-            entries[key.value] = Entry(key.value, self._at(key), value)
-        return Table(self._at(event), tuple(entries.values()), tag)
-
-    def _aliased(self, event: Untyped) -> Node:
-        if event.anchor not in self._anchors:
-            raise self._fault(f"there is no anchor {event.anchor!r} before this", event)
-        node, size = self._anchors[event.anchor]
-        self._spend(size, event)
-        return node
-
-    def _tag(self, event: Untyped, ours: tuple[Tag, ...], standard: tuple[str, ...]) -> Tag:
-        if event.tag in (None, "!", *(_TAG + name for name in standard)):
-            return Tag.NONE
-        for tag in ours:
-            if event.tag == tag:
-                return tag
-        shown = event.tag.replace(_TAG, "!!")
-        known = [tag.value for tag in Tag if tag]
-        if shown in known:
-            raise self._fault(f"{shown} does not fit here", event, "!max goes with an amount, !replace with a list")
-        hint = did_you_mean(shown, known) or f"known are {', '.join(known)}"
-        raise self._fault(f"unknown tag {shown!r}", event, hint)
-
-    def _spend(self, count: int, event: Untyped) -> None:
-        self._count += count
-        if self._count > MAX_NODES:
-            raise self._fault(f"the file holds more than {MAX_NODES} values", event)
-
-    def _at(self, event: Untyped) -> SourceLocation:
-        mark = event.start_mark
-        return SourceLocation(self._shown, mark.line + 1, mark.column + 1)
-
-    def _fault(self, message: str, event: Untyped, hint: str | None = None) -> ConfigInvalid:
-        return _invalid(message, self._at(event), hint)
-
-
-def _invalid(message: str, location: SourceLocation | None, hint: str | None = None) -> ConfigInvalid:
-    return ConfigInvalid([FlowError(message, hint=hint, location=location)])
-
-
-def _tab_hint(text: str, location: SourceLocation) -> str | None:
-    lines = text.splitlines()
-    line = lines[location.line - 1] if location.line <= len(lines) else ""
-    indent = line[: len(line) - len(line.lstrip())]
-    return "indent with spaces, not with tabs" if "\t" in indent else None
+        raise invalid(f"the file is not UTF-8: byte 0x{content[error.start]:02x}", place) from None

@@ -1,8 +1,9 @@
 """What a task gets of the machine: its class, else its own tag, else the defaults."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import TypeVar
+
+from msgspec import Struct
 
 from dfm.api.errors import FlowError
 from dfm.api.runner import Resources
@@ -12,8 +13,7 @@ from dfm.core.suggest import did_you_mean
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True)
-class ResourceRules:
+class ResourceRules(Struct, frozen=True):
     """The defaults and the classes that the settings hold."""
 
     defaults: ResourceDefaults

@@ -5,8 +5,9 @@ import enum
 import types
 import typing
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 from dfm.api.options import Merge, OptionSpec, Unit, spec_of
 from dfm.api.units import format_duration, format_memory
@@ -44,8 +45,7 @@ _ADDABLE = (Kind.LIST, Kind.MAP)
 NUMERIC = (Kind.INTEGER, Kind.NUMBER, Kind.MEMORY, Kind.DURATION)
 
 
-@dataclass(frozen=True, slots=True)
-class Setting:
+class Setting(Struct, frozen=True):
     """One thing that may be set.
 
     Attributes:

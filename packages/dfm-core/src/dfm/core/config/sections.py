@@ -7,7 +7,7 @@ from dfm.api.errors import SourceLocation, UsageError
 from dfm.core.config.faults import Faults
 from dfm.core.config.layers import Layer, Origin
 from dfm.core.config.merge import Given, Layered, Path, plain
-from dfm.core.config.read import Entry, Scalar, Style, Table
+from dfm.core.config.nodes import Entry, Scalar, Style, Table
 from dfm.core.config.schema import Setting, find, names_of, settings_of
 from dfm.core.config.settings import PoolSettings, ResourceClass, ResourceDefaults, RunnerChoice
 from dfm.core.plugins.discovery import RESERVED_NAMES

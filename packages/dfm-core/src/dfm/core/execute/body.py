@@ -5,12 +5,14 @@ cost nothing.
 """
 
 import contextlib
+import functools
 import os
 import signal
 import socket
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
+
+from msgspec import Struct
 
 from dfm.api.errors import InfrastructureError
 from dfm.api.runner import (
@@ -35,8 +37,7 @@ from dfm.core.jobserver.tokens import Lease
 COMMAND_NOT_FOUND = 127
 
 
-@dataclass(slots=True)
-class BodyRunner:
+class BodyRunner(Struct):
     """Runs bodies of this run.
 
     Attributes:
@@ -158,7 +159,7 @@ def _result(
         memento=harvest.memento,
         markers=[*harvest.markers, *problems],
         commands=commands,
-        host=socket.gethostname(),
+        host=_host(),
         started_at=started_at,
         seconds=ended.seconds,
         cpu_seconds=ended.cpu_seconds,
@@ -182,9 +183,14 @@ def _not_started(cause: str, status: int, started_at: str) -> TaskResult:
         cause=cause,
         status=status,
         markers=[Marker(Severity.ERROR, cause)],
-        host=socket.gethostname(),
+        host=_host(),
         started_at=started_at,
     )
+
+
+@functools.cache
+def _host() -> str:
+    return socket.gethostname()
 
 
 def _token(request: TaskRequest) -> str:

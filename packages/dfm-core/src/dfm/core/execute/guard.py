@@ -12,7 +12,8 @@ import shutil
 import signal
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from dfm.api.errors import InfrastructureError
 from dfm.core.execute.process import RUN_TOKEN, close_all_but, token_holders
@@ -22,8 +23,7 @@ GIVE_UP_SECONDS = 10.0
 _DISMISSED = b"\n"
 
 
-@dataclass(frozen=True, slots=True)
-class Guard:
+class Guard(Struct, frozen=True):
     """A guard that watches this process."""
 
     pid: int

@@ -8,21 +8,21 @@ import json
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any
+
+from msgspec import Struct, field
 
 from dfm.api.items import ENV, FILE_SET, Item
 from dfm.api.runner import CommandRecord, TaskRequest
 from dfm.api.task import Marker, MarkerLocation, Severity
-from dfm.core.execute.staging import StagedScript
+from dfm.core.execute.staging import StagedScript, there
 
 MAX_CHANNEL_BYTES = 64 * 1024 * 1024
 _HEREDOC = re.compile(r"(?P<name>[A-Za-z_][A-Za-z0-9_]*)<<(?P<end>\S+)\Z")
 _ASSIGNMENT = re.compile(r"(?P<name>[A-Za-z_][A-Za-z0-9_]*)=(?P<value>.*)\Z", re.DOTALL)
 
 
-@dataclass(slots=True)
-class Harvest:
+class Harvest(Struct):
     """What came of a body.
 
     Attributes:
@@ -43,6 +43,9 @@ class Harvest:
 def harvest_script(request: TaskRequest, staged: StagedScript) -> Harvest:
     """Read what a script wrote into its channels."""
     harvest = Harvest()
+    with contextlib.suppress(OSError):  # a task may have removed its own directory; what is left is told below
+        if not there(staged.channels.values()):
+            return harvest
     for place, line in _json_lines(staged.channels["DFM_OUTPUT"], harvest):
         item = _item(line, request.rundir)
         if isinstance(item, str):
@@ -154,7 +157,6 @@ def _environment(staged: StagedScript, rundir: str, harvest: Harvest) -> Item | 
 
 def _assignments(path: str, harvest: Harvest) -> Iterator[tuple[str, str]]:
     lines = iter(enumerate(_lines(path, harvest), 1))
-    name = os.path.basename(path)
     for number, line in lines:
         if not line.strip():
             continue
@@ -164,14 +166,14 @@ def _assignments(path: str, harvest: Harvest) -> Iterator[tuple[str, str]]:
             text = _until(heredoc["end"], (later for _, later in lines))
             if text is None:
                 harvest.problems.append(
-                    f"{name}:{number}: no line {heredoc['end']!r} ends the value of {heredoc['name']}"
+                    f"{os.path.basename(path)}:{number}: no line {heredoc['end']!r} ends the value of {heredoc['name']}"
                 )
             else:
                 yield heredoc["name"], "\n".join(text)
         elif assignment is not None:
             yield assignment["name"], assignment["value"]
         else:
-            harvest.problems.append(f"{name}:{number}: not NAME=VALUE: {line[:60]!r}")
+            harvest.problems.append(f"{os.path.basename(path)}:{number}: not NAME=VALUE: {line[:60]!r}")
 
 
 def _until(end: str, lines: Iterator[str]) -> Sequence[str] | None:

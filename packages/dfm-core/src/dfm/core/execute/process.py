@@ -24,10 +24,11 @@ import signal
 import sys
 import time
 import traceback
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import Self, TextIO
+
+from msgspec import Struct
 
 from dfm.api.errors import InfrastructureError
 
@@ -48,8 +49,7 @@ _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER, _PR_GET_CHILD_SUBREAPER = 1, 36, 37
 _log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Launch:
+class Launch(Struct, frozen=True, kw_only=True):
     """A program to run.
 
     Attributes:
@@ -66,8 +66,7 @@ class Launch:
     pass_fds: Sequence[int] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ForkedCall:
+class ForkedCall(Struct, frozen=True, kw_only=True):
     """A function to call in a forked child; its result is the child's exit status."""
 
     function: Callable[[], int]
@@ -78,8 +77,7 @@ class ForkedCall:
     pass_fds: Sequence[int] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ended:
+class Ended(Struct, frozen=True, kw_only=True):
     """How a body ended.
 
     Attributes:
@@ -120,6 +118,7 @@ class ProcessTrees:
         self._sweep_timer: asyncio.TimerHandle | None = None
         self._home = -1
         self._inherited: list[int] = []
+        self._exits = _Exits()
 
     async def __aenter__(self) -> Self:
         self._home = os.open(".", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -129,6 +128,7 @@ class ProcessTrees:
         self._was_subreaper = _get_subreaper()
         _prctl(_PR_SET_CHILD_SUBREAPER, 1)
         self._spared = frozenset(_children_of(os.getpid()))
+        self._exits.open()
         return self
 
     async def __aexit__(
@@ -141,6 +141,7 @@ class ProcessTrees:
             self._sweep_timer.cancel()
             self._sweep_timer = None
         self._sweep_all()
+        self._exits.close()
         if not self._was_subreaper:
             _prctl(_PR_SET_CHILD_SUBREAPER, 0)
         for fd in self._inherited:
@@ -181,25 +182,31 @@ class ProcessTrees:
         It cannot change the directory or close what is inheritable: so this process stands in the body's directory for
         the moment of the start (it has one thread, and nobody sees it), and nothing but what is passed is inheritable.
         """
-        env = {**launch.env, **self._tokens(launch.token)}
+        env = {**launch.env, ATTEMPT_TOKEN: launch.token, RUN_TOKEN: self._run_token}
         try:
-            with _inheritable(launch.pass_fds), _above_standard(launch.output) as output:
+            output = _above_standard(launch.output)
+            try:
                 os.chdir(launch.cwd)
-                try:
-                    return os.posix_spawn(
-                        _program(launch),
-                        list(launch.argv),
-                        env,
-                        file_actions=[
-                            (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
-                            (os.POSIX_SPAWN_DUP2, output, 1),
-                            (os.POSIX_SPAWN_DUP2, output, 2),
-                        ],
-                        setsid=True,
-                        setsigdef=_DEFAULT_SIGNALS,
-                    )
-                finally:
-                    os.fchdir(self._home)
+                for fd in launch.pass_fds:
+                    os.set_inheritable(fd, True)  # noqa: FBT003  (the standard library's signature)
+                return os.posix_spawn(
+                    _program(launch),
+                    list(launch.argv),
+                    env,
+                    file_actions=[
+                        (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+                        (os.POSIX_SPAWN_DUP2, output, 1),
+                        (os.POSIX_SPAWN_DUP2, output, 2),
+                    ],
+                    setsid=True,
+                    setsigdef=_DEFAULT_SIGNALS,
+                )
+            finally:
+                for fd in launch.pass_fds:
+                    os.set_inheritable(fd, False)  # noqa: FBT003  (the standard library's signature)
+                os.fchdir(self._home)
+                if output != launch.output:
+                    os.close(output)
         except OSError as error:
             raise _start_error(launch, error) from error
 
@@ -222,13 +229,13 @@ class ProcessTrees:
         pidfd = os.pidfd_open(pid)
         is_clean = False
         try:
-            await _readable(pidfd)
+            await self._exits.wait(pidfd)
             is_clean = True
         except asyncio.CancelledError:
             await self._stop(pid, pidfd)
             raise
         finally:
-            ended = self._finish(pid, pidfd, started)
+            ended = self._finish(pid, pidfd, started, is_dead=is_clean)
             os.close(pidfd)
             self._leaders.discard(pid)
             is_clean = is_clean and ended.status == 0
@@ -240,12 +247,12 @@ class ProcessTrees:
         _kill_group(pid, signal.SIGTERM)
         _kill_group(pid, signal.SIGCONT)
         with contextlib.suppress(TimeoutError, asyncio.CancelledError):
-            await asyncio.wait_for(_readable(pidfd), self._grace)
+            await asyncio.wait_for(self._exits.wait(pidfd), self._grace)
 
-    def _finish(self, pid: int, pidfd: int, started: float) -> Ended:
+    def _finish(self, pid: int, pidfd: int, started: float, *, is_dead: bool) -> Ended:
         """Kill what is left of the group, reap its leader."""
         _kill_group(pid, signal.SIGKILL)
-        if not _wait_dead(pidfd, _UNKILLABLE_SECONDS):
+        if not is_dead and not _wait_dead(pidfd, _UNKILLABLE_SECONDS):
             _log.warning("process %d does not die, it is left behind", pid)
             return Ended(
                 status=137,
@@ -302,6 +309,43 @@ class ProcessTrees:
         return {pid for pid in adopted if _is_zombie(pid) or _token_of(pid, ATTEMPT_TOKEN) in tokens}
 
 
+class _Exits:
+    """Tells when children have ended: an epoll of their pidfds, which the event loop watches as one descriptor.
+
+    To have the loop add and remove a reader for each child takes ten times as long.
+    """
+
+    def __init__(self) -> None:
+        self._waiting: dict[int, asyncio.Future[None]] = {}
+        self._epoll: select.epoll | None = None
+
+    def open(self) -> None:
+        self._epoll = select.epoll()
+        asyncio.get_running_loop().add_reader(self._epoll.fileno(), self._look)
+
+    def close(self) -> None:
+        if self._epoll is not None:
+            asyncio.get_running_loop().remove_reader(self._epoll.fileno())
+            self._epoll.close()
+
+    async def wait(self, pidfd: int) -> None:
+        """Wait for the end of a process."""
+        assert self._epoll is not None, "process trees are entered before the first process"
+        future = self._waiting[pidfd] = asyncio.get_running_loop().create_future()
+        self._epoll.register(pidfd, select.EPOLLIN | select.EPOLLONESHOT)
+        try:
+            await future
+        finally:
+            del self._waiting[pidfd]
+            self._epoll.unregister(pidfd)
+
+    def _look(self) -> None:
+        assert self._epoll is not None
+        for pidfd, _ in self._epoll.poll(0):
+            if not self._waiting[pidfd].done():
+                self._waiting[pidfd].set_result(None)
+
+
 def token_holders(name: str, value: str) -> set[int]:
     """Return the processes of this user whose environment has the token; those that are gone meanwhile left out."""
     mine = os.geteuid()
@@ -323,29 +367,9 @@ def close_all_but(kept: Iterable[int]) -> None:
     os.closerange(low, os.sysconf("SC_OPEN_MAX"))
 
 
-@contextlib.contextmanager
-def _inheritable(fds: Sequence[int]) -> Iterator[None]:
-    """Let a child inherit descriptors under their own numbers."""
-    for fd in fds:
-        os.set_inheritable(fd, True)  # noqa: FBT003  (the standard library's signature)
-    try:
-        yield
-    finally:
-        for fd in fds:
-            os.set_inheritable(fd, False)  # noqa: FBT003  (the standard library's signature)
-
-
-@contextlib.contextmanager
-def _above_standard(fd: int) -> Iterator[int]:
-    """Give a descriptor that is none of the three that a child gets anew; it may be one where ours were closed."""
-    if fd > _STDERR:
-        yield fd
-        return
-    copy = fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, _STDERR + 1)
-    try:
-        yield copy
-    finally:
-        os.close(copy)
+def _above_standard(fd: int) -> int:
+    """Return the descriptor, or a copy of one of the three that a child gets anew; so it is where ours were closed."""
+    return fd if fd > _STDERR else fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, _STDERR + 1)
 
 
 def _inheritable_descriptors() -> list[int]:
@@ -409,21 +433,6 @@ def _be_child(call: ForkedCall, tokens: Mapping[str, str]) -> None:
 
 def _text_stream(fd: int) -> TextIO:
     return open(fd, "w", encoding="utf-8", errors="backslashreplace", buffering=1, closefd=False)
-
-
-async def _readable(fd: int) -> None:
-    loop = asyncio.get_running_loop()
-    future: asyncio.Future[None] = loop.create_future()
-    loop.add_reader(fd, _set, future)
-    try:
-        await future
-    finally:
-        loop.remove_reader(fd)
-
-
-def _set(future: "asyncio.Future[None]") -> None:
-    if not future.done():
-        future.set_result(None)
 
 
 def _wait_dead(pidfd: int, seconds: float) -> bool:

@@ -6,16 +6,15 @@ costs more than many a task does, so no file is made that need not be: what a sc
 it does, and what would say nothing is shared.
 """
 
-import contextlib
 import json
 import os
 import re
 import shlex
 import shutil
 import sys
-from collections.abc import Mapping
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Iterable, Mapping
+
+from msgspec import Struct
 
 from dfm.api.errors import InfrastructureError
 from dfm.api.runner import ShellBody, TaskRequest
@@ -87,8 +86,7 @@ class ShellNotFoundError(Exception):
     """The shell of a task is not on this machine."""
 
 
-@dataclass(frozen=True, slots=True)
-class StagedScript:
+class StagedScript(Struct, frozen=True):
     """A script ready to start; `channels` are the files it may write, by the variable that names each."""
 
     argv: list[str]
@@ -140,7 +138,7 @@ def write_bin_dir(root_rundir: str, search: str | None = None) -> str:
     from dfm.core.execute import dfm_out  # noqa: PLC0415  (its path is needed, on this one occasion)
 
     directory = os.path.join(root_rundir, ".dfm-bin")
-    words = shlex.join([sys.executable, "-I", "-S", str(Path(dfm_out.__file__).resolve())])
+    words = shlex.join([sys.executable, "-I", "-S", os.path.realpath(dfm_out.__file__)])
     scripts = {"dfm-out": f'#!/bin/sh\nexec {words} "$@"\n'}
     scripts |= dict(_EMPTY.values())
     scripts |= {tool: _WITHOUT_JOBS for tool in _BUILD_TOOLS if shutil.which(tool, path=search)}
@@ -154,12 +152,25 @@ def write_bin_dir(root_rundir: str, search: str | None = None) -> str:
 
 
 def _write_script(path: str, content: str) -> None:
-    if os.access(path, os.X_OK) and Path(path).read_text(encoding="utf-8") == content:
+    if os.access(path, os.X_OK) and _text_of(path) == content:
         return
     temporary = f"{path}.{os.getpid()}"
-    Path(temporary).write_text(content, encoding="utf-8")
+    with open(temporary, "w", encoding="utf-8") as file:
+        file.write(content)
     os.chmod(temporary, 0o755)  # noqa: S103  (a script that every task may run)
     os.replace(temporary, path)
+
+
+def _text_of(path: str) -> str:
+    with open(path, encoding="utf-8") as file:
+        return file.read()
+
+
+def there(paths: Iterable[str]) -> set[str]:
+    """Return those of some paths in one directory that there are: one look at it is less than one at each of them."""
+    wanted = set(paths)
+    directory = os.path.dirname(next(iter(wanted)))
+    return wanted.intersection(f"{directory}/{name}" for name in os.listdir(directory))
 
 
 def as_variable(value: object) -> str:
@@ -198,9 +209,8 @@ def _write_inputs(request: TaskRequest, prefix: str, bin_dir: str) -> dict[str, 
 def _clear_channels(prefix: str) -> dict[str, str]:
     """Return the paths of the channels, and remove what an earlier run left in them."""
     paths = {variable: prefix + name for variable, name in CHANNEL_NAMES.items()}
-    for path in paths.values():
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(path)
+    for path in there(paths.values()):
+        os.unlink(path)
     return paths
 
 

@@ -10,7 +10,6 @@ import hashlib
 import os
 from collections.abc import Iterator
 from contextvars import ContextVar
-from pathlib import Path
 
 import msgspec
 
@@ -84,7 +83,8 @@ def read(path: str) -> bytes:
     answers = _noted.get()
     if answers is not None:
         answers.contents[path] = ""
-    content = Path(path).read_bytes()
+    with open(path, "rb", buffering=0) as file:
+        content = file.readall()
     if answers is not None:
         answers.contents[path] = hashlib.sha256(content).hexdigest()
     return content

@@ -94,7 +94,7 @@ class Diagnostics:
         Raises:
             FlowInvalid: there is at least one.
         """
-        errors = self.errors
+        errors = self.errors if self._items else []
         if errors:
             raise FlowInvalid(errors, self.warnings)
 

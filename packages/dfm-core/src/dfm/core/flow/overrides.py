@@ -7,7 +7,6 @@ override that met nothing is an error, never silence. `-D` wins over `-P`.
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from dfm.api.errors import UsageError
 
@@ -93,7 +92,8 @@ def _read_parameters(source: str) -> object:
         text, shown = source, "the JSON of -P"
     else:
         try:
-            text, shown = Path(source).read_text(encoding="utf-8"), source
+            with open(source, encoding="utf-8") as file:
+                text, shown = file.read(), source
         except (OSError, UnicodeDecodeError) as error:
             reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
             raise UsageError(f"-P cannot read {source!r}: {reason}") from None

@@ -52,12 +52,13 @@ def matches_any(item: Mapping[str, object], patterns: Patterns) -> bool:
     return any(_matches(item, pattern) for pattern in patterns)
 
 
-def environment(base: Mapping[str, str], items: Iterable[Item]) -> dict[str, str]:
-    """Return `base` with the changes of the `std.Env` items applied, in their order."""
+def environment(base: Mapping[str, str], items: Iterable[Item]) -> Mapping[str, str]:
+    """Return `base` with the changes of the `std.Env` items applied, in their order; itself where there are none."""
+    changes = [item for item in items if item.get("type") == ENV]
+    if not changes:
+        return base
     result = dict(base)
-    for item in items:
-        if item.get("type") != ENV:
-            continue
+    for item in changes:
         result.update({name: str(value) for name, value in item.get("vals", {}).items()})
         for name, value in item.get("append_path", {}).items():
             result[name] = ":".join(part for part in (result.get(name, ""), str(value)) if part)

@@ -10,11 +10,10 @@ When its last body has ended nobody can hold a token of it any more, so what is 
 anew. No new work waits for that, and the number of tokens never exceeds N.
 """
 
-from dataclasses import dataclass, field
+from msgspec import Struct, field
 
 
-@dataclass(slots=True)
-class Generation:
+class Generation(Struct):
     """One pipe's share of the book.
 
     Attributes:
@@ -27,8 +26,7 @@ class Generation:
     bodies: int = 0
 
 
-@dataclass(slots=True)
-class Book:
+class Book(Struct):
     """The book of one server with `total` tokens."""
 
     total: int

@@ -13,9 +13,11 @@ import shutil
 import tempfile
 import termios
 from collections import deque
-from dataclasses import dataclass
+from collections.abc import Mapping
 from types import TracebackType
 from typing import Self
+
+from msgspec import Struct
 
 from dfm.core.jobserver.accounts import Book, Generation
 from dfm.core.jobserver.protocol import FifoAuth, PipeAuth, format_makeflags
@@ -37,22 +39,23 @@ def _home() -> str:
     return "/tmp" if any(character.isspace() for character in usual) else usual  # noqa: S108  (mkdtemp makes it private)
 
 
-@dataclass(slots=True, eq=False)
-class _Pipe:
-    """One FIFO: our own non-blocking end, and the two ends that children inherit."""
+class _Pipe(Struct, eq=False):
+    """One FIFO: our own non-blocking end, the two ends that children inherit, and how they find them."""
 
     path: str
     own: int
     child_read: int
     child_write: int
+    environment: Mapping[str, str]
 
     @classmethod
-    def make(cls, path: str) -> "_Pipe":
+    def make(cls, path: str, jobs: int) -> "_Pipe":
         os.mkfifo(path, 0o600)
         own = os.open(path, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
         child_read = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         child_write = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
-        return cls(path, own, child_read, child_write)
+        flags = format_makeflags(jobs, PipeAuth(child_read, child_write), FifoAuth(path))
+        return cls(path, own, child_read, child_write, {"MAKEFLAGS": flags})
 
     def close(self) -> None:
         for fd in (self.own, self.child_read, self.child_write):
@@ -103,7 +106,7 @@ class TokenServer(TokenSource):
 
     async def __aenter__(self) -> Self:
         self._directory = tempfile.mkdtemp(prefix=f"{_PREFIX}{self._name}-", dir=self._parent or _home())
-        self._pipes[0] = _Pipe.make(os.path.join(self._directory, "0"))
+        self._pipes[0] = _Pipe.make(os.path.join(self._directory, "0"), self._jobs)
         self._pipes[0].put(self._jobs)
         return self
 
@@ -151,8 +154,7 @@ class TokenServer(TokenSource):
         """Return the lease for a token that was just taken from the pipe."""
         generation = self._book.start()
         pipe = self._current
-        flags = format_makeflags(self._jobs, PipeAuth(pipe.child_read, pipe.child_write), FifoAuth(pipe.path))
-        return Lease({"MAKEFLAGS": flags}, (pipe.child_read, pipe.child_write), TOKEN, generation.number)
+        return Lease(pipe.environment, (pipe.child_read, pipe.child_write), TOKEN, generation.number)
 
     async def _wait_turn(self) -> Lease:
         turn: asyncio.Future[Lease] = asyncio.get_running_loop().create_future()
@@ -208,7 +210,7 @@ class TokenServer(TokenSource):
             asyncio.get_running_loop().remove_reader(old.own)
             self._is_watching = False
         new = self._book.rotate(moved)
-        self._pipes[new.number] = _Pipe.make(os.path.join(self._directory, str(new.number)))
+        self._pipes[new.number] = _Pipe.make(os.path.join(self._directory, str(new.number)), self._jobs)
         self._current.put(moved)
         if old_generation.bodies == 0:
             self._close(old_generation)

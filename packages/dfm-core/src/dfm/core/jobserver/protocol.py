@@ -11,22 +11,21 @@ form too, by its manual.
 """
 
 import re
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 _AUTH = re.compile(r"--jobserver-(?:auth|fds)=(?P<value>\S+)")
 _PIPE = re.compile(r"(?P<read>-?\d+),(?P<write>-?\d+)\Z")
 
 
-@dataclass(frozen=True, slots=True)
-class PipeAuth:
+class PipeAuth(Struct, frozen=True):
     """A jobserver behind two inherited descriptors."""
 
     read_fd: int
     write_fd: int
 
 
-@dataclass(frozen=True, slots=True)
-class FifoAuth:
+class FifoAuth(Struct, frozen=True):
     """A jobserver behind a named FIFO."""
 
     path: str

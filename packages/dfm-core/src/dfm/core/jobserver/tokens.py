@@ -1,13 +1,13 @@
 """Where bodies get their tokens from, whoever keeps them."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from types import TracebackType
 from typing import Protocol, Self
 
+from msgspec import Struct
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Lease:
+
+class Lease(Struct, frozen=True, eq=False):
     """The right to run one body.
 
     Attributes:

@@ -1,16 +1,20 @@
 """The dialect of a batch runner, without opening the runner: what `dfm doctor` and `--dry-run` ask questions of."""
 
-from dfm.api.batch import BatchDialect
+from typing import TYPE_CHECKING
+
 from dfm.api.runner import Runner, RunnerContext, RunnerPlugin
+
+if TYPE_CHECKING:
+    from dfm.api.batch import BatchDialect
 
 
 class _DialectFound(Exception):  # noqa: N818  (no error: it carries the answer past the plugin)
-    def __init__(self, dialect: BatchDialect) -> None:
+    def __init__(self, dialect: "BatchDialect") -> None:
         super().__init__(dialect.name)
         self.dialect = dialect
 
 
-def dialect_of(plugin: RunnerPlugin, options: object) -> BatchDialect | None:
+def dialect_of(plugin: RunnerPlugin, options: object) -> "BatchDialect | None":
     """Return the dialect in which the runner would ask for a pool; None where it asks for none.
 
     Opening a runner does no I/O, so that it may be opened just to see.
@@ -26,7 +30,7 @@ def dialect_of(plugin: RunnerPlugin, options: object) -> BatchDialect | None:
     return None
 
 
-def _found(dialect: BatchDialect) -> Runner:
+def _found(dialect: "BatchDialect") -> Runner:
     raise _DialectFound(dialect)
 
 

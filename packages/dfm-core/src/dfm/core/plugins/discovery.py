@@ -5,14 +5,14 @@ imported.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from importlib.metadata import EntryPoint, entry_points
 
 import pluggy
+from msgspec import Struct
 
 from dfm.api import hookspecs
 from dfm.api.errors import DfmError, RunnerError, UsageError
 from dfm.api.runner import API_VERSION, RunnerPlugin
+from dfm.core.plugins.announced import EntryPoint, announced
 from dfm.core.suggest import did_you_mean
 
 OUR_DISTRIBUTIONS = {"local": "dfm-core", "lsf": "dfm-runner-lsf", "slurm": "dfm-runner-slurm"}
@@ -22,8 +22,7 @@ RESERVED_NAMES = ("default", "type", "pool", "defaults", "resource_classes")
 """Keys below `runner` in settings files that are no runners."""
 
 
-@dataclass(frozen=True, slots=True)
-class InstalledRunner:
+class InstalledRunner(Struct, frozen=True):
     """A runner as its distribution's metadata announce it."""
 
     name: str
@@ -34,23 +33,20 @@ class InstalledRunner:
 
 def installed_runners() -> list[InstalledRunner]:
     """Return every announced runner, in order of names."""
-    found = []
-    for point in entry_points(group=hookspecs.RUNNER_GROUP):
-        distribution = point.dist
-        found.append(
-            InstalledRunner(
-                name=point.name,
-                distribution="" if distribution is None else distribution.name,
-                version="" if distribution is None else distribution.version,
-                entry_point=point,
-            )
+    found = [
+        InstalledRunner(
+            name=announcement.point.name,
+            distribution=announcement.distribution,
+            version=announcement.version,
+            entry_point=announcement.point,
         )
+        for announcement in announced(hookspecs.RUNNER_GROUP)
+    ]
     unique = {(r.name, r.distribution, r.entry_point.value): r for r in found}
     return sorted(unique.values(), key=lambda runner: (runner.name, runner.distribution))
 
 
-@dataclass(frozen=True, slots=True)
-class LoadedRunner:
+class LoadedRunner(Struct, frozen=True):
     """An announced runner, with its plugin or with what keeps it from being loaded."""
 
     installed: InstalledRunner

@@ -11,13 +11,13 @@ A module that cannot be imported harms nobody who does not want its package.
 import functools
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from importlib.metadata import EntryPoint, entry_points
 
 import pluggy
+from msgspec import Struct
 
 from dfm.api import hookspecs
 from dfm.api.errors import FlowError
+from dfm.core.plugins.announced import EntryPoint, announced
 
 FOREIGN_GROUP = "dv_flow.mgr"
 _FOREIGN_FUNCTIONS = ("dvfm_packages", "dfm_packages")
@@ -27,8 +27,7 @@ class PluginPackageError(FlowError):
     """A task package of an installed distribution cannot be used."""
 
 
-@dataclass(frozen=True, slots=True)
-class PackagePlugin:
+class PackagePlugin(Struct, frozen=True):
     """One announcement."""
 
     name: str
@@ -115,17 +114,16 @@ class PluginPackages:
 def installed_packages() -> PluginPackages:
     """Return the task packages of what is installed; nothing is imported."""
     found: dict[tuple[str, str, str], PackagePlugin] = {}
-    for group in (hookspecs.PACKAGE_GROUP, FOREIGN_GROUP):
-        for point in entry_points(group=group):
-            distribution = point.dist
-            plugin = PackagePlugin(
-                name=point.name,
-                group=group,
-                distribution="" if distribution is None else distribution.name,
-                version="" if distribution is None else distribution.version,
-                entry_point=point,
-            )
-            found.setdefault((group, point.name, point.value), plugin)
+    for announcement in announced(hookspecs.PACKAGE_GROUP, FOREIGN_GROUP):
+        point = announcement.point
+        plugin = PackagePlugin(
+            name=point.name,
+            group=point.group,
+            distribution=announcement.distribution,
+            version=announcement.version,
+            entry_point=point,
+        )
+        found.setdefault((point.group, point.name, point.value), plugin)
     return PluginPackages(sorted(found.values(), key=lambda plugin: (plugin.group, plugin.name, plugin.distribution)))
 
 

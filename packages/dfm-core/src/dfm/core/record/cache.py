@@ -18,11 +18,10 @@ import stat
 import uuid
 import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import msgspec
-import yaml
+from msgspec import Struct
 
 from dfm.api.errors import UsageError
 from dfm.api.items import FILE_SET, Item
@@ -84,8 +83,7 @@ class _Sealed(msgspec.Struct):
     entry: msgspec.Raw
 
 
-@dataclass(frozen=True, slots=True)
-class CachePlace:
+class CachePlace(Struct, frozen=True):
     """One directory with entries."""
 
     path: str
@@ -93,8 +91,7 @@ class CachePlace:
     is_shared: bool
 
 
-@dataclass(frozen=True, slots=True)
-class ActionCache:
+class ActionCache(Struct, frozen=True):
     """The caches of a run, the first one first."""
 
     places: Sequence[CachePlace]
@@ -237,6 +234,8 @@ def moved_paths(value: Any, old: str, new: str) -> Any:  # noqa: ANN401  (JSON)
 
 
 def _listed(path: str) -> list[CachePlace]:
+    import yaml  # noqa: PLC0415  (few runs have a list of caches)
+
     try:
         with open(path, encoding="utf-8") as file:
             value = yaml.safe_load(file)

@@ -8,10 +8,10 @@ environment variables are kept as hashes only: records are read by many.
 import hashlib
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
+from msgspec import Struct, field, structs
 
 from dfm.api.items import FILE_SET, Item
 from dfm.core.record.stamps import Stamp, Stamper, files_below, files_in
@@ -19,8 +19,7 @@ from dfm.core.record.stamps import Stamp, Stamper, files_below, files_in
 _encode = msgspec.json.Encoder(order="sorted", enc_hook=str).encode
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TaskFacts:
+class TaskFacts(Struct, frozen=True, kw_only=True):
     """What the fingerprint of a task covers.
 
     Attributes:
@@ -62,18 +61,26 @@ class Fingerprint(msgspec.Struct, frozen=True):
     tools: dict[str, str]
 
 
-def take(facts: TaskFacts, stamper: Stamper, known: Mapping[str, Stamp]) -> Fingerprint:
-    """Return the fingerprint of a task as things stand now; `known` are stamps of its last run."""
-    files = {path: stamper.stamp(path, known.get(path)) for path in _input_files(facts)}
-    body = digest_of(facts.body)
-    declared = digest_of(facts.declared)
-    params = {name: shown(value) for name, value in facts.params.items()}
-    items = {f"{item.get('src', '')}#{item.get('seq', 0)}": digest_of(item) for item in facts.inputs}
-    environment = {name: "unset" if value is None else digest_of(value) for name, value in facts.environment.items()}
+def take(facts: TaskFacts, stamper: Stamper, known: Fingerprint | None) -> Fingerprint:
+    """Return the fingerprint of a task as things stand now; `known` is that of its last run, mostly the same."""
+    before = {} if known is None else known.files
+    files = {path: stamper.stamp(path, before.get(path)) for path in _input_files(facts)}
     tools = {name: _tool(path) for name, path in facts.tools.items()}
     contents = [[path, stamp.digest] for path, stamp in files.items()]
-    whole = digest_of([facts.task, body, declared, params, list(items.items()), contents, environment, tools])
-    return Fingerprint(whole, body, declared, params, items, files, environment, tools)
+    inputs, environment = facts.inputs, facts.environment
+    whole = digest_of([facts.task, facts.body, facts.declared, facts.params, inputs, contents, environment, tools])
+    if known is not None and known.digest == whole:
+        return structs.replace(known, files=files) if files else known
+    return Fingerprint(
+        whole,
+        body=digest_of(facts.body),
+        declared=digest_of(facts.declared),
+        params={name: shown(value) for name, value in facts.params.items()},
+        items={f"{item.get('src', '')}#{item.get('seq', 0)}": digest_of(item) for item in inputs},
+        files=files,
+        environment={name: "unset" if value is None else digest_of(value) for name, value in environment.items()},
+        tools=tools,
+    )
 
 
 def shown(value: object) -> str:

@@ -1,10 +1,10 @@
-"""All records of a root run directory in one file, so that a run with nothing to do need not open two files a task.
+"""All records of a root run directory in one file, so that a run with nothing to do need not open a file a task.
 
-The files beside the tasks are what counts; the index is a copy that is believed for a task only while both files,
-record and intent, are the very files that were read: same size, times and inode. DFM alone writes them, under the lock
-of the run directory: a record always as a new file, an intent after the task's entry was dropped. What was changed
-within RACY_SECONDS before the index was written is not put in. Whoever dies leaves an older index, whose entries do not
-fit the newer files. An index that is damaged, or of another version, is no index.
+The files beside the tasks are what counts; the index is a copy that is believed for a task only while its file is the
+very one that was read or written: same size, times and inode. DFM alone writes them, under the lock of the run
+directory: what it adds to one changes its size, and the task's entry was dropped before. What was changed within
+RACY_SECONDS before the index was written is not put in. Whoever dies leaves an older index, whose entries do not fit
+the newer files. An index that is damaged, or of another version, is no index.
 """
 
 import os
@@ -31,11 +31,9 @@ class Signature(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Entry(msgspec.Struct, frozen=True, array_like=True):
-    """The two files of a task; `intent` is the id that the intent has, `record` the JSON of the record."""
+    """A task's file, which is complete, and the JSON of the record in it."""
 
-    record_file: Signature
-    intent_file: Signature
-    intent: str
+    file: Signature
     record: bytes
 
 
@@ -58,13 +56,13 @@ class RecordIndex:
         self._entries = KeyedFile(path, f"{__version__}/{version}", is_read_only=is_read_only)
         self._recent: deque[tuple[int, str]] = deque()
 
-    def find(self, record_path: str, intent_path: str) -> Entry | None:
-        """Return the entry of a task, None where it is not known or its files have changed."""
+    def find(self, record_path: str) -> Entry | None:
+        """Return the entry of a task, None where it is not known or its file has changed."""
         content = self._entries.get(record_path.removeprefix(self._prefix))
         if content is None:
             return None
         entry = _decode(content)
-        if signature(record_path) == entry.record_file and signature(intent_path) == entry.intent_file:
+        if signature(record_path) == entry.file:
             return entry
         self.forget(record_path)
         return None
@@ -112,5 +110,4 @@ def _newest_settled() -> int:
 
 
 def _changed_at(entry: Entry) -> int:
-    record, intent = entry.record_file, entry.intent_file
-    return max(record.mtime_ns, record.ctime_ns, intent.mtime_ns, intent.ctime_ns)
+    return max(entry.file.mtime_ns, entry.file.ctime_ns)

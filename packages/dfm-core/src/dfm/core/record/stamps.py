@@ -19,7 +19,7 @@ RACY_SECONDS = 0.1
 again."""
 MAX_FILES = 100_000
 """Files below one listed directory; more makes the directory itself the input, by its names only."""
-_OURS = (".exec_data.json", ".intent.json", ".log", "_cmd.sh")
+_OURS = (".exec_data.json", ".log", "_cmd.sh")
 
 
 class Stamp(msgspec.Struct, frozen=True, array_like=True):

@@ -1,17 +1,17 @@
-"""Records on disk: an intent before a task's first side effect, an exec record after its last.
+"""Records on disk: an intent before a task's first side effect, an exec record after its last, in one file.
 
-Both lie in the task's run directory and carry the same id. A record counts only if its checksum is right and if the
-last intent has the same id: whatever dies in between costs a rerun. A record is written to a temporary file and
-renamed, so that the one before stands until the new one does. An intent is written in place: a piece of one is no
-intent, and makes the record beside it incomplete, which is what an intent is for. Nothing is fsynced: after a power
-loss a record may be missing or torn, and then counts as absent; outputs that did not reach the disk have another size
-or content than their stamps say.
+The file is one line: a JSON object with the intent, a checksum over both, and the record that completes the intent. A
+task that never ran gets the line's beginning as its intent, and the rest when it has ended. One that has a record gets
+its next intent as the beginning of a second line, so that the record can still be read; then the whole file is written
+anew beside it and renamed. Nothing but one whole line whose checksum is right counts: whatever dies in between costs a
+rerun, whatever is torn is no record. Nothing is fsynced: after a power loss a record may be missing or torn, and then
+counts as absent; outputs that did not reach the disk have another size or content than their stamps say.
 """
 
 import contextlib
 import hashlib
+import itertools
 import os
-import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -23,7 +23,7 @@ from dfm.api.runner import TaskResult
 from dfm.core.crashpoint import crash_point
 from dfm.core.record.cache import cache_key, moved_paths
 from dfm.core.record.fingerprint import Fingerprint, TaskFacts, files_of, take
-from dfm.core.record.index import Entry, RecordIndex, Signature, signature, signature_of
+from dfm.core.record.index import Entry, RecordIndex, Signature, signature_of
 from dfm.core.record.stamps import Stamp, Stamper
 from dfm.core.record.uptodate import Assessment, Reason, differences
 
@@ -85,6 +85,7 @@ class ExecRecord(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class _Sealed(msgspec.Struct):
+    intent: msgspec.Raw
     checksum: str
     record: msgspec.Raw
 
@@ -100,9 +101,16 @@ class Intent(msgspec.Struct, frozen=True):
 
 
 class Begun(msgspec.Struct, frozen=True):
-    """An intent that is written, with what its record will need."""
+    """An intent that is written, with what its record will need.
+
+    Attributes:
+        content: the JSON of the intent.
+        is_first: whether there is no record yet that must stand until the new one does.
+    """
 
     intent: Intent
+    content: bytes
+    is_first: bool
     fingerprint: Fingerprint
     rundir: str
     artefact: str
@@ -110,10 +118,24 @@ class Begun(msgspec.Struct, frozen=True):
 
 _SHAPE = f"{SCHEMA}:{','.join(ExecRecord.__struct_fields__)}"
 """Changes when records get other fields."""
+_START = b'{"intent":'
+_INTERRUPTED = Reason("interrupted", "the last run was interrupted")
 _encode = msgspec.json.Encoder(enc_hook=str).encode
 _decode_sealed = msgspec.json.Decoder(_Sealed).decode
 _decode_record = msgspec.json.Decoder(ExecRecord).decode
 _decode_intent = msgspec.json.Decoder(Intent).decode
+
+
+class _Found(msgspec.Struct, frozen=True):
+    """What a task's file holds.
+
+    Attributes:
+        record: the last one that was finished.
+        problem: why it is not the task's last run, or why there is none.
+    """
+
+    record: ExecRecord | None
+    problem: Reason | None = None
 
 
 class RecordStore:
@@ -127,6 +149,7 @@ class RecordStore:
     def __init__(self, root: str | None = None, *, is_read_only: bool = False) -> None:
         self._stamper = Stamper()
         self._index = None if root is None else RecordIndex(root, _SHAPE, is_read_only=is_read_only)
+        self._intents = itertools.count()
 
     def save_index(self) -> None:
         """Write down what the next run need not read again."""
@@ -135,33 +158,27 @@ class RecordStore:
 
     def load(self, rundir: str, artefact: str) -> ExecRecord | None:
         """Return the record of the last finished run, None where there is none that can be trusted."""
-        record = self._look(rundir, artefact)[0]
-        return record if isinstance(record, ExecRecord) else None
+        return self._look(rundir, artefact).record
 
-    def _look(self, rundir: str, artefact: str) -> tuple[ExecRecord | Reason | None, Intent | str | None]:
-        """Return a task's record, or what is wrong with it, and its intent or the id of that."""
-        record_path, intent_path = _record_path(rundir, artefact), _intent_path(rundir, artefact)
-        entry = None if self._index is None else self._index.find(record_path, intent_path)
+    def _look(self, rundir: str, artefact: str) -> _Found:
+        path = _record_path(rundir, artefact)
+        entry = None if self._index is None else self._index.find(path)
         if entry is not None:
-            return _decode_record(entry.record), entry.intent
-        (record, content, record_file), (intent, intent_file) = _load(record_path), _load_intent(intent_path)
-        if self._index is not None and isinstance(record, ExecRecord) and intent and record_file and intent_file:
-            self._index.add(record_path, Entry(record_file, intent_file, intent.id, content))
-        return record, intent
+            return _Found(_decode_record(entry.record))
+        found, content, file = _load(path)
+        if self._index is not None and file is not None and found.problem is None:
+            self._index.add(path, Entry(file, content))
+        return found
 
     def assess(self, facts: TaskFacts, *, rundir: str, artefact: str) -> Assessment[ExecRecord]:
         """Say whether the task's last result still stands, and if not, all that speaks against it."""
-        loaded, intent = self._look(rundir, artefact)
-        record = loaded if isinstance(loaded, ExecRecord) else None
-        known = {} if record is None else record.fingerprint.files
-        fingerprint = take(facts, self._stamper, known)
+        found = self._look(rundir, artefact)
+        record = found.record
+        fingerprint = take(facts, self._stamper, None if record is None else record.fingerprint)
+        reasons = [] if found.problem is None else [found.problem]
         if record is None:
-            reason = loaded if isinstance(loaded, Reason) else _never(intent)
-            return Assessment(fingerprint, None, (reason,))
-        reasons: list[Reason] = []
-        if (intent.id if isinstance(intent, Intent) else intent) != record.intent:
-            reasons.append(Reason("interrupted", "the last run was interrupted"))
-        elif record.outcome != "succeeded":
+            return Assessment(fingerprint, None, tuple(reasons))
+        if not reasons and record.outcome != "succeeded":
             reasons.append(Reason("failed", f"the last run failed ({record.cause or f'status {record.status}'})"))
         if fingerprint.digest != record.fingerprint.digest:
             reasons += differences(record.fingerprint, fingerprint)
@@ -187,11 +204,17 @@ class RecordStore:
             InfrastructureError: it cannot be written.
         """
         crash_point("record.intent.before")
+        path = _record_path(rundir, artefact)
         if self._index is not None:
-            self._index.forget(_record_path(rundir, artefact))
-        intent = Intent(uuid.uuid4().hex, task, run_id, attempt, assessment.fingerprint.digest)
-        _write_intent(_intent_path(rundir, artefact), _encode(intent))
-        return Begun(intent, assessment.fingerprint, rundir, artefact)
+            self._index.forget(path)
+        intent = Intent(f"{run_id}-{next(self._intents)}", task, run_id, attempt, assessment.fingerprint.digest)
+        begun = Begun(intent, _encode(intent), assessment.record is None, assessment.fingerprint, rundir, artefact)
+        try:
+            _write_file(path, _START + begun.content, os.O_TRUNC if begun.is_first else os.O_APPEND)
+        except OSError as error:
+            raise InfrastructureError(f"cannot write {path}: {error.strerror}") from error
+        crash_point("record.intent.written")
+        return begun
 
     def commit(
         self,
@@ -243,18 +266,11 @@ class RecordStore:
             makes_tasks=makes_tasks,
         )
         content = _encode(record)
-        checksum = hashlib.sha256(content).hexdigest()
         path = _record_path(begun.rundir, begun.artefact)
-        _write_record(path, b'{"checksum":"%s","record":%s}\n' % (checksum.encode(), content))
-        self._add_to_index(begun, path, content)
+        file = _write_record(path, begun, content)
+        if self._index is not None:
+            self._index.add(path, Entry(file, content))
         return record
-
-    def _add_to_index(self, begun: Begun, path: str, content: bytes) -> None:
-        if self._index is None:
-            return
-        record_file, intent_file = signature(path), signature(_intent_path(begun.rundir, begun.artefact))
-        if record_file is not None and intent_file is not None:
-            self._index.add(path, Entry(record_file, intent_file, begun.intent.id, content))
 
     def portable_key(self, facts: TaskFacts, fingerprint: Fingerprint, roots: Iterable[str], added: object) -> str:
         """Return the key under which an action cache has the result of these facts."""
@@ -262,7 +278,7 @@ class RecordStore:
 
     def moved_inputs(self, facts: TaskFacts, fingerprint: Fingerprint) -> list[Reason]:
         """Return what of a task's inputs is no more as it was when its fingerprint was taken."""
-        now = take(facts, Stamper(), fingerprint.files)
+        now = take(facts, Stamper(), fingerprint)
         return [] if now.digest == fingerprint.digest else differences(fingerprint, now)
 
     def finished_elsewhere(self, root: str, relative: str, artefact: str) -> list[Item] | None:
@@ -312,43 +328,30 @@ class RecordStore:
         return reasons
 
 
-def _never(intent: Intent | str | None) -> Reason:
-    if intent is None:
-        return Reason("never", "it has never run")
-    return Reason("interrupted", "the last run was interrupted")
-
-
 def _record_path(rundir: str, artefact: str) -> str:
-    return os.path.join(rundir, f"{artefact}.exec_data.json")
+    return f"{rundir}/{artefact}.exec_data.json"
 
 
-def _intent_path(rundir: str, artefact: str) -> str:
-    return os.path.join(rundir, f"{artefact}.intent.json")
-
-
-def _load(path: str) -> tuple[ExecRecord | Reason | None, bytes, Signature | None]:
-    """Return the record of a file, or what is wrong with it; its JSON; and the signature of the file that was read."""
+def _load(path: str) -> tuple[_Found, bytes, Signature | None]:
+    """Return what a task's file holds, the JSON of its record, and the signature of the file that was read."""
     try:
         content, file = _read(path)
     except FileNotFoundError:
-        return None, b"", None
+        return _Found(None, Reason("never", "it has never run")), b"", None
     except OSError as error:
-        return Reason("unreadable", f"its record cannot be read: {error.strerror}"), b"", None
+        return _Found(None, Reason("unreadable", f"its record cannot be read: {error.strerror}")), b"", None
+    line, end, begun = content.partition(b"\n")
+    if not end:
+        return _Found(None, _INTERRUPTED), b"", None
     try:
-        sealed = _decode_sealed(content)
-        if hashlib.sha256(sealed.record).hexdigest() != sealed.checksum:
-            return Reason("unreadable", "its record is damaged"), b"", None
-        return _decode_record(sealed.record), bytes(sealed.record), file
+        sealed = _decode_sealed(line)
+        if _checksum(sealed.intent, sealed.record) != sealed.checksum:
+            return _Found(None, Reason("unreadable", "its record is damaged")), b"", None
+        record = _decode_record(sealed.record)
+        is_complete = not begun and _decode_intent(sealed.intent).id == record.intent
+        return _Found(record, None if is_complete else _INTERRUPTED), bytes(sealed.record), file
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        return Reason("unreadable", "its record is damaged or of another version"), b"", None
-
-
-def _load_intent(path: str) -> tuple[Intent | None, Signature | None]:
-    try:
-        content, file = _read(path)
-        return _decode_intent(content), file
-    except (OSError, msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        return None, None
+        return _Found(None, Reason("unreadable", "its record is damaged or of another version")), b"", None
 
 
 def _read(path: str) -> tuple[bytes, Signature]:
@@ -358,33 +361,64 @@ def _read(path: str) -> tuple[bytes, Signature]:
         return file.readall(), before
 
 
-def _write_intent(path: str, content: bytes) -> None:
+def _checksum(intent: bytes | msgspec.Raw, record: bytes | msgspec.Raw) -> str:
+    whole = hashlib.sha256(intent)
+    whole.update(record)
+    return whole.hexdigest()
+
+
+def _write_record(path: str, begun: Begun, record: bytes) -> Signature:
+    """Complete the intent, and return the signature of the file."""
+    rest = b',"checksum":"%s","record":%s}\n' % (_checksum(begun.content, record).encode(), record)
     try:
-        _write_file(path, content)
+        file = _append(path, rest, len(_START) + len(begun.content)) if begun.is_first else None
+        if file is None:
+            file = _replace(path, _START + begun.content + rest)
     except OSError as error:
         raise InfrastructureError(f"cannot write {path}: {error.strerror}") from error
-    crash_point("record.intent.written")
+    crash_point("record.commit.written")
+    return file
 
 
-def _write_record(path: str, content: bytes) -> None:
-    temporary = f"{path}.tmp"
+def _append(path: str, content: bytes, size: int) -> Signature | None:
+    """Append to a file of a size, and return its signature; None where the task made something else of it."""
     try:
-        _write_file(temporary, content)
-        crash_point("record.commit.temporary")
-        os.replace(temporary, path)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            os.unlink(temporary)
-        raise InfrastructureError(f"cannot write {path}: {error.strerror}") from error
-    crash_point("record.commit.renamed")
-
-
-def _write_file(path: str, content: bytes) -> None:
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o666)
+        descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW)
+    except OSError:
+        return None
     try:
-        crash_point("record.file.opened")
-        written = 0
-        while written < len(content):
-            written += os.write(descriptor, content[written:])
+        if os.fstat(descriptor).st_size != size:
+            return None
+        crash_point("record.commit.opened")
+        _write_whole(descriptor, content)
+        return signature_of(os.fstat(descriptor))
     finally:
         os.close(descriptor)
+
+
+def _replace(path: str, content: bytes) -> Signature:
+    temporary = f"{path}.tmp"
+    try:
+        _write_file(temporary, content, os.O_TRUNC)
+        crash_point("record.commit.temporary")
+        os.replace(temporary, path)
+    except OSError:
+        with contextlib.suppress(OSError):
+            os.unlink(temporary)
+        raise
+    return signature_of(os.stat(path))
+
+
+def _write_file(path: str, content: bytes, how: int) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | how, 0o666)
+    try:
+        crash_point("record.file.opened")
+        _write_whole(descriptor, content)
+    finally:
+        os.close(descriptor)
+
+
+def _write_whole(descriptor: int, content: bytes) -> None:
+    written = os.write(descriptor, content)
+    while written < len(content):
+        written += os.write(descriptor, content[written:])

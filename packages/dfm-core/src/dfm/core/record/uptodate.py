@@ -2,24 +2,23 @@
 
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Generic, TypeVar
+
+from msgspec import Struct
 
 from dfm.core.record.fingerprint import Fingerprint
 
 R = TypeVar("R")
 
 
-@dataclass(frozen=True, slots=True)
-class Reason:
+class Reason(Struct, frozen=True):
     """One thing that speaks against the last result."""
 
     code: str
     text: str
 
 
-@dataclass(frozen=True, slots=True)
-class Assessment(Generic[R]):
+class Assessment(Struct, Generic[R], frozen=True):
     """What stands of a task's last run.
 
     Attributes:

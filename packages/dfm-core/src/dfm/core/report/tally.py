@@ -1,18 +1,24 @@
 """What has happened so far, counted from events: the numbers that every report shows."""
 
 from collections import Counter
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from dfm.api.events import Event, RunStarted, TaskFinished, TaskStarted, Verdict
 
 FAILURES = (Verdict.FAILED, Verdict.LOST, Verdict.REFUSED)
 
 
-@dataclass(slots=True)
-class Tally:
-    """Counts of a run that goes on; `total` grows where tasks come into being on the way."""
+class Tally(Struct):
+    """Counts of a run that goes on.
+
+    Attributes:
+        total: of tasks; it grows where some come into being on the way.
+        done: how many have ended.
+    """
 
     total: int = 0
+    done: int = 0
     counts: Counter[Verdict] = field(default_factory=Counter)
     running: dict[str, None] = field(default_factory=dict)
     failures: list[TaskFinished] = field(default_factory=list)
@@ -28,16 +34,12 @@ class Tally:
                 self.running.pop(event.task, None)
                 if event.is_visible:
                     self.counts[event.verdict] += 1
+                    self.done += 1
                     self.total = max(self.total, self.done)
                 if event.verdict in FAILURES:
                     self.failures.append(event)
             case _:
                 pass
-
-    @property
-    def done(self) -> int:
-        """How many tasks have ended."""
-        return self.counts.total()
 
     @property
     def position(self) -> str:

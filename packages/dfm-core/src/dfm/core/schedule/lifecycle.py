@@ -13,9 +13,11 @@ import contextlib
 import os
 import shlex
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from time import monotonic
+
+from msgspec import Struct, field, structs
 
 from dfm.api.errors import InfrastructureError
 from dfm.api.events import EventSink, RunnerNotice, TaskFinished, TaskOutputText, TaskStarted, Verdict
@@ -58,8 +60,7 @@ _PROBES = frozenset({"FileSet", "SetEnv"})
 """Built-in tasks whose result depends on the file system alone: they are always asked, and cost no intent."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Settings:
+class Settings(Struct, frozen=True, kw_only=True):
     """What holds for all nodes of a run.
 
     Attributes:
@@ -87,8 +88,7 @@ class Settings:
     base_rundir: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Ended:
+class Ended(Struct, frozen=True):
     """How a node ended, and what it hands on."""
 
     verdict: Verdict
@@ -99,8 +99,7 @@ class Ended:
     log: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Call:
+class Call(Struct, frozen=True, kw_only=True):
     """What a node's body would be given, all of it known.
 
     Attributes:
@@ -115,8 +114,7 @@ class Call:
     env: Mapping[str, str]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Pending:
+class Pending(Struct, frozen=True, kw_only=True):
     """A node whose body must run, and why; without a reason, its function of `uptodate` is asked first.
 
     Attributes:
@@ -144,8 +142,7 @@ class Pending:
         return None if record is None else record.memento
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Unfolding:
+class Unfolding(Struct, frozen=True, kw_only=True):
     """A node whose sub-tasks are made now.
 
     Attributes:
@@ -160,8 +157,7 @@ class Unfolding:
     call: Call | None = None
 
 
-@dataclass(slots=True)
-class Lifecycle:
+class Lifecycle(Struct, eq=False):
     """Leads nodes through their lives.
 
     Attributes:
@@ -255,7 +251,7 @@ class Lifecycle:
 
     def log(self, node: Node) -> str:
         """Return the path of the log that a body of this node writes."""
-        return os.path.join(self._rundir(node), f"{node.name}.log")
+        return f"{self._rundir(node)}/{node.name}.log"
 
     def names(self, node: Node, params: Mapping[str, object], items: Sequence[Item]) -> NodeNames:
         """Return what expressions of a node see, all of it known."""
@@ -291,7 +287,7 @@ class Lifecycle:
             answer = await self._ask_uptodate(node, pending)
             if isinstance(answer, Ended):
                 return answer
-            pending = replace(pending, reasons=[answer])
+            pending = structs.replace(pending, reasons=[answer])
         restored = self._restored(node, pending)
         if restored is not None:
             return restored
@@ -471,7 +467,7 @@ class Lifecycle:
         assert script is not None, "a node without a reason to run has a function that may know one"
         body = body_of(script, script.text.value)
         assert isinstance(body, PythonBody)
-        call = replace(pending.call, body=replace(body, call=PythonCall.UPTODATE))
+        call = structs.replace(pending.call, body=replace(body, call=PythonCall.UPTODATE))
         request = self._request(node, call, attempt=1, memento=pending.memento, is_changed=False)
         result = await self.runner.run(replace(request, artefact=f"{node.name}.uptodate"))
         if result.outcome is not Outcome.SUCCEEDED:
@@ -518,7 +514,8 @@ class Lifecycle:
             is_changed=pending.is_changed,
         )
         log = self.log(node)
-        _remove_log(log)
+        if os.access(log, os.F_OK, follow_symlinks=False):
+            _remove_log(log)
         result = await self.runner.run(request)
         crash_point("task.ended")
         return self._commit(node, pending, begun, result, log=log)
@@ -610,7 +607,7 @@ class Lifecycle:
         )
 
     def _rundir(self, node: Node) -> str:
-        return os.path.join(self.settings.root_rundir, node.rundir) if node.rundir else self.settings.root_rundir
+        return f"{self.settings.root_rundir}/{node.rundir}" if node.rundir else self.settings.root_rundir
 
     def _waits_for_inputs(self, node: Node) -> bool:
         return node.condition is not None or any(isinstance(value, Deferred) for value in node.params.values())

@@ -1,13 +1,12 @@
 """When a run goes on after a failure."""
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 MAX_ATTEMPTS = 3
 """Attempts at one task whose runner lost it; more points to the task itself (reliability: poison tasks stop)."""
 
 
-@dataclass(frozen=True, slots=True)
-class FailurePolicy:
+class FailurePolicy(Struct, frozen=True):
     """How many failed tasks end the run; None never does.
 
     What runs when the limit is reached is let finish; nothing new starts.

@@ -10,7 +10,8 @@ import json
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from dfm.core.flow.filters import SHELL
 from dfm.core.flow.model import Filter
@@ -27,8 +28,7 @@ if callable(names.get("filter")):
 """
 
 
-@dataclass(frozen=True, slots=True)
-class Programs:
+class Programs(Struct, frozen=True):
     """Runs programs for the expressions of one node.
 
     Attributes:

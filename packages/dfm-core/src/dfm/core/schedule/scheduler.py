@@ -10,8 +10,9 @@ every node gets exactly one verdict.
 import asyncio
 from collections import Counter, deque
 from collections.abc import Coroutine, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any
+
+from msgspec import Struct, field
 
 from dfm.api.events import EventSink, TaskFinished, Verdict
 from dfm.api.items import TASK_FAILURE, Item
@@ -26,8 +27,7 @@ _SETTLED_BEFORE_YIELD = 64
 _FAILURES = (Verdict.FAILED, Verdict.LOST, Verdict.REFUSED)
 
 
-@dataclass(slots=True)
-class RunOutcome:
+class RunOutcome(Struct):
     """How a run went: one verdict for each node, by index.
 
     Attributes:
@@ -48,42 +48,44 @@ class RunOutcome:
         return dict(found)
 
 
-@dataclass(slots=True)
 class Scheduler:
     """Brings every node of one graph to its end."""
 
-    graph: Graph
-    lifecycle: Lifecycle
-    max_in_flight: int
-    policy: FailurePolicy
-    sink: EventSink
-    growth: Growth | None = None
-    _dependents: list[list[int]] = field(init=False)
-    _unmet: list[int] = field(init=False)
-    _ready: deque[int] = field(init=False)
-    _outputs: list[Sequence[Item]] = field(init=False)
-    _changed: list[bool] = field(init=False)
-    _outcome: RunOutcome = field(init=False)
-    _marked: set[int] = field(default_factory=set)
-    _failures: int = 0
-    _guarded: "dict[Guard, list[Item]]" = field(default_factory=dict)
-    _running: "dict[asyncio.Task[None], Node]" = field(default_factory=dict)
-    _unfolding: "dict[asyncio.Task[None], Node]" = field(default_factory=dict)
-    _asking: dict[str, Node] = field(default_factory=dict)
-    _batch_of: dict[int, Batch] = field(default_factory=dict)
-    _open_batches: dict[Batch, None] = field(default_factory=dict)
-    _waiting: Counter[Node] = field(default_factory=Counter)
-    _lending: set[Node] = field(default_factory=set)
-    _awake: asyncio.Event = field(default_factory=asyncio.Event)
-
-    def __post_init__(self) -> None:
-        nodes = self.graph.nodes
-        self._dependents = self.graph.dependents()
+    def __init__(
+        self,
+        graph: Graph,
+        lifecycle: Lifecycle,
+        max_in_flight: int,
+        policy: FailurePolicy,
+        sink: EventSink,
+        growth: Growth | None = None,
+    ) -> None:
+        nodes = graph.nodes
+        self.graph = graph
+        self.lifecycle = lifecycle
+        self.max_in_flight = max_in_flight
+        self.policy = policy
+        self.sink = sink
+        self.growth = growth
+        self._dependents = graph.dependents()
         self._unmet = [len(set(node.needs)) for node in nodes]
         self._ready = deque(node.index for node in nodes if not node.needs)
-        self._outputs = [()] * len(nodes)
+        self._outputs: list[Sequence[Item]] = [()] * len(nodes)
         self._changed = [False] * len(nodes)
         self._outcome = RunOutcome([None] * len(nodes))
+        self._marked: set[int] = set()
+        self._failures = 0
+        self._guarded: dict[Guard, list[Item]] = {}
+        self._settled = 0
+        self._group: asyncio.TaskGroup
+        self._running: set[asyncio.Task[None]] = set()
+        self._unfolding: set[asyncio.Task[None]] = set()
+        self._asking: dict[str, Node] = {}
+        self._batch_of: dict[int, Batch] = {}
+        self._open_batches: dict[Batch, None] = {}
+        self._waiting: Counter[Node] = Counter()
+        self._lending: set[Node] = set()
+        self._awake = asyncio.Event()
 
     async def run(self) -> RunOutcome:
         """Run the graph to its end and return every node's verdict.
@@ -94,8 +96,8 @@ class Scheduler:
             ExceptionGroup: holding the InfrastructureError for which the run cannot go on.
         """
         try:
-            async with asyncio.TaskGroup() as group:
-                await self._drive(group)
+            async with asyncio.TaskGroup() as self._group:
+                await self._drive()
         finally:
             self._settle_rest()
         return self._outcome
@@ -157,14 +159,10 @@ class Scheduler:
         """Return the failures that count in a compound task, as items."""
         return [] if guard is None else self._guarded.get(guard, [])
 
-    async def _drive(self, group: asyncio.TaskGroup) -> None:
-        settled = 0
+    async def _drive(self) -> None:
         while True:
-            while self._ready and self._has_room():
-                self._take(group, self.graph.nodes[self._ready.popleft()])
-                settled += 1
-                if settled % _SETTLED_BEFORE_YIELD == 0:
-                    await asyncio.sleep(0)
+            while self._has_room() and (taken := await self._next()) is not None:
+                self._start(self._execute(*taken), self._running)
             if not self._running and not self._unfolding:
                 return
             if self._is_stuck():
@@ -173,8 +171,9 @@ class Scheduler:
             self._awake.clear()
             await self._awake.wait()
 
-    def _has_room(self) -> bool:
-        return len(self._running) - len(self._lending) < self.max_in_flight
+    def _has_room(self, *, for_one_of_us: bool = False) -> bool:
+        """Whether one more may run; `for_one_of_us`: in the place of one that has ended and is counted still."""
+        return len(self._running) - len(self._lending) - for_one_of_us < self.max_in_flight
 
     def _is_stuck(self) -> bool:
         """Whether all that goes on waits for nodes whose turn never comes."""
@@ -184,27 +183,41 @@ class Scheduler:
             and all(batch.left for batch in self._open_batches)
         )
 
-    def _take(self, group: asyncio.TaskGroup, node: Node) -> None:
+    async def _next(self) -> tuple[Node, Pending] | None:
+        """Take ready nodes up to the first that wants the runner; None where there is none."""
+        while self._ready:
+            node = self.graph.nodes[self._ready.popleft()]
+            pending = self._take(node)
+            if pending is not None:
+                return node, pending
+            self._settled += 1
+            if self._settled % _SETTLED_BEFORE_YIELD == 0:
+                await asyncio.sleep(0)
+        return None
+
+    def _take(self, node: Node) -> Pending | None:
+        """Settle a node, or begin to unfold it; what wants the runner comes back."""
         if self._outcome.verdicts[node.index] is not None:
-            return
+            return None
         why = self._closed_by(node.guard)
         if why is not None:
             self._settle(node, Verdict.NOT_RUN, why)
             self._hold_back(node, Verdict.NOT_RUN, why)
-            return
+            return None
         if node.is_tolerant and node.entry is not None and not self._is_good(node.entry):
             cause = f"needs {self.graph.nodes[node.entry].name.removesuffix('.in')}"
             self._settle(node, Verdict.BLOCKED, cause)
             self._hold_back(node, Verdict.BLOCKED, cause)
-            return
+            return None
         step = self._prepare(node)
         match step:
             case Ended():
                 self._finish(node, step)
-            case Pending():
-                self._start(group, node, self._execute(node, step), self._running)
             case Unfolding():
-                self._start(group, node, self._unfold(node, step), self._unfolding)
+                self._start(self._unfold(node, step), self._unfolding)
+            case Pending():
+                return step
+        return None
 
     def _closed_by(self, guard: Guard | None) -> str | None:
         """Return why no new node under this guard may start, None where it may."""
@@ -246,23 +259,33 @@ class Scheduler:
         verdict = self._outcome.verdicts[index]
         return verdict is not None and verdict.is_good
 
-    def _start(
-        self,
-        group: asyncio.TaskGroup,
-        node: Node,
-        work: "Coroutine[Any, Any, None]",
-        kind: "dict[asyncio.Task[None], Node]",
-    ) -> None:
-        task = group.create_task(work)
-        kind[task] = node
+    def _start(self, work: "Coroutine[Any, Any, None]", kind: "set[asyncio.Task[None]]") -> None:
+        task = self._group.create_task(work)
+        kind.add(task)
         task.add_done_callback(self._stopped)
 
     def _stopped(self, task: "asyncio.Task[None]") -> None:
-        self._running.pop(task, None)
-        self._unfolding.pop(task, None)
+        self._running.discard(task)
+        self._unfolding.discard(task)
         self._awake.set()
 
     async def _execute(self, node: Node, pending: Pending) -> None:
+        """Execute a node, and in its place one after the other for as long as there is room and something is ready.
+
+        A task of the event loop and three of its turns for each node would take longer than all that is decided of it.
+        """
+        task = asyncio.current_task()
+        assert task is not None
+        taken: tuple[Node, Pending] | None = (node, pending)
+        while taken is not None:
+            ended = await self._execute_one(*taken)
+            if ended.verdict is Verdict.UP_TO_DATE:
+                await asyncio.sleep(0)  # what comes from a cache waits for nothing, and may take its time
+            if task.cancelling() or not self._has_room(for_one_of_us=True):
+                return
+            taken = await self._next()
+
+    async def _execute_one(self, node: Node, pending: Pending) -> Ended:
         self._asking[node.name] = node
         try:
             ended = await self.lifecycle.execute(node, pending)
@@ -272,6 +295,7 @@ class Scheduler:
         finally:
             self._asking.pop(node.name, None)
         self._finish(node, ended)
+        return ended
 
     async def _unfold(self, node: Node, step: Unfolding) -> None:
         assert self.growth is not None, "a graph with nodes that unfold comes with what makes them"

@@ -2,8 +2,6 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 
-import yaml
-
 from dfm.api.items import Item
 from dfm.core.flow.model import DEFAULT_SHELL
 from dfm.core.graph.growth import TaskSpec
@@ -37,6 +35,8 @@ def specs_from_text(text: str, asker: str) -> list[TaskSpec]:
     Raises:
         SpecError: it is no such list.
     """
+    import yaml  # noqa: PLC0415  (few flows have a script that prints tasks)
+
     try:
         value = yaml.safe_load(text)
     except yaml.YAMLError as error:

@@ -7,9 +7,9 @@ written as it reads: make the nodes, have them run, look at what came of it.
 
 import asyncio
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from msgspec import Struct, field
 from msgspec.structs import replace
 
 from dfm.api.events import Verdict
@@ -33,8 +33,7 @@ _BREAK = "_break"
 _NOT_DATA = frozenset({"type", "src", "seq"})
 
 
-@dataclass(slots=True, eq=False)
-class Batch:
+class Batch(Struct, eq=False):
     """Nodes that came into being together, and how it goes with them.
 
     Attributes:
@@ -88,8 +87,7 @@ class _Endless(Exception):  # noqa: N818  (a person's loop)
     """A loop did not end."""
 
 
-@dataclass(slots=True)
-class Unfolder:
+class Unfolder(Struct, eq=False):
     """Makes and runs the sub-tasks of a node.
 
     Attributes:
@@ -205,8 +203,7 @@ class Unfolder:
         return await self.lifecycle.execute(node, end) if isinstance(end, Pending) else end
 
 
-@dataclass(slots=True)
-class _Controlled:
+class _Controlled(Struct):
     """One node with a `control`, from its first condition to its last iteration."""
 
     unfolder: Unfolder

@@ -3,7 +3,7 @@
 Its tasks run inside DFM's own process: they start nothing and cost no slot.
 """
 
-from pathlib import Path
+import os
 
-FLOW_FILE = str(Path(__file__).with_name("flow.yaml"))
+FLOW_FILE = os.path.join(os.path.dirname(__file__), "flow.yaml")
 """Absolute path of the flow file of package `std`."""
