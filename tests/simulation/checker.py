@@ -1,7 +1,6 @@
 """What must hold, looked at after every event: by the journal, by what is said, and by the reactor itself."""
 
 from tests.simulation.scheduler import Scheduler
-from tests.simulation.settings import SETTINGS
 from tests.simulation.world import ViolationError, World
 
 from dfm.core.pool import journal
@@ -119,17 +118,19 @@ class Checker:
         if "no known cause" in action.cause and len(self.unexplained.get(task, ())) < MAX_LOSSES:
             self.fail(f"{task} is given up after {len(self.unexplained.get(task, ()))} unexplained losses")
 
-    def submitting(self, name: str, ledger: Ledger, scheduler: Scheduler) -> None:
+    def submitting(self, name: str, reactor: Reactor, ledger: Ledger, scheduler: Scheduler) -> None:
         if name not in self.intents:
             self.fail(f"{name} is submitted before it is in the journal")
         known = {entry.fields["name"] for entry in ledger.snapshot()}
         for job in scheduler.alive():
             if job.name not in known and not job.is_twin and self.job_ends.get(job.name) != "lost":
                 self.fail(f"{name} is submitted while job {job.id} ({job.name}) lives, which the ledger does not know")
-        if len(ledger.jobs()) > SETTINGS.max_workers:
-            self.fail(f"there are {len(ledger.jobs())} jobs")
+        settings = self.world.settings
+        stuck = sum(worker.is_waiting for worker in reactor.workers())
+        if len(ledger.jobs()) > settings.max_workers + stuck:
+            self.fail(f"there are {len(ledger.jobs())} jobs, and {stuck} workers wait")
         recent = sum(1 for at in scheduler.submits if at > self.world.now - 60.0)
-        if recent > SETTINGS.max_submits_per_minute:
+        if recent > settings.max_submits_per_minute:
             self.fail(f"{recent} submissions in a minute")
 
     # The cores.

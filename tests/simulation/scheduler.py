@@ -159,7 +159,10 @@ class Scheduler:
         self.world.log(f"job {job.id} runs on {job.host}")
 
     def worker_ended(self, job: Job, worker: Worker, status: int) -> None:
-        """The process of a job ended by itself; the scheduler notices a little later."""
+        """The process of a job ended by itself; the scheduler notices a little later, or the job goes on without it."""
+        if self.world.strikes("job-lingers", 0.2):
+            self.world.log(f"job {job.id} goes on without its worker")
+            return
 
         def end() -> None:
             if job.worker is worker and job.is_alive:

@@ -444,8 +444,30 @@ def test_a_snapshot_says_what_the_journal_says(busy: Bench) -> None:
 def test_demand_tells_what_waits_and_what_is_free(busy: Bench) -> None:
     busy.do(submit(2), submit(3, wall=30.0), arrive("x", slots=3, shape=Shape(cores=2)))
     demand = busy.reactor.demand(busy.now)
-    assert demand[SHAPE] == Demand(waiting=2, running=1, workers=1, waiting_since=100.0, longest_seconds=30.0)
-    assert demand[Shape(cores=2)] == Demand(free_slots=3, workers=1)
+    assert demand[SHAPE] == Demand(waiting=2, running=1, workers=1, waiting_since=100.0)
+    assert demand[Shape(cores=2)] == Demand()
+
+
+def test_demand_counts_the_workers_that_will_take_a_task_that_waits(empty: Bench) -> None:
+    def willing() -> int:
+        return empty.reactor.demand(empty.now)[SHAPE].workers
+
+    empty.do(arrive("w"), arrive("x"), submit(1), submit(2), submit(3))
+    assert willing() == 2
+    empty.do(DrainWorker("w"))
+    assert willing() == 1
+    empty.do(WorkerSuspended("x"))
+    assert willing() == 0
+
+
+def test_a_worker_waits_while_all_its_attempts_do(asking: Bench) -> None:
+    [worker] = asking.reactor.workers()
+    assert worker.is_waiting
+    assert asking.reactor.demand(asking.now)[SHAPE].workers == 0
+    asking.do(submit(2))
+    [worker] = asking.reactor.workers()
+    assert not worker.is_waiting
+    assert asking.reactor.demand(asking.now)[SHAPE].workers == 1
 
 
 def test_every_unfinished_task_has_a_reason_and_a_deadline(busy: Bench) -> None:

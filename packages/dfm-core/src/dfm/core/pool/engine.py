@@ -614,11 +614,14 @@ class Engine:
 
     def _scale(self, now: float) -> None:
         ledger, reactor = self._ledger, self._reactor
-        idle = [view for view in reactor.workers() if view.idle_since is not None and view.is_connected]
+        workers = reactor.workers()
+        idle = [view for view in workers if view.idle_since is not None and view.is_connected]
         view = PoolView(
             demand=reactor.demand(now),
             jobs=ledger.jobs(),
             idle=[worker.slot for worker in sorted(idle, key=lambda worker: worker.idle_since or 0.0)],
+            stuck={view.slot for view in workers if view.is_waiting},
+            draining={view.slot for view in workers if view.is_draining},
             is_fresh=ledger.is_fresh(now),
             submits_left=ledger.submits_left(now),
             ramp=ledger.ramp(now),

@@ -510,11 +510,7 @@ class Reactor:
             pool.free.discard(worker)
 
     def _is_usable(self, worker: _Worker, now: float) -> bool:
-        return (
-            worker.is_connected
-            and not (worker.is_draining or worker.is_leaving or worker.is_suspended)
-            and worker.rests_until <= now
-        )
+        return _takes_tasks(worker) and worker.rests_until <= now
 
     def _requeue(self, tasks: list[_Task], now: float, actions: list[PoolAction]) -> None:
         """Put tasks that lost their worker before all others of their clients, unless a worker is free."""
@@ -998,27 +994,19 @@ class Reactor:
 
     def demand(self, now: float) -> Mapping[Shape, Demand]:
         """Return what each shape asks for; shapes without tasks and workers are left out."""
-        usable: dict[Shape, int] = {}
+        willing: dict[Shape, int] = {}
         for worker in self._workers.values():
-            if self._is_usable(worker, now):
-                usable[worker.pool.shape] = usable.get(worker.pool.shape, 0) + 1
+            if self._will_serve(worker, now):
+                willing[worker.pool.shape] = willing.get(worker.pool.shape, 0) + 1
         return {
-            shape: self._demand_of(pool, usable.get(shape, 0), now)
+            shape: _demand_of(pool, willing.get(shape, 0))
             for shape, pool in self._pools.items()
             if pool.waiting.count or pool.running or pool.workers
         }
 
-    def _demand_of(self, pool: _Pool, workers: int, now: float) -> Demand:
-        eldest = pool.waiting.eldest()
-        free = pool.free.that_end_after(now + self._settings.walltime_margin_seconds)
-        return Demand(
-            waiting=pool.waiting.count,
-            running=pool.running,
-            free_slots=sum(worker.slots - len(worker.attempts) + worker.lent for worker in free),
-            workers=workers,
-            waiting_since=None if eldest is None else eldest.since,
-            longest_seconds=max(pool.waiting.walls(), default=0.0),
-        )
+    def _will_serve(self, worker: _Worker, now: float) -> bool:
+        """Return whether a worker will take one of the tasks that wait: one that has room now would have."""
+        return _takes_tasks(worker) and (worker.rests_until > now or not worker.has_room)
 
     def pending_reason(self, client: str, ticket: int, now: float) -> TaskStanding | None:
         """Return where a task stands; None where there is no such task."""
@@ -1055,6 +1043,7 @@ class Reactor:
                 is_connected=worker.is_connected,
                 is_draining=worker.is_draining or worker.is_leaving,
                 is_suspended=worker.is_suspended,
+                is_waiting=bool(worker.attempts) and worker.lent == len(worker.attempts),
                 heard_at=worker.heard_at,
                 ends_at=worker.ends_at,
                 idle_since=worker.idle_since,
@@ -1257,6 +1246,20 @@ class Reactor:
             for task in client.tasks.values():
                 entries += _story(task)
         return entries
+
+
+def _takes_tasks(worker: _Worker) -> bool:
+    return worker.is_connected and not (worker.is_draining or worker.is_leaving or worker.is_suspended)
+
+
+def _demand_of(pool: _Pool, workers: int) -> Demand:
+    eldest = pool.waiting.eldest()
+    return Demand(
+        waiting=pool.waiting.count,
+        running=pool.running,
+        workers=workers,
+        waiting_since=None if eldest is None else eldest.since,
+    )
 
 
 def _end_of(event: WorkerArrived, now: float) -> float:
