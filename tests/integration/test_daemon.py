@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -50,6 +51,13 @@ def begun(project: Project, count: int = 1) -> list[str]:
         return len(found) >= count
 
     wait_until(is_so, f"{count} bodies to begin")
+    return found
+
+
+def record(project: Project, task: str) -> dict[str, Any]:
+    path = project.rundir / f"p.{task}" / f"p.{task}.exec_data.json"
+    found = json.loads(path.read_text(encoding="utf-8"))["record"]
+    assert isinstance(found, dict)
     return found
 
 
@@ -426,6 +434,39 @@ async def test_a_task_that_runs_longer_than_it_said_fails_and_its_worker_goes_on
             quick = await runner.run(workspace.shell("true", resources=limit))
     assert (slow.outcome, slow.cause) == (Outcome.FAILED, "walltime of 1 s exceeded")
     assert quick.outcome is Outcome.SUCCEEDED
+
+
+def test_a_task_that_ran_out_of_memory_runs_again_in_the_next_class(project: Project) -> None:
+    """The first worker has little memory, as one of class small has on a cluster; later ones have what they want."""
+    limited = project.directory / "limited"
+    script = (
+        f'if mkdir {limited} 2>/dev/null; then ulimit -v 2000000; fi; exec {sys.executable} -m dfm.core.worker "$@"'
+    )
+    classes = {"small": {"memory": "1G", "next": "big"}, "big": {"memory": "8G"}}
+    worker = {"worker_command": ["/bin/sh", "-c", script, "sh"]}
+    project.write_settings({**settings(**worker), "resource_classes": classes})
+    tag = {"std.ResourceTag": {"resource_class": "small", "may_grow": True}}
+    body = "with open(ctxt.srcdir + '/tries', 'a') as tries:\n    print('tried', file=tries)\nbytearray(4 << 30)\n"
+    project.write_flow({"glutton": {"shell": "pytask", "run": body, "tags": [tag]}})
+    with project.daemon():
+        assert project.verdicts("glutton", "--daemon") == {"glutton": "succeeded"}
+        assert project.status()["counters"]["outgrown"] == 1
+    assert lines(project.directory / "tries") == ["tried", "tried"]
+    assert record(project, "glutton")["resource_class"] == "big"
+
+
+def test_a_task_that_may_not_grow_fails_when_it_runs_out_of_memory(project: Project) -> None:
+    script = f'ulimit -v 2000000; exec {sys.executable} -m dfm.core.worker "$@"'
+    classes = {"small": {"memory": "1G", "next": "big"}, "big": {"memory": "8G"}}
+    worker = {"worker_command": ["/bin/sh", "-c", script, "sh"]}
+    project.write_settings({**settings(**worker), "resource_classes": classes})
+    tag = {"std.ResourceTag": {"resource_class": "small"}}
+    project.write_flow({"glutton": {"shell": "pytask", "run": "bytearray(4 << 30)\n", "tags": [tag]}})
+    with project.daemon():
+        assert project.verdicts("glutton", "--daemon") == {"glutton": "failed"}
+    found = record(project, "glutton")
+    assert found["cause"].startswith("out of memory: MemoryError")
+    assert (found["attempt"], found["resource_class"]) == (1, "small")
 
 
 def test_a_worker_without_work_leaves(project: Project) -> None:

@@ -6,7 +6,7 @@ What a body asks it answers by itself, or by a task of its own: of another shape
 from typing import TYPE_CHECKING
 
 import msgspec
-from tests.simulation.settings import SHAPES
+from tests.simulation.settings import LARGE, SHAPES, SMALL
 from tests.simulation.worker import Work
 from tests.simulation.world import Link, ViolationError, World
 
@@ -34,6 +34,7 @@ class Client:
                 seconds=random.choice((0.5, 3.0, 10.0, 30.0)),
                 is_asking=ticket % 3 == 0,
                 is_poison="poison" in world.faults and random.random() < 0.1,
+                is_hungry="memory" in world.faults and random.random() < 0.2,
             )
             for ticket in range(1, tasks + 1)
         }
@@ -103,7 +104,9 @@ class Client:
 
     def _submit(self, link: Link, ticket: int) -> None:
         spec = msgspec.msgpack.encode(self.work[ticket])
-        link.send("up", Submit(ticket=ticket, task=f"t{ticket}", shape=self._shapes[ticket], spec=spec))
+        shape = self._shapes[ticket]
+        larger = (LARGE,) if shape == SMALL and ticket % 4 else ()
+        link.send("up", Submit(ticket=ticket, task=f"t{ticket}", shape=shape, larger=larger, spec=spec))
 
     def _broke(self, link: Link) -> None:
         if self._link is link:
@@ -121,6 +124,8 @@ class Client:
             raise ViolationError(f"{self.name} got the result of another for {ticket}: {message.body!r}")
         if self.work[ticket].is_poison and message.outcome == "succeeded":
             raise ViolationError(f"{ticket} of {self.name} cannot have succeeded")
+        if message.body.endswith(b"-memory") and ticket % 4:
+            raise ViolationError(f"{ticket} of {self.name} failed, where it should have had more memory")
         self.received.setdefault(ticket, message.outcome)
         link.send("up", Received(ticket=ticket))
         question = self._questions.pop(ticket, None)

@@ -222,7 +222,7 @@ class Daemon:
                     self._record(entry)
                     is_recorded = True
                 case Assign():
-                    self.checker.assigned(action)
+                    self.checker.assigned(action, self.reactor)
                     self._say(
                         action.slot,
                         Run(
@@ -300,6 +300,7 @@ class Daemon:
             action.name,
             action.slot,
             action.slots,
+            action.shape,
             action.excluded_hosts,
             lambda answer: self._feed_ledger(SubmitAnswered(name=action.name, answer=answer)),
         )
@@ -380,6 +381,7 @@ class Daemon:
                         outcome=message.outcome,
                         body=message.body,
                         is_infrastructure=message.is_infrastructure,
+                        is_out_of_memory=message.is_out_of_memory,
                     )
                 )
             case Vacating(reason=reason, dropped=dropped):
@@ -451,6 +453,7 @@ class Daemon:
                         shape=message.shape,
                         spec=message.spec,
                         wall_seconds=message.wall_seconds,
+                        larger=message.larger,
                     )
                 )
             case CancelTask(ticket=ticket):

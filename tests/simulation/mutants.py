@@ -105,6 +105,27 @@ def no_room_for_others(view: PoolView, settings: PoolSettings, now: float) -> li
     return plan(replace(view, stuck=()), settings, now)
 
 
+class ForgetsGrowth(Reactor):
+    """After a restart a task is where it began, whatever memory it was found to need."""
+
+    def restore(self, entries: Iterable[JournalEntry], now: float) -> None:
+        super().restore([entry for entry in entries if entry.kind != "grow"], now)
+
+
+class NeverGrows(Reactor):
+    """A task that ran out of memory has failed."""
+
+    def _on_ended(self, event: AttemptEnded, now: float, actions: list[PoolAction]) -> None:
+        super()._on_ended(replace(event, is_out_of_memory=False), now, actions)
+
+
+class NeverLearnsWhy(Reactor):
+    """What a worker gave back that was told to go is nobody's fault, even where its job was ended for memory."""
+
+    def _judge_given_back(self, slot: str, loss: object, now: float, actions: list[PoolAction]) -> None:
+        pass
+
+
 def acknowledge_first(actions: list[PoolAction]) -> list[PoolAction]:
     """Tell the worker before the commit is in the journal."""
     return sorted(actions, key=lambda action: not isinstance(action, Acknowledge))
@@ -325,6 +346,9 @@ MUTANTS = {
     "lent slots are not taken again": Cores(reactor=KeepsLentSlots),
     "draining workers are counted on": Cores(reactor=DrainingWorkersServe),
     "waiting workers fill the pool": Cores(plan=no_room_for_others),
+    "growth is forgotten at a restart": Cores(reactor=ForgetsGrowth),
+    "out of memory is the end": Cores(reactor=NeverGrows),
+    "kills with a warning are never explained": Cores(reactor=NeverLearnsWhy),
     "absence is death": Cores(ledger=AbsenceIsDeath),
     "suspended for ever": Cores(ledger=SuspendedForEver),
     "failed query is an empty list": Cores(ledger=FailedQueryIsEmpty),

@@ -5,7 +5,8 @@ from dataclasses import replace
 from dfm.core.config.settings import PoolSettings
 from dfm.core.wire.messages import Shape
 
-SHAPES = (Shape(cores=1), Shape(cores=2))
+SMALL, LARGE = Shape(memory_bytes=1, resource_class="small"), Shape(memory_bytes=2, resource_class="large")
+SHAPES = (SMALL, LARGE)
 SETTINGS = PoolSettings(idle_timeout=60.0, walltime_margin=5.0, launch_batch_size=4)
 LIMITS = (1, 2, 5)
 

@@ -31,6 +31,7 @@ FAULTS = (
     "poison",
     "cancel-lost",
     "job-lingers",
+    "memory",
 )
 
 

@@ -339,7 +339,8 @@ def test_a_job_whose_worker_has_left_is_over_once_its_end_is_known(running: Benc
     assert running.poll(missing=(KEY,)) == [AskHistory(KEY)]
     assert running.do(HistoryAnswered(name=NAME, status=status(JobState.RUNNING))) == []
     assert running.poll(missing=(KEY,)) == [AskHistory(KEY)]
-    assert running.do(HistoryAnswered(name=NAME, status=status(JobState.ENDED, cause=EndCause.DONE))) == []
+    left = Announce(WorkerLost(slot=SLOT, loss=Loss(LossKind.LEFT, "its job 7 ended: done")))
+    assert running.do(HistoryAnswered(name=NAME, status=status(JobState.ENDED, cause=EndCause.DONE))) == [left]
     assert running.phases == []
 
 
@@ -350,7 +351,7 @@ def test_a_job_whose_worker_has_left_is_over_once_its_end_is_known(running: Benc
         (EndCause.PREEMPTED, LossKind.PREEMPTED),
         (EndCause.KILLED_BY_ADMIN, LossKind.KILLED),
         (EndCause.NODE, LossKind.HOST),
-        (EndCause.MEMORY, LossKind.UNEXPLAINED),
+        (EndCause.MEMORY, LossKind.MEMORY),
     ],
 )
 def test_the_end_of_a_job_says_why_its_worker_is_lost(running: Bench, cause: EndCause, kind: LossKind) -> None:

@@ -37,14 +37,14 @@ REQUEST = TaskRequest(
     run_id="r", task="p.t", attempt=2, rundir="/r\udcfe", srcdir="/s", root_pkgdir="/p", root_rundir="/r", artefact="a",
     body=ShellBody("echo", "sh"), params={}, inputs=[], memento=None, env={}, changed=False,
     resources=Resources(cores=4, memory_bytes=1 << 40, wall_seconds=1.5, queue="q", resource_class="big",
-                        resource_select=("a", "b")),
+                        resource_select=("a", "b"), may_grow=True, larger=Resources(memory_bytes=1 << 41)),
 )  # fmt: skip
 
 RESULT = TaskResult(
     outcome=Outcome.FAILED, cause="exit status 3", status=3, changed=False, outputs=[{"type": "T"}], memento=[1],
     markers=[Marker(Severity.ERROR, "m", MarkerLocation("f", 1, 2)), Marker(Severity.INFO, "n")],
     commands=[CommandRecord("make", 2)], text="t", host="h", started_at="now", seconds=1.0, cpu_seconds=0.5,
-    max_rss_bytes=1 << 33,
+    max_rss_bytes=1 << 33, resource_class="big",
 )  # fmt: skip
 
 BODIES: list[Body] = [

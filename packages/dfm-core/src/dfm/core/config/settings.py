@@ -46,7 +46,8 @@ class ResourceClass:
         (), doc="predicates on hosts, each to hold, in the batch system's own words"
     )
     next: str | None = option(
-        None, doc="larger class that a task moves to when it ran out of memory and the flow allows it"
+        None,
+        doc="class in which a task runs again that ran out of memory, where its tag says `may_grow: true`",
     )
 
 

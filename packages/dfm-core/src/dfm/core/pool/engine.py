@@ -308,6 +308,7 @@ class Engine:
                 ticket=message.ticket,
                 task=message.task,
                 shape=message.shape,
+                larger=message.larger,
                 spec=message.spec,
                 environment=message.environment,
                 wall_seconds=message.wall_seconds,
@@ -507,6 +508,7 @@ class Engine:
                 body=action.body,
                 attempts=action.attempts,
                 is_out_of_memory=action.is_out_of_memory,
+                resource_class=action.resource_class,
             ),
         )
 

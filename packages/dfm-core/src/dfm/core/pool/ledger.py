@@ -97,7 +97,7 @@ _LOSSES = {
     EndCause.DONE: LossKind.LEFT,
     EndCause.FAILED: LossKind.UNEXPLAINED,
     EndCause.WALLTIME: LossKind.WALLTIME,
-    EndCause.MEMORY: LossKind.UNEXPLAINED,
+    EndCause.MEMORY: LossKind.MEMORY,
     EndCause.PREEMPTED: LossKind.PREEMPTED,
     EndCause.KILLED_BY_OWNER: LossKind.KILLED,
     EndCause.KILLED_BY_ADMIN: LossKind.KILLED,
@@ -487,9 +487,8 @@ class Ledger:
                 actions,
             )
         self._forget(job, cause, text, actions)
-        if not job.has_left:
-            words = f"its job {job.id} ended: {text or cause.value}"
-            actions.append(Announce(WorkerLost(slot=job.slot, loss=Loss(_LOSSES[cause], words))))
+        words = f"its job {job.id} ended: {text or cause.value}"
+        actions.append(Announce(WorkerLost(slot=job.slot, loss=Loss(_LOSSES[cause], words))))
 
     def _forget(self, job: _Job, cause: EndCause | None, text: str, actions: list[LedgerAction]) -> None:
         del self._jobs[job.name]

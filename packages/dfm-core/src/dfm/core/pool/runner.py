@@ -7,8 +7,9 @@ longer than CANCEL_SECONDS: then the worker cannot be reached, and its lease end
 
 import asyncio
 import contextlib
+import dataclasses
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from types import TracebackType
 from typing import Protocol, Self
 
@@ -124,6 +125,7 @@ class PooledRunner(Runner):
                 ticket=ticket,
                 task=request.task,
                 shape=shape_of(request.resources),
+                larger=tuple(shape_of(larger) for larger in _growth(request.resources)),
                 spec=encode_request(request, self.environment),
                 environment=self._environment.digest,
                 wall_seconds=request.resources.wall_seconds,
@@ -204,8 +206,14 @@ def shape_of(resources: Resources) -> Shape:
     )
 
 
+def _growth(resources: Resources) -> Iterator[Resources]:
+    while resources.larger is not None:
+        resources = resources.larger
+        yield resources
+
+
 def _result(done: Done) -> TaskResult:
     if not done.body:
         outcome = Outcome.REFUSED if done.outcome == Outcome.REFUSED else Outcome.LOST
         return TaskResult(outcome=outcome, cause=done.cause or "the pool lost it", status=1)
-    return decode_result(done.body)
+    return dataclasses.replace(decode_result(done.body), resource_class=done.resource_class)

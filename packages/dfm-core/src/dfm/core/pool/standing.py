@@ -108,4 +108,6 @@ class Counters:
     committed: int = 0
     lost_attempts: int = 0
     lost_tasks: int = 0
+    outgrown: int = 0
+    """Attempts that ran out of memory and were followed by one in a larger class."""
     late_results: int = 0

@@ -53,6 +53,7 @@ class ExecRecord(msgspec.Struct, frozen=True, kw_only=True):
         outputs: the task's own items.
         output_stamps: the files they name, by absolute path.
         seconds: wall-clock duration of the body.
+        resource_class: the class whose resources the last attempt had, None where the task names none.
     """
 
     schema: int
@@ -80,6 +81,7 @@ class ExecRecord(msgspec.Struct, frozen=True, kw_only=True):
     seconds: float
     cpu_seconds: float
     max_rss_bytes: int
+    resource_class: str | None
 
 
 class _Sealed(msgspec.Struct):
@@ -235,6 +237,7 @@ class RecordStore:
             seconds=result.seconds,
             cpu_seconds=result.cpu_seconds,
             max_rss_bytes=result.max_rss_bytes,
+            resource_class=result.resource_class,
         )
         content = _encode(record)
         checksum = hashlib.sha256(content).hexdigest()

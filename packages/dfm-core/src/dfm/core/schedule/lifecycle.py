@@ -486,6 +486,7 @@ class Lifecycle:
         log = self.log(node)
         _remove_log(log)
         result = await self.runner.run(request)
+        result = replace(result, resource_class=result.resource_class or request.resources.resource_class)
         crash_point("task.ended")
         return self._commit(node, pending, begun, result, log=log)
 

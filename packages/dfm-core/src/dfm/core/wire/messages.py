@@ -218,11 +218,16 @@ class Open(Message, frozen=True, kw_only=True, tag="open"):
 
 
 class Submit(Message, frozen=True, kw_only=True, tag="submit"):
-    """A task to run; accepted once."""
+    """A task to run; accepted once.
+
+    Attributes:
+        larger: shapes with more and more memory: in each it runs again after it ran out of memory in the one before.
+    """
 
     ticket: int
     task: str
     shape: Shape
+    larger: tuple[Shape, ...] = ()
     spec: bytes
     environment: str = ""
     wall_seconds: float | None = None
@@ -281,6 +286,7 @@ class Done(Message, frozen=True, kw_only=True, tag="done"):
         cause: for a lost or refused task, why; with the hosts and logs of its attempts.
         body: an encoded `TaskResult`; empty for a lost or refused task.
         attempts: how many there were.
+        resource_class: of the shape in which the last attempt ran.
     """
 
     ticket: int
@@ -289,6 +295,7 @@ class Done(Message, frozen=True, kw_only=True, tag="done"):
     body: bytes = b""
     attempts: int = 1
     is_out_of_memory: bool = False
+    resource_class: str | None = None
 
 
 class Notice(Message, frozen=True, kw_only=True, tag="notice"):
