@@ -7,7 +7,9 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+import termios
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -500,6 +502,44 @@ def test_a_drained_stop_lets_what_runs_finish(project: Project) -> None:
 
 
 # Why.
+
+
+def test_what_waits_for_a_worker_is_not_shown_as_running(project: Project) -> None:
+    project.write_settings(settings(max_workers=1))
+    project.write_flow({"held": HOLD, "next": HOLD, "both": {"run": "true", "needs": ["held", "next"]}})
+    with project.daemon(), on_terminal(project, "run", "both", "--daemon", "--ui", "progress") as shown:
+        wait_until(lambda: "[0/3 0 running, 2 waiting 0:0" in shown(), "both to wait")
+        wait_until(lambda: "] a worker job is on its way, " in shown(), "what they wait for")
+        wait_until(lambda: "[0/3 1 running, 1 waiting 0:" in shown(), "one of them to run")
+        let_go(project)
+        wait_until(lambda: "3 ok in" in shown(), "the end")
+
+
+@contextlib.contextmanager
+def on_terminal(project: Project, *words: str) -> Iterator[Callable[[], str]]:
+    """Have a `dfm` in the block that writes to a terminal; gives what it has written so far."""
+    written = bytearray()
+    master, slave = os.openpty()
+    termios.tcsetwinsize(slave, (24, 200))
+
+    def read() -> None:
+        with contextlib.suppress(OSError):  # EIO, once the terminal has no other end
+            while data := os.read(master, 4096):
+                written.extend(data)
+
+    argv = [str(Path(sys.executable).parent / "dfm"), *words]
+    environ = {**project.environ, "TERM": "xterm", "NO_COLOR": "1"}
+    with subprocess.Popen(argv, cwd=project.directory, env=environ, stdin=subprocess.DEVNULL, stdout=slave) as process:
+        os.close(slave)
+        reader = threading.Thread(target=read)
+        reader.start()
+        try:
+            yield lambda: written.decode("utf-8", "replace")
+        finally:
+            process.terminate()
+            process.wait()
+            reader.join()
+            os.close(master)
 
 
 def test_why_pending_tells_where_each_task_stands(project: Project) -> None:

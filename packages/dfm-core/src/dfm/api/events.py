@@ -55,6 +55,46 @@ class TaskStarted:
     at: datetime
 
 
+class Progress(enum.StrEnum):
+    """Where a task stands with a runner that cannot run it at once. One of which nothing is said runs."""
+
+    QUEUED = "queued"
+    """Its runner has no place for it yet; or no more, because the attempt before was lost."""
+    ASSIGNED = "assigned"
+    """On its way to the place where it will run."""
+    RUNNING = "running"
+    SUSPENDED = "suspended"
+    """The batch system has stopped it, and may let it go on."""
+    UNREACHABLE = "unreachable"
+    """The link to where it runs is broken; it may come back."""
+    CANCELLING = "cancelling"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskMoved:
+    """A task that has started stands elsewhere with its runner.
+
+    Attributes:
+        reason: why, for a person; empty where the state says all.
+        host: where it runs or ran, empty where it does not.
+    """
+
+    task: str
+    progress: Progress
+    reason: str = ""
+    host: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunnerWaits:
+    """What the runner itself waits for before it can run what is queued, such as worker jobs; empty for nothing.
+
+    Told again whenever it changes; unlike a notice, it is no news that must be seen.
+    """
+
+    text: str
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaskOutputText:
     """Text a task prints for the person at the terminal (`std.Message`)."""
@@ -108,7 +148,7 @@ class RunFinished:
     at: datetime
 
 
-Event = RunStarted | TaskStarted | TaskOutputText | TaskFinished | RunnerNotice | RunFinished
+Event = RunStarted | TaskStarted | TaskMoved | TaskOutputText | TaskFinished | RunnerNotice | RunnerWaits | RunFinished
 
 
 class EventSink(Protocol):

@@ -90,6 +90,7 @@ from dfm.core.wire.messages import (
     Notice,
     Open,
     Opened,
+    PoolWaits,
     Received,
     Result,
     Run,
@@ -106,6 +107,8 @@ from dfm.core.wire.messages import (
 TICK_SECONDS = 0.5
 CHECK_SECONDS = 10.0
 """How often the watchdog asks whether everything is as it must be."""
+WAITS_SECONDS = 2.0
+"""How often clients are told what the pool waits for."""
 RECENT = 100
 """How many ended tasks are shown to people."""
 RATE_WINDOW = 10_000
@@ -215,6 +218,8 @@ class Engine:
         self._timer: asyncio.TimerHandle | None = None
         self._beat_at = 0.0
         self._check_at = 0.0
+        self._waits = ""
+        self._waits_at = 0.0
         self._started = clock()
         self._ended_at: deque[float] = deque(maxlen=RATE_WINDOW)
         self._recent: deque[Ended] = deque(maxlen=RECENT)
@@ -286,6 +291,7 @@ class Engine:
                 client.directory, client.user = message.directory, message.user
                 self._say(client.send, Opened(epoch=self._epoch, version=__version__, in_flight=self.in_flight))
                 client.in_flight = self.in_flight
+                self._say(client.send, PoolWaits(text=self._waits))
                 self._feed(ClientOpened(client=name, weight=message.weight))
             case Close():
                 del self._clients[name]
@@ -602,10 +608,21 @@ class Engine:
         if now >= self._check_at:
             self._check_at = now + CHECK_SECONDS * scale
             self._check(now)
+        if now >= self._waits_at:
+            self._waits_at = now + WAITS_SECONDS * scale
+            self._tell_of_waits(now)
         for client in self._clients.values():
             if client.in_flight and client.in_flight != self.in_flight:
                 client.in_flight = self.in_flight
                 self._say(client.send, InFlight(count=client.in_flight))
+
+    def _tell_of_waits(self, now: float) -> None:
+        """Tell clients why tasks are queued where that is not for want of a free worker."""
+        text = self._why_no_worker(now)
+        if text != self._waits:
+            self._waits = text
+            for client in self._clients.values():
+                self._say(client.send, PoolWaits(text=text))
 
     def _notice_silence(self, now: float) -> None:
         """Have the batch system asked about workers that miss heartbeats: it may have suspended them."""
@@ -719,7 +736,7 @@ class Engine:
                 continue
             reason = standing.reason
             if standing.state is Stage.QUEUED:
-                reason = "; ".join(filter(None, [reason, self._ledger.pause_reason(now), self._pending_jobs(now)]))
+                reason = "; ".join(filter(None, [reason, self._why_no_worker(now)]))
             found.append(
                 {
                     "task": task.task,
@@ -759,6 +776,9 @@ class Engine:
             self._batch.feed(CancelWanted(slots=slots, why="`dfm daemon reap`"))
         return len(slots)
 
+    def _why_no_worker(self, now: float) -> str:
+        return "; ".join(filter(None, [self._ledger.pause_reason(now), self._pending_jobs(now)]))
+
     def _pending_jobs(self, now: float) -> str:
         """Say how the jobs stand from which no worker has come yet."""
         waiting = [job for job in self._ledger.jobs() if not job.is_connected and not job.is_stopping]
@@ -766,7 +786,10 @@ class Engine:
             return ""
         eldest = max(waiting, key=lambda job: now - job.since)
         reason = f" ({eldest.reason})" if eldest.reason else ""
-        since = f"{eldest.phase} for {now - eldest.since:.0f} s{reason}"
+        phase = "starting" if eldest.phase is Phase.RUNNING else str(eldest.phase)
+        since = f"{phase} for {now - eldest.since:.0f} s{reason}"
+        if len(waiting) == 1:
+            return f"a worker job is on its way, {since}"
         return f"{len(waiting)} worker jobs are on their way, the eldest {since}"
 
     def _started_by_slot(self) -> list[tuple[tuple[str, str], float]]:

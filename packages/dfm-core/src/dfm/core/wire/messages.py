@@ -304,6 +304,12 @@ class Notice(Message, frozen=True, kw_only=True, tag="notice"):
     text: str
 
 
+class PoolWaits(Message, frozen=True, kw_only=True, tag="pool-waits"):
+    """What the pool waits for while tasks are queued, for people; empty for nothing. Told when it changes."""
+
+    text: str
+
+
 class InFlight(Message, frozen=True, kw_only=True, tag="in-flight"):
     """The number of workers has changed: how many tasks the client may now have unfinished at once."""
 
@@ -331,4 +337,4 @@ class Answer(Message, frozen=True, kw_only=True, tag="answer"):
 FromWorker = Hello | Beat | Started | Asked | Result | Vacating | Leaving
 ToWorker = Welcome | Beat | Environment | Run | Answered | Ack | CancelAttempt | Drain | Exit
 FromClient = Open | Environment | Submit | Answered | CancelTask | Received | Close | Ask | Beat
-ToClient = Opened | Accepted | TaskState | Asked | Done | Notice | InFlight | Answer | Beat
+ToClient = Opened | Accepted | TaskState | Asked | Done | Notice | PoolWaits | InFlight | Answer | Beat
