@@ -504,6 +504,26 @@ def test_a_drained_stop_lets_what_runs_finish(project: Project) -> None:
 # Why.
 
 
+def test_a_secret_that_a_batch_system_repeats_is_in_no_log_and_no_answer(project: Project) -> None:
+    bsub = project.directory / "bin" / "bsub"
+    bsub.parent.mkdir()
+    text = "Communication timeout"  # which is tried again; what names no reason that is known is refused for good
+    script = f'#!/bin/sh\necho "key $LICENCE_TOKEN: $(cat {bsub}.text). Job not submitted." >&2\nexit 255\n'
+    bsub.write_text(script, "ascii")
+    bsub.chmod(0o755)
+    bsub.with_suffix(".text").write_text(text, "ascii")
+    project.environ |= {"PATH": f"{bsub.parent}:{project.environ['PATH']}", "LICENCE_TOKEN": "hunter2hunter2"}
+    project.write_settings({"default": "lsf", **settings()})
+    project.write_flow({"a": "true"})
+    with project.daemon("--runner", "lsf"), running(project, "a") as process:
+        wait_until(lambda: "key ***: Communi" in "".join(row["reason"] for row in project.why()), "the refusal")
+        told = json.dumps([project.status(), project.why()])
+        bsub.with_suffix(".text").write_text("No such queue", "ascii")
+        told += "".join(process.communicate(timeout=60)) + project.daemon_log()
+    assert "key ***: No such queue" in told
+    assert "hunter2" not in told
+
+
 def test_what_waits_for_a_worker_is_not_shown_as_running(project: Project) -> None:
     project.write_settings(settings(max_workers=1))
     project.write_flow({"held": HOLD, "next": HOLD, "both": {"run": "true", "needs": ["held", "next"]}})

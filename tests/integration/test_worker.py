@@ -170,6 +170,7 @@ def welcome(**changes: object) -> Welcome:
         "idle_seconds": 60.0,
         "lost_seconds": 60.0,
         "kill_grace_seconds": 0.3,
+        "margin_seconds": 10.0,
     }
     return Welcome(**(terms | changes))  # type: ignore[arg-type]  # a test's own words
 
@@ -544,7 +545,7 @@ async def test_exit_kills_at_once(daemon: Daemon, request_of: RequestOf, tmp_pat
 
 
 async def test_worker_near_its_limit_takes_nothing_that_does_not_fit(daemon: Daemon, request_of: RequestOf) -> None:
-    link = await ready(daemon, "--lives", "1000")
+    link = await ready(daemon, "--lives", "1000", margin_seconds=100.0)
     link.channel.send(run_of(request_of(ShellBody("true")), wall_seconds=950.0))
     vacating = await link.heard(Vacating)
     assert (vacating.reason, vacating.dropped) == ("walltime", [1])

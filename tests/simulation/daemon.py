@@ -416,6 +416,7 @@ class Daemon:
                 idle_seconds=self.settings.idle_timeout,
                 lost_seconds=self.settings.lost_timeout,
                 kill_grace_seconds=self.settings.kill_grace,
+                margin_seconds=self.settings.walltime_margin,
                 keep=list(action.keep),
             ),
         )

@@ -22,7 +22,7 @@ from dfm.api.runner import (
 )
 from dfm.api.task import Marker, MarkerLocation, Severity
 from dfm.core.wire.codec import decode_request, decode_result, encode_request, encode_result
-from dfm.core.wire.environment import environment_message, redact, secret_values, travelling, variables_of
+from dfm.core.wire.environment import environment_message, travelling, variables_of
 from dfm.core.wire.exchange import decode_to_worker, encode
 from dfm.core.wire.frame import ProtocolError
 
@@ -123,9 +123,3 @@ def test_denied_variables_stay_at_home_whatever_is_allowed() -> None:
     assert travelling(variables, ["PATH", "GIT*"], ["*TOKEN*"]) == {"PATH": "/bin"}
     assert travelling(variables, [], []) == {}
     assert travelling(variables, ["path"], []) == {}
-
-
-def test_values_of_secret_variables_are_blackened() -> None:
-    secret = secret_values({"API_TOKEN": "hunter2hunter2", "MY_PASSWORD": "short", "PATH": "/usr/bin:/bin"})
-    assert secret == {"hunter2hunter2"}
-    assert redact("call with hunter2hunter2 /usr/bin:/bin", secret) == "call with *** /usr/bin:/bin"

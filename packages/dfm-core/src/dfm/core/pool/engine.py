@@ -69,6 +69,7 @@ from dfm.core.pool.ledger import Ledger
 from dfm.core.pool.reactor import Reactor
 from dfm.core.pool.scaling import PoolView, plan
 from dfm.core.pool.standing import Stage
+from dfm.core.wire.environment import variables_of
 from dfm.core.wire.messages import (
     Accepted,
     Ack,
@@ -103,6 +104,7 @@ from dfm.core.wire.messages import (
     Vacating,
     Welcome,
 )
+from dfm.core.wire.redaction import Redaction
 
 TICK_SECONDS = 0.5
 CHECK_SECONDS = 10.0
@@ -182,6 +184,7 @@ class Engine:
         epoch: of this daemon.
         default_shape: of the workers that are kept for `min_workers`.
         fail: is told why nothing can go on: the journal cannot be written.
+        redaction: looks over what people are told; learns the environments of tasks.
         clock: seconds, monotonic.
     """
 
@@ -194,6 +197,7 @@ class Engine:
         epoch: int,
         default_shape: Shape,
         fail: Callable[[BaseException], None],
+        redaction: Redaction,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._reactor = reactor
@@ -203,6 +207,7 @@ class Engine:
         self._epoch = epoch
         self._default_shape = default_shape
         self._fail = fail
+        self._redaction = redaction
         self._clock = clock
         self._jobs: BatchJobs | None = None
         self._clients: dict[str, _Client] = {}
@@ -287,6 +292,7 @@ class Engine:
                 self._feed(TaskCancelled(client=name, ticket=ticket, is_urgent=is_urgent))
             case Environment(digest=digest, variables=variables):
                 self._environments[digest] = variables
+                self._redaction.learn(variables_of(message))
             case Open():
                 client.directory, client.user = message.directory, message.user
                 self._say(client.send, Opened(epoch=self._epoch, version=__version__, in_flight=self.in_flight))
@@ -303,6 +309,7 @@ class Engine:
 
     def notice(self, text: str) -> None:
         """Tell every client, and whoever hosts the pool."""
+        text = self._redaction.hide(text)
         self.on_notice(text)
         for client in self._clients.values():
             self._say(client.send, Notice(text=text))
@@ -465,7 +472,7 @@ class Engine:
                     TaskState(
                         ticket=action.ticket,
                         state=action.state,
-                        reason=action.reason,
+                        reason=self._redaction.hide(action.reason),
                         host=action.host,
                         attempt=action.attempt,
                     ),
@@ -510,7 +517,7 @@ class Engine:
             Done(
                 ticket=action.ticket,
                 outcome=action.outcome,
-                cause=action.cause,
+                cause=self._redaction.hide(action.cause),
                 body=action.body,
                 attempts=action.attempts,
                 is_out_of_memory=action.is_out_of_memory,
@@ -539,6 +546,7 @@ class Engine:
             idle_seconds=settings.idle_timeout * scale,
             lost_seconds=settings.lost_timeout * scale,
             kill_grace_seconds=settings.kill_grace * scale,
+            margin_seconds=settings.walltime_margin * scale,
             keep=list(keep),
         )
 
@@ -662,6 +670,9 @@ class Engine:
 
     def status(self) -> dict[str, object]:
         """Return the workers, jobs, tasks and clients; docs/reference/daemon-status.md describes it."""
+        return self._redaction.hide_in(self._status())
+
+    def _status(self) -> dict[str, object]:
         now = self._clock()
         workers, jobs, tasks = self._reactor.workers(), self._ledger.jobs(), self._reactor.tasks()
         stages = {stage: sum(task.state is stage for task in tasks) for stage in Stage}
@@ -750,7 +761,7 @@ class Engine:
                     "attempt": task.number,
                 }
             )
-        return found
+        return self._redaction.hide_in(found)
 
     # Orders of people.
 
@@ -777,7 +788,8 @@ class Engine:
         return len(slots)
 
     def _why_no_worker(self, now: float) -> str:
-        return "; ".join(filter(None, [self._ledger.pause_reason(now), self._pending_jobs(now)]))
+        reasons = [self._ledger.pause_reason(now), self._pending_jobs(now)]
+        return self._redaction.hide("; ".join(filter(None, reasons)))
 
     def _pending_jobs(self, now: float) -> str:
         """Say how the jobs stand from which no worker has come yet."""

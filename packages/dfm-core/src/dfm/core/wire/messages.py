@@ -139,6 +139,8 @@ class Welcome(Message, frozen=True, kw_only=True, tag="welcome"):
     idle_seconds: float
     lost_seconds: float
     kill_grace_seconds: float
+    margin_seconds: float
+    """It takes nothing that may reach into this time before its job's limit: the daemon reckons with the same."""
     keep: list[int] = []
     """Those of its running attempts that are still wanted; it kills the others."""
 
