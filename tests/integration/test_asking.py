@@ -1,5 +1,6 @@
 """Tasks that run tasks, on workers: one worker with one slot must be enough, and nothing that dies may hang them."""
 
+import asyncio
 import json
 import os
 import signal
@@ -10,6 +11,9 @@ from pathlib import Path
 import pytest
 
 from dfm.api.runner import Answer, Question, Runner
+from dfm.core.daemon.client import ask_daemon
+from dfm.core.daemon.endpoint import Endpoint
+from dfm.core.wire.messages import Ask
 from dfm.testing.opening import opened_pool
 from dfm.testing.project import QUICK_POOL, Project, verdicts, wait_until
 from dfm.testing.tasks import Workspace
@@ -107,6 +111,26 @@ def test_tasks_that_run_tasks_that_run_tasks_need_no_more_than_one_slot(lone: Pr
         ends = lone.verdicts("--daemon", "x")
     assert set(ends.values()) == {"succeeded"}
     assert {"x", "x.a", "x.a.deep", "x.b", "x.b.deep"} == set(ends)
+
+
+def test_tasks_of_another_shape_get_a_worker_while_those_that_wait_for_them_fill_the_pool(lone: Project) -> None:
+    large = {"tags": [{"std.ResourceTag": {"memory": "2G"}}]}
+    middle = {"shell": "pytask", "run": "await ctxt.run_subgraph(ctxt.mkTaskNode('leaf', name='deep'))", **large}
+    outer = {"shell": "pytask", "run": "await ctxt.run_subgraph([ctxt.mkTaskNode('middle', name=n) for n in 'ab'])"}
+    lone.write_flow({"leaf": LEAF, "middle": middle, "x": outer})
+    with lone.daemon():
+        assert set(lone.verdicts("--daemon", "x").values()) == {"succeeded"}
+        assert len(lone.status()["jobs"]) == 2
+
+
+def test_the_tasks_that_a_task_on_a_draining_worker_asks_for_run_on_another(lone: Project) -> None:
+    lone.write_flow({"leaf": HELD_LEAF, "x": PARENT})
+    with lone.daemon(), lone.started("run", "--daemon", "--json", "x") as run:
+        wait_for_leaf(lone)
+        asyncio.run(ask_daemon(Endpoint(str(lone.directory)), Ask(verb="drain")))
+        (lone.directory / "go").touch()
+        assert ended(run) == ALL
+    assert len(begun(lone)) == 1
 
 
 def test_run_tasks_of_the_standard_library_runs_on_workers(lone: Project) -> None:

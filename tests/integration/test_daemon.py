@@ -7,8 +7,11 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+import termios
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -50,6 +53,13 @@ def begun(project: Project, count: int = 1) -> list[str]:
         return len(found) >= count
 
     wait_until(is_so, f"{count} bodies to begin")
+    return found
+
+
+def record(project: Project, task: str) -> dict[str, Any]:
+    path = project.rundir / f"p.{task}" / f"p.{task}.exec_data.json"
+    found = json.loads(path.read_text(encoding="utf-8"))["record"]
+    assert isinstance(found, dict)
     return found
 
 
@@ -428,6 +438,39 @@ async def test_a_task_that_runs_longer_than_it_said_fails_and_its_worker_goes_on
     assert quick.outcome is Outcome.SUCCEEDED
 
 
+def test_a_task_that_ran_out_of_memory_runs_again_in_the_next_class(project: Project) -> None:
+    """The first worker has little memory, as one of class small has on a cluster; later ones have what they want."""
+    limited = project.directory / "limited"
+    script = (
+        f'if mkdir {limited} 2>/dev/null; then ulimit -v 2000000; fi; exec {sys.executable} -m dfm.core.worker "$@"'
+    )
+    classes = {"small": {"memory": "1G", "next": "big"}, "big": {"memory": "8G"}}
+    worker = {"worker_command": ["/bin/sh", "-c", script, "sh"]}
+    project.write_settings({**settings(**worker), "resource_classes": classes})
+    tag = {"std.ResourceTag": {"resource_class": "small", "may_grow": True}}
+    body = "with open(ctxt.srcdir + '/tries', 'a') as tries:\n    print('tried', file=tries)\nbytearray(4 << 30)\n"
+    project.write_flow({"glutton": {"shell": "pytask", "run": body, "tags": [tag]}})
+    with project.daemon():
+        assert project.verdicts("glutton", "--daemon") == {"glutton": "succeeded"}
+        assert project.status()["counters"]["outgrown"] == 1
+    assert lines(project.directory / "tries") == ["tried", "tried"]
+    assert record(project, "glutton")["resource_class"] == "big"
+
+
+def test_a_task_that_may_not_grow_fails_when_it_runs_out_of_memory(project: Project) -> None:
+    script = f'ulimit -v 2000000; exec {sys.executable} -m dfm.core.worker "$@"'
+    classes = {"small": {"memory": "1G", "next": "big"}, "big": {"memory": "8G"}}
+    worker = {"worker_command": ["/bin/sh", "-c", script, "sh"]}
+    project.write_settings({**settings(**worker), "resource_classes": classes})
+    tag = {"std.ResourceTag": {"resource_class": "small"}}
+    project.write_flow({"glutton": {"shell": "pytask", "run": "bytearray(4 << 30)\n", "tags": [tag]}})
+    with project.daemon():
+        assert project.verdicts("glutton", "--daemon") == {"glutton": "failed"}
+    found = record(project, "glutton")
+    assert found["cause"].startswith("out of memory: MemoryError")
+    assert (found["attempt"], found["resource_class"]) == (1, "small")
+
+
 def test_a_worker_without_work_leaves(project: Project) -> None:
     project.write_settings(settings(idle_timeout="10s"))
     project.write_flow({"a": "true"})
@@ -459,6 +502,64 @@ def test_a_drained_stop_lets_what_runs_finish(project: Project) -> None:
 
 
 # Why.
+
+
+def test_a_secret_that_a_batch_system_repeats_is_in_no_log_and_no_answer(project: Project) -> None:
+    bsub = project.directory / "bin" / "bsub"
+    bsub.parent.mkdir()
+    text = "Communication timeout"  # which is tried again; what names no reason that is known is refused for good
+    script = f'#!/bin/sh\necho "key $LICENCE_TOKEN: $(cat {bsub}.text). Job not submitted." >&2\nexit 255\n'
+    bsub.write_text(script, "ascii")
+    bsub.chmod(0o755)
+    bsub.with_suffix(".text").write_text(text, "ascii")
+    project.environ |= {"PATH": f"{bsub.parent}:{project.environ['PATH']}", "LICENCE_TOKEN": "hunter2hunter2"}
+    project.write_settings({"default": "lsf", **settings()})
+    project.write_flow({"a": "true"})
+    with project.daemon("--runner", "lsf"), running(project, "a") as process:
+        wait_until(lambda: "key ***: Communi" in "".join(row["reason"] for row in project.why()), "the refusal")
+        told = json.dumps([project.status(), project.why()])
+        bsub.with_suffix(".text").write_text("No such queue", "ascii")
+        told += "".join(process.communicate(timeout=60)) + project.daemon_log()
+    assert "key ***: No such queue" in told
+    assert "hunter2" not in told
+
+
+def test_what_waits_for_a_worker_is_not_shown_as_running(project: Project) -> None:
+    project.write_settings(settings(max_workers=1))
+    project.write_flow({"held": HOLD, "next": HOLD, "both": {"run": "true", "needs": ["held", "next"]}})
+    with project.daemon(), on_terminal(project, "run", "both", "--daemon", "--ui", "progress") as shown:
+        wait_until(lambda: "[0/3 0 running, 2 waiting 0:0" in shown(), "both to wait")
+        wait_until(lambda: "] a worker job is on its way, " in shown(), "what they wait for")
+        wait_until(lambda: "[0/3 1 running, 1 waiting 0:" in shown(), "one of them to run")
+        let_go(project)
+        wait_until(lambda: "3 ok in" in shown(), "the end")
+
+
+@contextlib.contextmanager
+def on_terminal(project: Project, *words: str) -> Iterator[Callable[[], str]]:
+    """Have a `dfm` in the block that writes to a terminal; gives what it has written so far."""
+    written = bytearray()
+    master, slave = os.openpty()
+    termios.tcsetwinsize(slave, (24, 200))
+
+    def read() -> None:
+        with contextlib.suppress(OSError):  # EIO, once the terminal has no other end
+            while data := os.read(master, 4096):
+                written.extend(data)
+
+    argv = [str(Path(sys.executable).parent / "dfm"), *words]
+    environ = {**project.environ, "TERM": "xterm", "NO_COLOR": "1"}
+    with subprocess.Popen(argv, cwd=project.directory, env=environ, stdin=subprocess.DEVNULL, stdout=slave) as process:
+        os.close(slave)
+        reader = threading.Thread(target=read)
+        reader.start()
+        try:
+            yield lambda: written.decode("utf-8", "replace")
+        finally:
+            process.terminate()
+            process.wait()
+            reader.join()
+            os.close(master)
 
 
 def test_why_pending_tells_where_each_task_stands(project: Project) -> None:

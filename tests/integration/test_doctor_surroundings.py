@@ -1,7 +1,6 @@
 """What `dfm doctor` looks at on this machine: seeded faults are found, each with what mends it."""
 
 import os
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -10,8 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from dfm.api.batch import Command, CommandOutput, Finding, Standing
-from dfm.core.doctor.answers import answer_to
+from dfm.api.batch import Finding, Standing
 from dfm.core.doctor.surroundings import (
     look_at_jobserver,
     look_at_libyaml,
@@ -181,38 +179,3 @@ def test_a_settings_file_that_everybody_may_write_is_a_warning(tmp_path: Path) -
     ]
     file.chmod(0o644)
     assert is_well(look_at_settings_files([("installation", str(file))]))
-
-
-def run(*argv: str, **rest: object) -> CommandOutput:
-    return answer_to(Command(argv=argv, **rest), {"PATH": os.environ["PATH"], "A_1": "x", "A_2": "y", "B": "z"})  # type: ignore[arg-type]
-
-
-def test_an_answer_has_both_streams_and_the_status() -> None:
-    assert run("sh", "-c", "cat; echo err >&2; exit 5", stdin="in") == CommandOutput(
-        status=5, stdout="in", stderr="err\n"
-    )
-    assert run("sh", "-c", "kill -9 $$").status == 137
-    assert run("no-such-command-anywhere").status == 127
-
-
-def test_a_command_that_cannot_be_executed_is_126(tmp_path: Path) -> None:
-    (tmp_path / "x").write_text("")
-    assert run(str(tmp_path / "x")).status == 126
-
-
-def test_the_environment_is_stripped_then_set() -> None:
-    output = run("env", unset_env=("A_*", "B"), keep_env=("A_2",), set_env={"C": "1"})
-    assert set(output.stdout.split()) >= {"A_2=y", "C=1", "LC_ALL=C"}
-    assert not {"A_1=x", "B=z"} & set(output.stdout.split())
-
-
-def test_a_command_that_does_not_end_is_killed_with_all_it_started(tmp_path: Path) -> None:
-    lock = tmp_path / "lock"
-    script = f"exec 9> {lock}; flock 9; sleep 1000 & echo begun; trap '' TERM; wait"
-    output = run("sh", "-c", script, timeout_seconds=0.5)
-    assert (output.is_timed_out, output.status, output.stdout) == (True, 137, "begun\n")
-    subprocess.run(["flock", "--timeout", "20", str(lock), "true"], check=True)
-
-
-def test_much_output_is_cut() -> None:
-    assert len(run("sh", "-c", "yes | head -c 3000000").stdout) == 1 << 20

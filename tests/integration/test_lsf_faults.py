@@ -255,6 +255,29 @@ def test_the_task_of_a_job_that_lsf_kills_runs_on_another(project: Project, clus
     assert len(lsf.jobs()) == 2
 
 
+def test_a_task_whose_job_lsf_ends_for_memory_grows_into_the_next_class(project: Project, cluster: Clusters) -> None:
+    lsf = cluster()
+    tag = {"std.ResourceTag": {"resource_class": "small", "may_grow": True}}
+    use(project, lsf, {"held": {"run": HOLD, "tags": [tag]}})
+    classes = {"small": {"memory": "250M", "next": "big"}, "big": {"memory": "2G"}}
+    options = {"set_M": True, "mem_limit_unit": "KB"}
+    project.write_settings({"default": "lsf", "resource_classes": classes, "lsf": options, "pool": dict(QUICK_POOL)})
+    with project.started("run", "held", "--json") as process:
+        begun(project)
+        while "2097152" not in limits(lsf):  # a job that began before the end of the one before was explained ends too
+            before = len(lines(project, "begun"))
+            [job] = runs_on(lsf)
+            lsf.ctl.kill(job.id, "TERM_MEMLIMIT")
+            wait_until(lambda before=before: len(lines(project, "begun")) > before, "the task to begin again")  # type: ignore[misc]
+        let_go(project)
+        assert result(process)[:2] == (0, {"held": "succeeded"})
+    assert limits(lsf)[:3] in (["256000", "2097152"], ["256000", "256000", "2097152"])
+
+
+def limits(lsf: FakeLsf) -> list[str]:
+    return [call.argv[call.argv.index("-M") + 1] for call in lsf.invocations("bsub")]
+
+
 def test_a_task_that_its_workers_run_limit_cut_off_runs_on_another(project: Project, cluster: Clusters) -> None:
     lsf = cluster()
     use(project, lsf, {"held": HOLD})

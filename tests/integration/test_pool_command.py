@@ -50,6 +50,11 @@ async def test_a_command_that_is_not_there_has_an_answer(runner: CommandRunner) 
     assert (output.status, "no-such-bsub" in output.stderr) == (127, True)
 
 
+async def test_a_command_that_may_not_be_executed_has_an_answer(runner: CommandRunner, tmp_path: Path) -> None:
+    (tmp_path / "x").write_text("")
+    assert (await runner.run(Command(argv=(str(tmp_path / "x"),)))).status == 126
+
+
 async def test_a_signal_is_told_as_a_shell_tells_it(runner: CommandRunner) -> None:
     assert (await runner.run(shell("kill -9 $$"))).status == 137
 

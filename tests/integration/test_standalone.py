@@ -7,22 +7,11 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from dfm.api.runner import (
-    Body,
-    CommandRecord,
     Outcome,
-    PythonBody,
-    PythonSource,
-    Resources,
-    ShellBody,
     TaskRequest,
-    TaskResult,
 )
-from dfm.api.task import Marker, MarkerLocation, Severity
-from dfm.core.standalone.codec import request_from_bytes, request_to_bytes, result_from_bytes, result_to_bytes
 from dfm.core.standalone.command import task_command
 from dfm.testing.tasks import Workspace
 
@@ -32,66 +21,6 @@ def workspace(tmp_path: Path) -> Workspace:
     return Workspace(tmp_path)
 
 
-TEXT = st.text(st.characters(codec="utf-8"))
-JSON = st.recursive(
-    st.none() | st.booleans() | st.integers(-(2**60), 2**60) | TEXT,
-    lambda inner: st.lists(inner) | st.dictionaries(TEXT, inner),
-    max_leaves=5,
-)
-BODIES = st.one_of(
-    st.builds(ShellBody, TEXT, TEXT), st.builds(PythonBody, st.sampled_from(PythonSource), TEXT, TEXT, TEXT)
-)
-
-
-@given(body=BODIES, params=st.dictionaries(TEXT, JSON), memento=JSON, env=st.dictionaries(TEXT, TEXT))
-def test_a_request_survives_its_file(
-    body: Body, params: dict[str, object], memento: object, env: dict[str, str]
-) -> None:
-    request = TaskRequest(
-        run_id="r",
-        task="p.t",
-        attempt=2,
-        rundir="/r",
-        srcdir="/s",
-        root_pkgdir="/p",
-        root_rundir="/r",
-        artefact="p.t",
-        body=body,
-        params=params,
-        inputs=[{"type": "p.T", "src": "p.a", "seq": 0, "of": memento}],
-        memento=memento,
-        env=env,
-        changed=False,
-        resources=Resources(cores=3, memory_bytes=5, resource_select=("a", "b")),
-    )
-    assert request_from_bytes(request_to_bytes(request)) == request
-
-
-def test_a_result_survives_its_file() -> None:
-    result = TaskResult(
-        outcome=Outcome.FAILED,
-        cause="exit status 3",
-        status=3,
-        outputs=[{"type": "p.T"}],
-        memento=[1],
-        markers=[Marker(Severity.ERROR, "no", MarkerLocation("a.v", 3)), Marker(Severity.INFO, "yes")],
-        commands=[CommandRecord("make", 3)],
-        host="h",
-        started_at="2026-01-01T00:00:00.000Z",
-        seconds=1.5,
-        max_rss_bytes=7,
-    )
-    assert result_from_bytes(result_to_bytes(result)) == result
-
-
-@pytest.mark.parametrize(
-    "content", [b"", b"[]", b"{}", b'{"kind": "shell", "request": {}}', b'{"kind": "x", "request": 1}']
-)
-def test_what_is_no_request_is_refused(content: bytes) -> None:
-    with pytest.raises(ValueError):  # noqa: PT011  (whatever it says)
-        request_from_bytes(content)
-
-
 def left_in(request: TaskRequest) -> list[str]:
     return sorted(name for name in os.listdir(request.rundir) if "request" in name or "answer" in name)
 
@@ -99,7 +28,7 @@ def left_in(request: TaskRequest) -> list[str]:
 def test_a_command_without_a_result_is_lost(workspace: Workspace) -> None:
     request = workspace.shell("true")
     command = task_command(request)
-    assert left_in(request) == [f".{request.artefact}.request.json"]
+    assert left_in(request) == [f".{request.artefact}.request"]
     result = command.result(137)
     assert (result.outcome, result.cause) == (
         Outcome.LOST,
@@ -111,11 +40,11 @@ def test_a_command_without_a_result_is_lost(workspace: Workspace) -> None:
 def test_the_file_of_the_request_is_the_users_own_and_gone_once_it_is_read(workspace: Workspace) -> None:
     request = workspace.shell('ls -a "$DFM_RUNDIR"', env={"SECRET": "x"})
     command = task_command(request)
-    path = Path(request.rundir) / f".{request.artefact}.request.json"
+    path = Path(request.rundir) / f".{request.artefact}.request"
     assert path.stat().st_mode & 0o777 == 0o600
     done = subprocess.run(command.argv, check=True, capture_output=True, timeout=60)
     assert (done.stdout, done.stderr) == (b"", b"")
-    assert b"request.json" not in workspace.log(request)
+    assert b".request" not in workspace.log(request)
     assert command.result(0).outcome is Outcome.SUCCEEDED
     assert left_in(request) == []
 

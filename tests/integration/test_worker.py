@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import TypeVar
 
@@ -130,10 +130,12 @@ class Daemon:
         return link
 
     async def worker(
-        self, *words: str, slot: str = "s1", cwd: Path | None = None, **env: str
+        self, *words: str, slot: str = "s1", cwd: Path | None = None, first: str = "", **env: str
     ) -> asyncio.subprocess.Process:
+        """Start a worker, in a shell that has done `first`."""
         log = self.project / "worker.log"
         process = await asyncio.create_subprocess_exec(
+            "/bin/sh", "-c", f'{first or ":"} && exec "$@"', "sh",
             sys.executable, "-m", "dfm.core.worker", "--access", self.path, "--slot", slot, "--log", str(log), *words,
             env=_environ() | env, cwd=cwd or self.project, stdin=asyncio.subprocess.DEVNULL,
         )  # fmt: skip
@@ -168,6 +170,7 @@ def welcome(**changes: object) -> Welcome:
         "idle_seconds": 60.0,
         "lost_seconds": 60.0,
         "kill_grace_seconds": 0.3,
+        "margin_seconds": 10.0,
     }
     return Welcome(**(terms | changes))  # type: ignore[arg-type]  # a test's own words
 
@@ -267,6 +270,56 @@ async def test_python_body_runs_in_a_child_with_the_environment_that_was_sent(
     link.channel.send(message, Run(attempt=1, number=1, task="t", spec=spec, environment=message.digest))
     told = outcome(await link.heard(Result))
     assert (told.outcome, [marker.msg for marker in told.markers]) == (Outcome.SUCCEEDED, ["blue\udcff"])
+
+
+@pytest.fixture
+def cramped() -> Iterator[str]:
+    """Return a shell command that enters a control group with 64 MiB of memory."""
+    lines = Path("/proc/self/cgroup").read_text(encoding="utf-8").splitlines()
+    paths = {name: path for line in lines for name, path in [line.split(":", 2)[1:]]}
+    group = Path(f"/sys/fs/cgroup/memory{paths.get('memory', '')}/dfm-test-{os.getpid()}-{time.monotonic_ns()}")
+    limit = group / "memory.limit_in_bytes"
+    if "memory" not in paths:
+        group = Path(f"/sys/fs/cgroup{paths.get('', '')}/{group.name}")
+        limit = group / "memory.max"
+    try:
+        group.mkdir()
+        limit.write_text(f"{64 << 20}", encoding="ascii")
+    except OSError as error:
+        pytest.skip(f"no control group can be made here: {error}")
+    yield f"echo $$ > {group}/cgroup.procs"
+    end = time.monotonic() + PATIENCE
+    while (group / "cgroup.procs").read_text(encoding="ascii") and time.monotonic() < end:
+        time.sleep(0.02)
+    group.rmdir()
+
+
+async def test_task_that_the_kernel_kills_for_memory_is_told_as_such_and_its_worker_goes_on(
+    cramped: str, daemon: Daemon, request_of: RequestOf
+) -> None:
+    await daemon.worker(first=cramped)
+    link = await daemon.link()
+    await link.heard(Hello)
+    link.channel.send(welcome())
+    glutton = f"{sys.executable} -c 'bytearray(300 << 20)'"
+    link.channel.send(run_of(request_of(ShellBody(f"exec {glutton}"))), run_of(request_of(ShellBody("exit 9")), 2))
+    killed = await link.heard(Result, lambda result: result.attempt == 1)
+    told = outcome(killed)
+    assert (killed.is_out_of_memory, told.outcome, told.status) == (True, Outcome.FAILED, 137)
+    assert told.cause == "out of memory: killed by signal 9 (SIGKILL)"
+    assert not (await link.heard(Result, lambda result: result.attempt == 2)).is_out_of_memory
+
+
+async def test_python_body_that_a_limit_keeps_from_memory_is_told_as_such(
+    daemon: Daemon, request_of: RequestOf
+) -> None:
+    await daemon.worker(first="ulimit -v 2000000")
+    link = await daemon.link()
+    await link.heard(Hello)
+    link.channel.send(welcome(), run_of(request_of(PythonBody(PythonSource.INLINE, "bytearray(4 << 30)"))))
+    result = await link.heard(Result)
+    assert (result.is_out_of_memory, result.outcome) == (True, "failed")
+    assert (outcome(result).cause or "").startswith("out of memory: MemoryError")
 
 
 async def test_cancelled_attempt_is_dead_with_all_that_left_its_session(
@@ -492,7 +545,7 @@ async def test_exit_kills_at_once(daemon: Daemon, request_of: RequestOf, tmp_pat
 
 
 async def test_worker_near_its_limit_takes_nothing_that_does_not_fit(daemon: Daemon, request_of: RequestOf) -> None:
-    link = await ready(daemon, "--lives", "1000")
+    link = await ready(daemon, "--lives", "1000", margin_seconds=100.0)
     link.channel.send(run_of(request_of(ShellBody("true")), wall_seconds=950.0))
     vacating = await link.heard(Vacating)
     assert (vacating.reason, vacating.dropped) == ("walltime", [1])

@@ -1,7 +1,7 @@
 """What must hold, looked at after every event: by the journal, by what is said, and by the reactor itself."""
 
 from tests.simulation.scheduler import Scheduler
-from tests.simulation.settings import SETTINGS
+from tests.simulation.settings import LARGE
 from tests.simulation.world import ViolationError, World
 
 from dfm.core.pool import journal
@@ -24,6 +24,7 @@ class Checker:
         self.of_attempt: dict[int, Task] = {}
         self.life_of: dict[int, tuple[str, str]] = {}
         self.unexplained: dict[Task, set[int]] = {}
+        self.grown: set[Task] = set()
         self.intents: set[str] = set()
         self.job_ends: dict[str, str] = {}
         self._unsynced: list[JournalEntry] = []
@@ -39,6 +40,7 @@ class Checker:
         self.committed.clear()
         self.current.clear()
         self.unexplained.clear()
+        self.grown.clear()
         self._unsynced.clear()
         for entry in entries:
             self._take(entry)
@@ -70,8 +72,11 @@ class Checker:
                 self.life_of[attempt] = (str(fields["slot"]), str(fields["incarnation"]))
             case "lost":
                 self.current.pop(task, None)
-                if fields["kind"] == "unexplained":
+                if fields["kind"] in ("unexplained", "memory"):
                     self.unexplained.setdefault(task, set()).add(int(str(fields["attempt"])))
+            case "grow":
+                self.current.pop(task, None)
+                self.grown.add(task)
             case "refund":
                 pass
             case "commit":
@@ -91,14 +96,18 @@ class Checker:
         self.submitted = {task for task in self.submitted if task[0] != client}
         self.committed = {task: outcome for task, outcome in self.committed.items() if task[0] != client}
         self.current = {task: attempt for task, attempt in self.current.items() if task[0] != client}
+        self.grown = {task for task in self.grown if task[0] != client}
         self.unexplained = {task: lost for task, lost in self.unexplained.items() if task[0] != client}
 
     # What is said.
 
-    def assigned(self, action: Assign) -> None:
+    def assigned(self, action: Assign, reactor: Reactor) -> None:
         task = self.of_attempt.get(action.attempt)
         if task is None or self.current.get(task) != action.attempt:
             self.fail(f"attempt {action.attempt} is sent to {action.slot} before it is in the journal")
+        shapes = [worker.shape for worker in reactor.workers() if worker.slot == action.slot]
+        if task in self.grown and shapes not in ([], [LARGE]):
+            self.fail(f"attempt {action.attempt} at {task} is sent to {action.slot}, where it ran out of memory")
 
     def answering(self, action: PassAnswer) -> None:
         task = self.of_attempt.get(action.attempt)
@@ -119,17 +128,19 @@ class Checker:
         if "no known cause" in action.cause and len(self.unexplained.get(task, ())) < MAX_LOSSES:
             self.fail(f"{task} is given up after {len(self.unexplained.get(task, ()))} unexplained losses")
 
-    def submitting(self, name: str, ledger: Ledger, scheduler: Scheduler) -> None:
+    def submitting(self, name: str, reactor: Reactor, ledger: Ledger, scheduler: Scheduler) -> None:
         if name not in self.intents:
             self.fail(f"{name} is submitted before it is in the journal")
         known = {entry.fields["name"] for entry in ledger.snapshot()}
         for job in scheduler.alive():
             if job.name not in known and not job.is_twin and self.job_ends.get(job.name) != "lost":
                 self.fail(f"{name} is submitted while job {job.id} ({job.name}) lives, which the ledger does not know")
-        if len(ledger.jobs()) > SETTINGS.max_workers:
-            self.fail(f"there are {len(ledger.jobs())} jobs")
+        settings = self.world.settings
+        stuck = sum(worker.is_waiting for worker in reactor.workers())
+        if len(ledger.jobs()) > settings.max_workers + stuck:
+            self.fail(f"there are {len(ledger.jobs())} jobs, and {stuck} workers wait")
         recent = sum(1 for at in scheduler.submits if at > self.world.now - 60.0)
-        if recent > SETTINGS.max_submits_per_minute:
+        if recent > settings.max_submits_per_minute:
             self.fail(f"{recent} submissions in a minute")
 
     # The cores.

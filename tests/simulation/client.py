@@ -1,9 +1,12 @@
-"""A `dfm run`: submits tasks, takes their results, loses its link, dies and comes back."""
+"""A `dfm run`: submits tasks, takes their results, loses its link, dies and comes back.
+
+What a body asks it answers by itself, or by a task of its own: of another shape, which may ask in its turn.
+"""
 
 from typing import TYPE_CHECKING
 
 import msgspec
-from tests.simulation.settings import SHAPE
+from tests.simulation.settings import LARGE, SHAPES, SMALL
 from tests.simulation.worker import Work
 from tests.simulation.world import Link, ViolationError, World
 
@@ -11,6 +14,11 @@ from dfm.core.wire.messages import Answered, Asked, CancelTask, Close, Done, Ope
 
 if TYPE_CHECKING:
     from tests.simulation.daemon import Daemon
+
+
+SUB = 1000
+"""The ticket of a task is this much above that of the one that asks for it."""
+DEEPEST = 2 * SUB
 
 
 class Client:
@@ -26,9 +34,12 @@ class Client:
                 seconds=random.choice((0.5, 3.0, 10.0, 30.0)),
                 is_asking=ticket % 3 == 0,
                 is_poison="poison" in world.faults and random.random() < 0.1,
+                is_hungry="memory" in world.faults and random.random() < 0.2,
             )
             for ticket in range(1, tasks + 1)
         }
+        self._shapes = {ticket: random.choice(SHAPES) for ticket in self.work}
+        self._questions: dict[int, Asked] = {}
         self.received: dict[int, str] = {}
         self.cancelled: set[int] = set()
         self.daemon: Daemon | None = None
@@ -85,35 +96,63 @@ class Client:
         link.receivers["down"] = lambda message: self._heard(link, message)
         link.closers["client"] = lambda: self._broke(link)
         link.send("up", Open(run_id=self.name, user="u", version="1", directory="/"))
-        for ticket, work in self.work.items():
+        for ticket in self.work:
             if ticket not in self.received:
-                link.send(
-                    "up",
-                    Submit(ticket=ticket, task=f"t{ticket}", shape=SHAPE, spec=msgspec.msgpack.encode(work)),
-                )
+                self._submit(link, ticket)
                 if ticket in self.cancelled:
                     link.send("up", CancelTask(ticket=ticket))
+
+    def _submit(self, link: Link, ticket: int) -> None:
+        spec = msgspec.msgpack.encode(self.work[ticket])
+        shape = self._shapes[ticket]
+        larger = (LARGE,) if shape == SMALL and ticket % 4 else ()
+        link.send("up", Submit(ticket=ticket, task=f"t{ticket}", shape=shape, larger=larger, spec=spec))
 
     def _broke(self, link: Link) -> None:
         if self._link is link:
             self._link = None
 
     def _heard(self, link: Link, message: object) -> None:
-        if self._link is link and isinstance(message, Asked):
-            self.world.after(self.world.random.uniform(0.1, 20), lambda: self._answer(link, message))
-        if self._link is not link or not isinstance(message, Done):
+        if self._link is not link:
+            return
+        if isinstance(message, Asked):
+            self._take_question(link, message)
+        if not isinstance(message, Done):
             return
         ticket = message.ticket
         if message.body and not message.body.startswith(f"{self.name}:{ticket}:".encode()):
             raise ViolationError(f"{self.name} got the result of another for {ticket}: {message.body!r}")
         if self.work[ticket].is_poison and message.outcome == "succeeded":
             raise ViolationError(f"{ticket} of {self.name} cannot have succeeded")
+        if message.body.endswith(b"-memory") and ticket % 4:
+            raise ViolationError(f"{ticket} of {self.name} failed, where it should have had more memory")
         self.received.setdefault(ticket, message.outcome)
         link.send("up", Received(ticket=ticket))
+        question = self._questions.pop(ticket, None)
+        if question is not None:
+            self._answer(link, question)
 
-    def _answer(self, link: Link, asked: Asked) -> None:
+    def _take_question(self, link: Link, asked: Asked) -> None:
         if asked.question != f"{self.name}:{asked.ticket}:{asked.attempt}".encode():
             raise ViolationError(f"{self.name} is asked for {asked.ticket} what another asks: {asked!r}")
+        random = self.world.random
+        wanted = asked.ticket + SUB
+        if wanted not in self.work and random.random() < 0.3:
+            self.world.after(random.uniform(0.1, 20), lambda: self._answer(link, asked))
+            return
+        if wanted not in self.work:
+            is_asking = wanted < DEEPEST and random.random() < 0.5
+            seconds = random.choice((0.5, 3.0))
+            self.work[wanted] = Work(client=self.name, ticket=wanted, seconds=seconds, is_asking=is_asking)
+            mine = SHAPES.index(self._shapes[asked.ticket])
+            self._shapes[wanted] = SHAPES[(mine + random.choice((0, 1, 1))) % len(SHAPES)]
+            self._submit(link, wanted)
+        if wanted in self.received:
+            self._answer(link, asked)
+        else:
+            self._questions[wanted] = asked
+
+    def _answer(self, link: Link, asked: Asked) -> None:
         if self._link is link:
             link.send(
                 "up",

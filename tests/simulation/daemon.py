@@ -5,10 +5,11 @@ from dataclasses import dataclass
 
 from tests.simulation.checker import Checker
 from tests.simulation.scheduler import Scheduler
-from tests.simulation.settings import SETTINGS, SHAPE
+from tests.simulation.settings import SHAPES
 from tests.simulation.world import Link, World
 
 from dfm.api.batch import JobKey
+from dfm.core.config.settings import PoolSettings
 from dfm.core.pool import journal
 from dfm.core.pool.events import (
     Acknowledge,
@@ -74,7 +75,7 @@ from dfm.core.pool.jobs import (
 )
 from dfm.core.pool.ledger import Ledger, LedgerSettings
 from dfm.core.pool.reactor import Reactor, ReactorSettings
-from dfm.core.pool.scaling import Launch, PoolView, Release, Withdraw, plan
+from dfm.core.pool.scaling import Launch, PoolView, Release, ScaleAction, Withdraw, plan
 from dfm.core.wire.messages import (
     Accepted,
     Ack,
@@ -110,6 +111,7 @@ class Cores:
     reactor: type[Reactor] = Reactor
     ledger: type[Ledger] = Ledger
     arrange: Callable[[list[PoolAction]], list[PoolAction]] = lambda actions: actions
+    plan: Callable[[PoolView, PoolSettings, float], list[ScaleAction]] = plan
 
 
 class Disk:
@@ -144,9 +146,9 @@ class Daemon:
         self._links: list[Link] = []
         found = journal.replay(bytes(disk.content))
         del disk.content[found.good_bytes :]
-        settings = ReactorSettings.of(SETTINGS)
-        self.reactor = cores.reactor(settings, epoch)
-        self.ledger = cores.ledger(LedgerSettings.of(SETTINGS), "inst", epoch)
+        self.settings = world.settings
+        self.reactor = cores.reactor(ReactorSettings.of(self.settings), epoch)
+        self.ledger = cores.ledger(LedgerSettings.of(self.settings), "inst", epoch)
         checker.daemon_started(found.entries)
         disk.append(JournalEntry(kind="epoch", fields={"epoch": epoch}))
         disk.sync()
@@ -174,17 +176,20 @@ class Daemon:
 
     def _scale(self) -> None:
         now = self.world.now
+        workers = self.reactor.workers()
         view = PoolView(
             demand=self.reactor.demand(now),
             jobs=self.ledger.jobs(),
-            idle=[worker.slot for worker in self.reactor.workers() if worker.idle_since is not None],
+            idle=[worker.slot for worker in workers if worker.idle_since is not None],
+            stuck={worker.slot for worker in workers if worker.is_waiting},
+            draining={worker.slot for worker in workers if worker.is_draining},
             is_fresh=self.ledger.is_fresh(now),
             submits_left=self.ledger.submits_left(now),
             ramp=self.ledger.ramp(now),
             quiet_since=self.reactor.quiet_since(),
-            default=SHAPE,
+            default=SHAPES[0],
         )
-        for action in plan(view, SETTINGS, now):
+        for action in self.cores.plan(view, self.settings, now):
             match action:
                 case Launch(shape=shape, count=count):
                     self._feed_ledger(LaunchWanted(shape=shape, slots=1, clock=now, count=count))
@@ -217,7 +222,7 @@ class Daemon:
                     self._record(entry)
                     is_recorded = True
                 case Assign():
-                    self.checker.assigned(action)
+                    self.checker.assigned(action, self.reactor)
                     self._say(
                         action.slot,
                         Run(
@@ -268,7 +273,7 @@ class Daemon:
                     self.disk.sync()
                     self.checker.synced()
                 case SubmitJob():
-                    self.checker.submitting(action.name, self.ledger, self.scheduler)
+                    self.checker.submitting(action.name, self.reactor, self.ledger, self.scheduler)
                     self._submit(action)
                 case LookUpJob(name):
                     self.scheduler.find(name, lambda answer, name=name: self._look_up_answered(name, answer))  # type: ignore[misc]
@@ -295,6 +300,7 @@ class Daemon:
             action.name,
             action.slot,
             action.slots,
+            action.shape,
             action.excluded_hosts,
             lambda answer: self._feed_ledger(SubmitAnswered(name=action.name, answer=answer)),
         )
@@ -340,7 +346,7 @@ class Daemon:
                 incarnation=hello.incarnation,
                 host=hello.host,
                 slots=hello.slots,
-                shape=SHAPE,
+                shape=next(job.shape for job in self.ledger.jobs() if job.slot == slot),
                 lives_seconds=hello.lives_seconds,
                 running=tuple(hello.running),
                 finished=tuple(hello.finished),
@@ -375,6 +381,7 @@ class Daemon:
                         outcome=message.outcome,
                         body=message.body,
                         is_infrastructure=message.is_infrastructure,
+                        is_out_of_memory=message.is_out_of_memory,
                     )
                 )
             case Vacating(reason=reason, dropped=dropped):
@@ -404,11 +411,12 @@ class Daemon:
             action.slot,
             Welcome(
                 epoch=self.epoch,
-                heartbeat_seconds=SETTINGS.heartbeat_interval,
+                heartbeat_seconds=self.settings.heartbeat_interval,
                 silence_seconds=15.0,
-                idle_seconds=SETTINGS.idle_timeout,
-                lost_seconds=SETTINGS.lost_timeout,
-                kill_grace_seconds=SETTINGS.kill_grace,
+                idle_seconds=self.settings.idle_timeout,
+                lost_seconds=self.settings.lost_timeout,
+                kill_grace_seconds=self.settings.kill_grace,
+                margin_seconds=self.settings.walltime_margin,
                 keep=list(action.keep),
             ),
         )
@@ -446,6 +454,7 @@ class Daemon:
                         shape=message.shape,
                         spec=message.spec,
                         wall_seconds=message.wall_seconds,
+                        larger=message.larger,
                     )
                 )
             case CancelTask(ticket=ticket):

@@ -1,10 +1,12 @@
 """Faults planted into the cores, as subclasses: each must be found by the simulation, or the simulation is blind."""
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 from tests.simulation.daemon import Cores
 
 from dfm.api.batch import FailureKind, Listed, QueryFailed, SubmitFailed
+from dfm.core.config.settings import PoolSettings
 from dfm.core.pool.events import (
     Acknowledge,
     Assign,
@@ -27,6 +29,7 @@ from dfm.core.pool.events import (
 from dfm.core.pool.jobs import LedgerAction, LedgerEvent, QueryAnswered, SubmitAnswered, SubmitJob
 from dfm.core.pool.ledger import Ledger
 from dfm.core.pool.reactor import Reactor
+from dfm.core.pool.scaling import PoolView, ScaleAction, plan
 
 
 class NoAttemptCheck(Reactor):
@@ -88,6 +91,39 @@ class KeepsLentSlots(Reactor):
         super()._on_answered(event, now, actions)
         if worker is not None:
             worker.lent = lent
+
+
+class DrainingWorkersServe(Reactor):
+    """Takes a worker that was asked to leave for one that will take what waits."""
+
+    def _will_serve(self, worker: object, now: float) -> bool:  # noqa: ARG002  (as its base)
+        return worker.is_connected  # type: ignore[attr-defined,no-any-return]
+
+
+def no_room_for_others(view: PoolView, settings: PoolSettings, now: float) -> list[ScaleAction]:
+    """Count workers whose tasks all wait like any others: what they wait for finds the pool full."""
+    return plan(replace(view, stuck=()), settings, now)
+
+
+class ForgetsGrowth(Reactor):
+    """After a restart a task is where it began, whatever memory it was found to need."""
+
+    def restore(self, entries: Iterable[JournalEntry], now: float) -> None:
+        super().restore([entry for entry in entries if entry.kind != "grow"], now)
+
+
+class NeverGrows(Reactor):
+    """A task that ran out of memory has failed."""
+
+    def _on_ended(self, event: AttemptEnded, now: float, actions: list[PoolAction]) -> None:
+        super()._on_ended(replace(event, is_out_of_memory=False), now, actions)
+
+
+class NeverLearnsWhy(Reactor):
+    """What a worker gave back that was told to go is nobody's fault, even where its job was ended for memory."""
+
+    def _judge_given_back(self, slot: str, loss: object, now: float, actions: list[PoolAction]) -> None:
+        pass
 
 
 def acknowledge_first(actions: list[PoolAction]) -> list[PoolAction]:
@@ -238,6 +274,13 @@ class AbsenceIsDeath(Ledger):
                     self._forget(self._jobs[key.name], None, "missing", actions)
 
 
+class SuspendedForEver(Ledger):
+    """A job that was suspended is taken for suspended until it is seen to go on."""
+
+    def _is_long_unlisted(self, job: object, now: float) -> bool:  # noqa: ARG002  (as its base)
+        return False
+
+
 class FailedQueryIsEmpty(Ledger):
     """No answer is read as an answer that lists nothing."""
 
@@ -301,7 +344,13 @@ MUTANTS = {
     "answers any attempt": Cores(reactor=AnswersAnyAttempt),
     "client that came back is not asked again": Cores(reactor=AsksOnce),
     "lent slots are not taken again": Cores(reactor=KeepsLentSlots),
+    "draining workers are counted on": Cores(reactor=DrainingWorkersServe),
+    "waiting workers fill the pool": Cores(plan=no_room_for_others),
+    "growth is forgotten at a restart": Cores(reactor=ForgetsGrowth),
+    "out of memory is the end": Cores(reactor=NeverGrows),
+    "kills with a warning are never explained": Cores(reactor=NeverLearnsWhy),
     "absence is death": Cores(ledger=AbsenceIsDeath),
+    "suspended for ever": Cores(ledger=SuspendedForEver),
     "failed query is an empty list": Cores(ledger=FailedQueryIsEmpty),
     "ambiguous submission retried blindly": Cores(ledger=RetriesBlindly),
     "intents forgotten at a restart": Cores(ledger=ForgetsIntents),

@@ -7,6 +7,7 @@ from tests.simulation.checker import Checker
 from tests.simulation.client import Client
 from tests.simulation.daemon import Cores, Daemon, Disk
 from tests.simulation.scheduler import Job, Scheduler
+from tests.simulation.settings import SMALL
 from tests.simulation.worker import Worker
 from tests.simulation.world import FAULTS, Link, ViolationError, World
 
@@ -86,6 +87,7 @@ class _Run:
             self,
             identity,
             is_bad=is_bad,
+            is_small=job.shape == SMALL,
             on_end=lambda worker, status: self.scheduler.worker_ended(job, worker, status),
         )
 

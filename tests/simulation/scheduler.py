@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from tests.simulation.worker import Worker
+from tests.simulation.worker import OUT_OF_MEMORY, Worker
 from tests.simulation.world import World
 
 from dfm.api.batch import (
@@ -19,6 +19,7 @@ from dfm.api.batch import (
     SubmitFailed,
     Submitted,
 )
+from dfm.core.wire.messages import Shape
 
 HOSTS = 6
 
@@ -29,6 +30,7 @@ class Job:
     name: str
     slot: str
     slots: int
+    shape: Shape
     excluded: tuple[str, ...]
     state: JobState = JobState.PENDING
     cause: EndCause | None = None
@@ -62,16 +64,22 @@ class Scheduler:
     # Commands. Each answers later, or in a way that tells nothing.
 
     def submit(
-        self, name: str, slot: str, slots: int, excluded: tuple[str, ...], answer: Callable[[SubmitAnswer], None]
+        self,
+        name: str,
+        slot: str,
+        slots: int,
+        shape: Shape,
+        excluded: tuple[str, ...],
+        answer: Callable[[SubmitAnswer], None],
     ) -> None:
         world = self.world
         self.submits.append(world.now)
         if world.strikes("submit-refused", 0.2):
             self._answer(lambda: answer(SubmitFailed(kind=FailureKind.TRANSIENT, text="LSF is down")))
             return
-        job = self._accept(name, slot, slots, excluded)
+        job = self._accept(name, slot, slots, shape, excluded)
         if world.strikes("submit-twice", 0.15):
-            self._accept(name, slot, slots, excluded).is_twin = True
+            self._accept(name, slot, slots, shape, excluded).is_twin = True
             job.is_twin = True
         if world.strikes("submit-answer-lost", 0.25):
             if world.random.random() < 0.3:
@@ -133,8 +141,8 @@ class Scheduler:
 
     # What happens to jobs.
 
-    def _accept(self, name: str, slot: str, slots: int, excluded: tuple[str, ...]) -> Job:
-        job = Job(str(100 + len(self.jobs)), name, slot, slots, excluded)
+    def _accept(self, name: str, slot: str, slots: int, shape: Shape, excluded: tuple[str, ...]) -> Job:
+        job = Job(str(100 + len(self.jobs)), name, slot, slots, shape, excluded)
         self.jobs[job.id] = job
         self.world.after(self.world.random.uniform(0.5, 20.0), lambda: self._begin(job))
         return job
@@ -159,11 +167,16 @@ class Scheduler:
         self.world.log(f"job {job.id} runs on {job.host}")
 
     def worker_ended(self, job: Job, worker: Worker, status: int) -> None:
-        """The process of a job ended by itself; the scheduler notices a little later."""
+        """The process of a job ended by itself; the scheduler notices a little later, or the job goes on without it."""
+        if self.world.strikes("job-lingers", 0.2):
+            self.world.log(f"job {job.id} goes on without its worker")
+            return
+
+        causes = {0: EndCause.DONE, OUT_OF_MEMORY: EndCause.MEMORY}
 
         def end() -> None:
             if job.worker is worker and job.is_alive:
-                self._end(job, EndCause.DONE if status == 0 else EndCause.FAILED)
+                self._end(job, causes.get(status, EndCause.FAILED))
 
         self.world.after(self.world.random.uniform(0.1, 3.0), end)
 
@@ -189,7 +202,7 @@ class Scheduler:
         for job in running:
             if world.strikes("requeue", 0.01):
                 self._requeue(job)
-            elif world.strikes("suspend", 0.01):
+            elif world.strikes("suspend", 0.04):
                 self._suspend(job)
             elif world.strikes("node-loss", 0.005):
                 for other in running:
@@ -221,11 +234,16 @@ class Scheduler:
         self.world.log(f"job {job.id} suspended")
 
         def resume() -> None:
+            if job.state is JobState.SUSPENDED and self.world.strikes("node-loss", 0.5):
+                worker.vanish()
+                self._end(job, EndCause.NODE)
+                job.is_hidden = True
+                return
             worker.thaw()
             if job.state is JobState.SUSPENDED:
                 job.state = JobState.RUNNING
 
-        self.world.after(self.world.random.uniform(10, 120), resume)
+        self.world.after(self.world.random.uniform(30, 150), resume)
 
 
 def _status(job: Job) -> JobStatus:

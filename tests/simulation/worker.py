@@ -23,15 +23,21 @@ from dfm.core.worker.session import (
     Stop,
 )
 
+OUT_OF_MEMORY = 137
+"""Exit status of a worker whose job the batch system ended for memory."""
+
 
 class Work(msgspec.Struct, frozen=True):
-    """What a simulated task is: whose, how long, whether it asks its client half-way, and whether it kills its worker."""
+    """What a simulated task is: whose, how long, whether it asks its client half-way, whether it kills its worker,
+    and whether it needs a large one.
+    """
 
     client: str
     ticket: int
     seconds: float
     is_asking: bool = False
     is_poison: bool = False
+    is_hungry: bool = False
 
 
 class Door(Protocol):
@@ -50,12 +56,14 @@ class Worker:
         identity: Self,
         *,
         is_bad: bool,
+        is_small: bool,
         on_end: Callable[["Worker", int], None],
     ) -> None:
         self.world = world
         self.door = door
         self.identity = identity
         self.is_bad = is_bad
+        self.is_small = is_small
         self.on_end = on_end
         self.is_alive = True
         self.is_frozen = False
@@ -71,7 +79,7 @@ class Worker:
             if self.world.strikes("worker-crash", 0.01):
                 self.world.log(f"worker {self.identity.slot} crashes")
                 self.crash()
-                self.on_end(self, 137)
+                self.on_end(self, 139)
                 return
             if not self.is_frozen and self.world.strikes("worker-freeze", 0.01):
                 self.freeze()
@@ -151,6 +159,8 @@ class Worker:
         self._take(lambda: self._session.started(run.attempt, self.world.now))
         if work.is_poison:
             self.world.after(1.0, lambda: self._poisoned(run.attempt))
+        elif work.is_hungry and self.is_small:
+            self.world.after(1.0, lambda: self._run_out_of_memory(run.attempt))
         elif self.is_bad:
             self.world.after(0.5, lambda: self._end_body(run.attempt, "failed", is_bad=True))
         elif work.is_asking:
@@ -173,27 +183,56 @@ class Worker:
             raise ViolationError(f"attempt {answered.attempt} gets the answer of another: {answered!r}")
         self.world.after(work.seconds / 2, lambda: self._end_body(answered.attempt, "succeeded"))
 
+    def _run_out_of_memory(self, attempt: int) -> None:
+        """The kernel kills the body, or the batch system the whole job, at once or with a warning: as the task has it."""
+        work = self._bodies.get(attempt)
+        if work is None or not self.is_alive:
+            return
+        if work.ticket % 3 == 0:
+            self._end_body(attempt, "failed", is_out_of_memory=True)
+            return
+        self.on_end(self, OUT_OF_MEMORY)
+        if work.ticket % 3 == 1:
+            self.crash()
+        else:
+            self.terminate("signal")
+
     def _poisoned(self, attempt: int) -> None:
         if self.is_alive and attempt in self._bodies:
             self.crash()
             self.on_end(self, 139)
 
-    def _end_body(self, attempt: int, outcome: str, *, is_bad: bool = False) -> None:
+    def _end_body(self, attempt: int, outcome: str, *, is_bad: bool = False, is_out_of_memory: bool = False) -> None:
         if not self.is_alive:
             return
         if self.is_frozen:
-            self.world.after(1.0, lambda: self._end_body(attempt, outcome, is_bad=is_bad))
+            self.world.after(
+                1.0, lambda: self._end_body(attempt, outcome, is_bad=is_bad, is_out_of_memory=is_out_of_memory)
+            )
             return
         work = self._bodies.pop(attempt, None)
         if work is not None:
-            body = b"" if outcome == "lost" else f"{work.client}:{work.ticket}:{attempt}".encode()
-            result = Result(attempt=attempt, outcome=outcome, body=body, is_infrastructure=is_bad)
+            end = "-memory" if is_out_of_memory else ""
+            body = b"" if outcome == "lost" else f"{work.client}:{work.ticket}:{attempt}{end}".encode()
+            result = Result(
+                attempt=attempt,
+                outcome=outcome,
+                body=body,
+                is_infrastructure=is_bad,
+                is_out_of_memory=is_out_of_memory,
+            )
             self._take(lambda: self._session.ended(result, self.world.now))
 
     # Ends and pauses.
 
     def crash(self) -> None:
         """Kill -9: the kernel closes the link."""
+        self._die()
+
+    def vanish(self) -> None:
+        """The host loses its power: nobody closes the link."""
+        if self._link is not None:
+            self._link.is_mute = True
         self._die()
 
     def _die(self) -> None:

@@ -5,6 +5,8 @@ import heapq
 import random
 from collections.abc import Callable
 
+from tests.simulation.settings import LIMITS, settings_with
+
 FAULTS = (
     "worker-crash",
     "worker-freeze",
@@ -28,6 +30,8 @@ FAULTS = (
     "black-hole",
     "poison",
     "cancel-lost",
+    "job-lingers",
+    "memory",
 )
 
 
@@ -49,6 +53,7 @@ class World:
         self._digest = hashlib.sha256()
         self.after_event: Callable[[], None] = lambda: None
         self.tail: list[str] = []
+        self.settings = settings_with(self.random.choice(LIMITS))
 
     def after(self, seconds: float, act: Callable[[], None]) -> None:
         self._sequence += 1

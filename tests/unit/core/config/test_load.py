@@ -257,6 +257,7 @@ BAD: list[tuple[str, str]] = [
     ("runner: {default: local, type: lsf}", "1:26: `default` and `type` mean the same and contradict each other: 'local' in line 1, 'lsf' here [keep one of them]"),
     ("runner: {resource_classes: {a b: {}}}", "1:29: 'a b' cannot be the name of a resource class [letters, digits, `_` and `-`]"),
     ("runner: {resource_classes: {a: {next: b}}}", "1:39: runner.resource_classes.a.next: there is no resource class 'b'"),
+    ("runner: {resource_classes: {a: {memory: 2G, next: b}, b: {memory: 2048M}}}", "1:51: runner.resource_classes.a.next: b has 2G, no more memory than 2G"),
     ("runner: {resource_classes: {a: {next: a}}}", "1:39: runner.resource_classes.a.next: the classes go round in a circle: a -> a"),
     ("runner: {pool: {min_workers: 20}}", "1:30: runner.pool: min_workers 20 is more than max_workers 16 (default)"),
     ("runner: {pool: {port: 1, port: 2}}", "1:26: the key 'port' stands twice; the first is in line 1"),
@@ -370,6 +371,32 @@ def test_the_class_beats_the_tag_and_the_tag_the_defaults(
     load: Load, asked: Resources | None, resolved: Resources
 ) -> None:
     assert load(WITH_CLASSES).resolve_resources(asked) == resolved
+
+
+GROWING = """
+runner:
+  defaults: {memory: 2G}
+  resource_classes:
+    small: {memory: 1G, next: same}
+    same: {cores: 4, next: big}
+    big: {memory: 8G, walltime: 5h, next: any}
+    any: {memory: 16G}
+"""
+
+
+def test_a_task_that_may_grow_gets_the_next_class_that_has_more_memory(load: Load) -> None:
+    found = load(GROWING).resolve_resources(Resources(cores=0, resource_class="small", memory_bytes=1, may_grow=True))
+    chain = [found]
+    while chain[-1].larger is not None:
+        chain.append(chain[-1].larger)
+    classes = [(each.resource_class, each.memory_bytes, each.wall_seconds) for each in chain]
+    assert classes == [("small", GIB, 3600.0), ("big", 8 * GIB, 18000.0), ("any", 16 * GIB, 3600.0)]
+
+
+def test_a_task_that_may_not_grow_or_has_no_class_gets_nothing_larger(load: Load) -> None:
+    settings = load(GROWING)
+    for asked in (Resources(resource_class="small"), Resources(may_grow=True), Resources(resource_class="any")):
+        assert settings.resolve_resources(asked).larger is None
 
 
 def test_predicates_of_a_class_accumulate_over_layers(load: Load) -> None:

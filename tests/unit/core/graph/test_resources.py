@@ -42,6 +42,10 @@ def asked(tmp_path: Path) -> Asked:
             "tags: [{std.ResourceTag: {memory: 512M, walltime: '2:30', resource_class: gpu}}]",
             Resources(cores=0, memory_bytes=512 << 20, wall_seconds=9000, resource_class="gpu"),
         ),
+        (
+            "tags: [{std.ResourceTag: {resource_class: small, may_grow: true}}]",
+            Resources(cores=0, resource_class="small", may_grow=True),
+        ),
         ("tags: [Big]", Resources(cores=0, memory_bytes=32 << 30, queue="big")),
         ("tags: [{Big: {memory: 1G}}]", Resources(cores=0, memory_bytes=1 << 30, queue="big")),
         ("with: {n: {type: int, value: 3}}, tags: [{std.ResourceTag: {cores: '${{ n }}'}}]", Resources(cores=3)),
@@ -59,6 +63,7 @@ def test_only_what_a_tag_says_is_asked_for(asked: Asked, task: str, resources: R
         ("walltime: soon", "'soon' is no duration"),
         ("cores: 0", "0 is no number of cores"),
         ("cores: many", "'many' is not a whole number"),
+        ("may_grow: perhaps", "'perhaps' is not a boolean (true or false)"),
         ("cores: '${{ inputs | length }}'", "cannot wait for its inputs"),
     ],
 )

@@ -316,6 +316,34 @@ def test_a_suspended_job_is_announced_and_so_is_its_going_on(running: Bench) -> 
     assert running.poll(status(JobState.RUNNING), after=60.0) == [Announce(WorkerResumed(SLOT))]
 
 
+def test_a_job_that_goes_on_unseen_is_announced_all_the_same(running: Bench) -> None:
+    running.poll(status(JobState.SUSPENDED), after=60.0)
+    assert running.poll(status(JobState.UNKNOWN), after=60.0) == []
+    assert running.poll(status(JobState.RUNNING), after=60.0) == [Announce(WorkerResumed(SLOT))]
+
+
+def test_a_suspended_job_that_is_listed_no_more_is_not_taken_for_suspended_for_ever(running: Bench) -> None:
+    running.poll(status(JobState.SUSPENDED), after=60.0)
+    assert [running.poll(missing=(KEY,), after=30.0) for _ in range(3)] == [[], [], []]
+    assert running.poll(missing=(KEY,), after=30.0) == [Announce(WorkerResumed(SLOT))]
+
+
+def test_a_job_that_goes_on_after_its_worker_has_left_is_cancelled(running: Bench) -> None:
+    running.do(WorkerParted(slot=SLOT, is_in_order=True))
+    assert running.poll(status(JobState.RUNNING)) == []
+    assert running.poll(status(JobState.RUNNING)) == [CancelJobs((KEY,))]
+
+
+def test_a_job_whose_worker_has_left_is_over_once_its_end_is_known(running: Bench) -> None:
+    running.do(WorkerParted(slot=SLOT, is_in_order=True))
+    assert running.poll(missing=(KEY,)) == [AskHistory(KEY)]
+    assert running.do(HistoryAnswered(name=NAME, status=status(JobState.RUNNING))) == []
+    assert running.poll(missing=(KEY,)) == [AskHistory(KEY)]
+    left = Announce(WorkerLost(slot=SLOT, loss=Loss(LossKind.LEFT, "its job 7 ended: done")))
+    assert running.do(HistoryAnswered(name=NAME, status=status(JobState.ENDED, cause=EndCause.DONE))) == [left]
+    assert running.phases == []
+
+
 @pytest.mark.parametrize(
     ("cause", "kind"),
     [
@@ -323,7 +351,7 @@ def test_a_suspended_job_is_announced_and_so_is_its_going_on(running: Bench) -> 
         (EndCause.PREEMPTED, LossKind.PREEMPTED),
         (EndCause.KILLED_BY_ADMIN, LossKind.KILLED),
         (EndCause.NODE, LossKind.HOST),
-        (EndCause.MEMORY, LossKind.UNEXPLAINED),
+        (EndCause.MEMORY, LossKind.MEMORY),
     ],
 )
 def test_the_end_of_a_job_says_why_its_worker_is_lost(running: Bench, cause: EndCause, kind: LossKind) -> None:

@@ -1,5 +1,7 @@
 """The reactor's decisions, one behaviour each. A recorder asserts that nothing else was asked for."""
 
+from dataclasses import replace
+
 import pytest
 
 from dfm.core.pool.events import (
@@ -151,6 +153,90 @@ def test_a_result_is_committed_acknowledged_and_delivered_in_that_order(busy: Be
     ]
 
 
+GROWING = (Shape(cores=1, memory_bytes=1 << 30, resource_class="big"), Shape(cores=1, resource_class="huge"))
+SMALL = Shape(cores=1, memory_bytes=1 << 20, resource_class="small")
+OUT_OF_MEMORY = Loss(LossKind.MEMORY, "its job 7 ended: memory")
+
+
+@pytest.fixture
+def growing(empty: Bench) -> Bench:
+    """One small worker that has task 1, which may grow twice."""
+    empty.do(arrive(shape=SMALL), replace(submit(shape=SMALL), larger=GROWING))
+    return empty
+
+
+def starved(bench: Bench, slot: str = "w") -> AttemptEnded:
+    return replace(ended(bench.attempt(), slot), outcome="failed", is_out_of_memory=True)
+
+
+def test_a_task_that_ran_out_of_memory_goes_on_in_the_next_larger_class(growing: Bench) -> None:
+    first = growing.attempt()
+    assert growing.do(starved(growing)) == [Acknowledge("w", first)]
+    assert [entry.kind for entry in growing.journal[-1:]] == ["grow"]
+    standing = growing.reactor.pending_reason("c", 1, growing.now)
+    assert standing is not None
+    assert standing.reason.startswith("it ran out of memory in class small (1M) and needs class big (1G)")
+    assert assigns(growing.do(arrive("x", shape=SMALL), arrive("y", shape=GROWING[0]))) == [("t1", "y")]
+    [_, deliver] = growing.do(ended(growing.attempt(), "y"))
+    assert isinstance(deliver, Deliver)
+    assert (deliver.attempts, deliver.resource_class) == (2, "big")
+    assert (growing.reactor.counters().outgrown, growing.reactor.counters().lost_attempts) == (1, 0)
+
+
+def test_a_task_in_its_largest_class_fails_when_it_runs_out_of_memory(growing: Bench) -> None:
+    growing.do(arrive("x", shape=GROWING[0]), arrive("y", shape=GROWING[1]), starved(growing))
+    growing.do(starved(growing, "x"))
+    attempt = growing.attempt()
+    [_, deliver] = growing.do(starved(growing, "y"))
+    end = Deliver(client="c", ticket=1, outcome="failed", body=b"body", attempts=3, is_out_of_memory=True)
+    assert (deliver, attempt & 3) == (replace(end, resource_class="huge"), 3)
+
+
+def test_a_job_that_was_ended_for_memory_has_its_task_grow_or_counts_against_it(growing: Bench) -> None:
+    growing.do(submit(2, shape=SMALL), WorkerLost(slot="w", loss=OUT_OF_MEMORY))
+    assert growing.reactor.demand(growing.now)[GROWING[0]].waiting == 1
+    for slot in ("x", "y", "z"):
+        growing.do(arrive(slot, shape=SMALL))
+        assert growing.standing(2) is Stage.ASSIGNED
+        growing.do(WorkerLost(slot=slot, loss=OUT_OF_MEMORY))
+    assert growing.standing(2) is Stage.ENDED
+
+
+def test_what_was_given_back_grows_once_the_job_is_known_to_have_ended_for_memory(growing: Bench) -> None:
+    told_to_go = Loss(LossKind.KILLED, "the worker was told to go (signal)")
+    growing.do(WorkerVacating(slot="w", incarnation="i", loss=told_to_go, dropped=(growing.attempt(),)))
+    assert growing.reactor.demand(growing.now)[SMALL].waiting == 1
+    growing.do(WorkerLost(slot="w", incarnation="i", loss=Loss(LossKind.LEFT, "signal")))
+    growing.do(WorkerLost(slot="w", loss=OUT_OF_MEMORY))
+    assert growing.reactor.demand(growing.now)[GROWING[0]].waiting == 1
+
+
+def test_what_began_again_in_too_small_a_class_grows_at_its_next_kill(growing: Bench) -> None:
+    told_to_go = Loss(LossKind.KILLED, "the worker was told to go (signal)")
+    growing.do(arrive("x", shape=SMALL))
+    growing.do(WorkerVacating(slot="w", incarnation="i", loss=told_to_go, dropped=(growing.attempt(),)))
+    growing.do(WorkerLost(slot="w", loss=OUT_OF_MEMORY))
+    assert growing.standing() is Stage.ASSIGNED
+    growing.do(WorkerVacating(slot="x", incarnation="i", loss=told_to_go, dropped=(growing.attempt(),)))
+    assert growing.reactor.demand(growing.now)[GROWING[0]].waiting == 1
+
+
+def test_a_larger_class_that_is_refused_ends_the_task_with_both_reasons(growing: Bench) -> None:
+    growing.do(starved(growing))
+    [deliver] = growing.do(ShapeRefused(GROWING[0], "no such queue"))
+    assert isinstance(deliver, Deliver)
+    assert (deliver.outcome, deliver.cause) == ("refused", "no such queue (it ran out of memory in class small)")
+
+
+@pytest.mark.parametrize("by_snapshot", [False, True])
+def test_a_task_is_as_large_after_a_restart_as_before(growing: Bench, *, by_snapshot: bool) -> None:
+    growing.do(starved(growing))
+    again = Bench(journal=growing.reactor.snapshot() if by_snapshot else growing.journal)
+    again.do(ClientOpened(client="c"))
+    assert assigns(again.do(arrive("x", shape=SMALL), arrive("y", shape=GROWING[0]))) == [("t1", "y")]
+    assert assigns(again.do(starved(again, "y"), arrive("z", shape=GROWING[1]))) == [("t1", "z")]
+
+
 def test_out_of_memory_is_passed_through(busy: Bench) -> None:
     event = AttemptEnded(
         slot="w", incarnation="i", attempt=busy.attempt(), outcome="failed", body=b"", is_out_of_memory=True
@@ -227,7 +313,7 @@ def test_three_unexplained_losses_end_a_task_with_hosts_and_logs_named() -> None
     assert all(f"host-{slot}: gone, log /logs/{slot}.log" in delivered.cause for slot in "abd")
 
 
-@pytest.mark.parametrize("kind", [kind for kind in LossKind if kind is not LossKind.UNEXPLAINED])
+@pytest.mark.parametrize("kind", [kind for kind in LossKind if kind not in (LossKind.UNEXPLAINED, LossKind.MEMORY)])
 def test_explained_losses_do_not_count(empty: Bench, kind: LossKind) -> None:
     empty.do(submit())
     for number in range(10):
@@ -444,8 +530,30 @@ def test_a_snapshot_says_what_the_journal_says(busy: Bench) -> None:
 def test_demand_tells_what_waits_and_what_is_free(busy: Bench) -> None:
     busy.do(submit(2), submit(3, wall=30.0), arrive("x", slots=3, shape=Shape(cores=2)))
     demand = busy.reactor.demand(busy.now)
-    assert demand[SHAPE] == Demand(waiting=2, running=1, workers=1, waiting_since=100.0, longest_seconds=30.0)
-    assert demand[Shape(cores=2)] == Demand(free_slots=3, workers=1)
+    assert demand[SHAPE] == Demand(waiting=2, running=1, workers=1, waiting_since=100.0)
+    assert demand[Shape(cores=2)] == Demand()
+
+
+def test_demand_counts_the_workers_that_will_take_a_task_that_waits(empty: Bench) -> None:
+    def willing() -> int:
+        return empty.reactor.demand(empty.now)[SHAPE].workers
+
+    empty.do(arrive("w"), arrive("x"), submit(1), submit(2), submit(3))
+    assert willing() == 2
+    empty.do(DrainWorker("w"))
+    assert willing() == 1
+    empty.do(WorkerSuspended("x"))
+    assert willing() == 0
+
+
+def test_a_worker_waits_while_all_its_attempts_do(asking: Bench) -> None:
+    [worker] = asking.reactor.workers()
+    assert worker.is_waiting
+    assert asking.reactor.demand(asking.now)[SHAPE].workers == 0
+    asking.do(submit(2))
+    [worker] = asking.reactor.workers()
+    assert not worker.is_waiting
+    assert asking.reactor.demand(asking.now)[SHAPE].workers == 1
 
 
 def test_every_unfinished_task_has_a_reason_and_a_deadline(busy: Bench) -> None:

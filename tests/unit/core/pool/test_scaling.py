@@ -55,12 +55,15 @@ def views(draw: st.DrawFn) -> tuple[PoolView, PoolSettings]:
             shape: Demand(
                 waiting=draw(st.integers(0, 20)),
                 running=draw(st.integers(0, 3)),
+                workers=draw(st.integers(0, 2)),
                 waiting_since=draw(st.sampled_from([0.0, NOW])),
             )
             for shape in shapes
         },
         jobs=jobs,
         idle=[one.slot for one in jobs if one.is_connected and draw(st.booleans())],
+        stuck=[one.slot for one in jobs if one.is_connected and draw(st.booleans())],
+        draining=[one.slot for one in jobs if one.is_connected and draw(st.booleans())],
         is_fresh=draw(st.booleans()),
         submits_left=draw(st.integers(0, 10)),
         ramp={shape: draw(st.integers(0, 8)) for shape in draw(st.lists(st.sampled_from(SHAPES), unique=True))},
@@ -76,6 +79,12 @@ def launched(actions: list[ScaleAction]) -> int:
     return sum(action.count for action in actions if isinstance(action, Launch))
 
 
+def is_starving(view: PoolView, shape: Shape) -> bool:
+    demand = view.demand.get(shape, Demand())
+    is_coming = any(one.shape == shape and not (one.is_connected or one.is_stopping) for one in view.jobs)
+    return demand.waiting > 0 and not demand.workers and not is_coming
+
+
 @given(views())
 def test_no_plan_goes_beyond_a_limit(drawn: tuple[PoolView, PoolSettings]) -> None:
     view, settings = drawn
@@ -85,8 +94,10 @@ def test_no_plan_goes_beyond_a_limit(drawn: tuple[PoolView, PoolSettings]) -> No
     if count:
         assert view.is_fresh
         assert count <= view.submits_left
-        assert len(view.jobs) + count <= settings.max_workers
+        assert len(view.jobs) + count <= settings.max_workers + len(view.stuck)
         assert pending + count <= settings.launch_batch_size
+        starving = [one for one in actions if isinstance(one, Launch) and is_starving(view, one.shape)]
+        assert len(view.jobs) + count <= max(settings.max_workers, len(view.jobs)) + len(starving)
     for action in actions:
         if isinstance(action, Launch):
             coming = sum(
@@ -112,6 +123,15 @@ def test_only_workers_that_never_connected_are_cancelled(drawn: tuple[PoolView, 
                 assert by_slot[slot].is_connected
             case Launch():
                 pass
+
+
+@given(views())
+def test_a_starving_shape_has_somebody_to_wait_for_or_gets_a_worker(drawn: tuple[PoolView, PoolSettings]) -> None:
+    view, settings = drawn
+    may_launch = view.is_fresh and view.submits_left and all(view.ramp.get(shape, 1) for shape in SHAPES)
+    if may_launch and any(is_starving(view, shape) for shape in view.demand):
+        goes_on = any(one.slot not in view.stuck for one in view.jobs)
+        assert goes_on or launched(plan(view, settings, NOW))
 
 
 @given(views())
@@ -161,6 +181,35 @@ def test_a_full_pool_lets_one_worker_go_for_a_shape_that_has_none() -> None:
     settings = PoolSettings(max_workers=2)
     assert plan(view_of({SHAPES[1]: 1}, live, idle=["s1"]), settings, NOW) == [Release("s1")]
     assert plan(view_of({SHAPES[0]: 9, SHAPES[1]: 1}, live), settings, NOW) == [Release("s0")]
+    assert plan(view_of({SHAPES[0]: 9, SHAPES[1]: 1}, live, draining={"s1"}), settings, NOW) == []
+
+
+def test_a_full_pool_does_without_a_job_on_its_way_that_nothing_waits_for() -> None:
+    jobs = [job(1, SHAPES[0], connected=True), job(2, SHAPES[0], connected=False)]
+    view = view_of({SHAPES[0]: 0, SHAPES[1]: 1}, jobs)
+    assert plan(view, PoolSettings(max_workers=2), NOW) == [Withdraw(("s2",))]
+    assert plan(view_of({SHAPES[0]: 1, SHAPES[1]: 1}, jobs), PoolSettings(max_workers=2), NOW) == [Release("s1")]
+
+
+def test_a_shape_that_stuck_workers_keep_from_the_pool_gets_one_beyond_the_limit() -> None:
+    settings = PoolSettings(max_workers=2)
+    live = [job(n, SHAPES[0], connected=True) for n in range(2)]
+    actions = plan(view_of({SHAPES[1]: 9}, live, stuck={"s0", "s1"}), settings, NOW)
+    assert actions == [Launch(shape=SHAPES[1], count=1)]
+    coming = [*live, job(3, SHAPES[1], connected=False)]
+    assert plan(view_of({SHAPES[1]: 9}, coming, stuck={"s0", "s1"}), settings, NOW) == []
+
+
+def test_the_tasks_that_a_draining_worker_waits_for_get_another() -> None:
+    live = [job(1, SHAPES[0], connected=True)]
+    view = view_of({SHAPES[0]: 2}, live, stuck={"s1"}, draining={"s1"})
+    assert plan(view, PoolSettings(max_workers=1), NOW) == [Launch(shape=SHAPES[0], count=1)]
+
+
+def test_a_busy_worker_is_asked_to_go_and_not_one_that_only_waits() -> None:
+    live = [job(n, SHAPES[0], connected=True) for n in range(2)]
+    view = view_of({SHAPES[1]: 1}, live, stuck={"s0"}, ramp={SHAPES[1]: 1}, submits_left=0)
+    assert plan(view, PoolSettings(max_workers=2), NOW) == [Release("s1")]
 
 
 def test_a_job_lives_longer_than_its_tasks() -> None:

@@ -10,10 +10,13 @@ import pytest
 
 from dfm.api.events import (
     Event,
+    Progress,
     RunFinished,
     RunnerNotice,
+    RunnerWaits,
     RunStarted,
     TaskFinished,
+    TaskMoved,
     TaskOutputText,
     TaskStarted,
     Verdict,
@@ -125,6 +128,47 @@ def test_error_markers_with_their_places_stand_for_the_log() -> None:
         [started(), ends("p.a", Verdict.FAILED, cause="exit status 1", rundir="/w/rundir/p.a", markers=[marker])]
     )
     assert lines[1] == "  rundir/p.a/rtl/a.v:7:3: error: bad width"
+
+
+def moved(task: str, progress: Progress, reason: str = "", host: str = "") -> TaskMoved:
+    return TaskMoved(task=task, progress=progress, reason=reason, host=host)
+
+
+def test_a_task_that_waits_for_a_worker_is_not_told_as_running() -> None:
+    stream, clock = io.StringIO(), Clock()
+    sink = LogSink(Writer(stream), verbosity=0, paint=painter(is_coloured=False), base="/w", clock=clock)
+    beginning: list[Event] = [started(3), begins("p.a"), begins("p.b"), begins("p.c")]
+    for event in [*beginning, RunnerWaits(text="a worker job is pending")]:
+        sink.emit(event)
+    for task in ("p.a", "p.b", "p.c"):
+        sink.emit(moved(task, Progress.QUEUED))
+    clock.now = 11.0
+    sink.tick()
+    sink.emit(moved("p.a", Progress.RUNNING, host="h"))
+    sink.emit(moved("p.b", Progress.SUSPENDED))
+    clock.now = 22.0
+    sink.tick()
+    sink.emit(moved("p.c", Progress.RUNNING, host="h"))
+    clock.now = 33.0
+    sink.tick()
+    assert stream.getvalue().splitlines() == [
+        "[0/3] 0 running, 3 waiting: a worker job is pending",
+        "[0/3] 1 running, 1 waiting, 1 suspended: a worker job is pending",
+        "[0/3] 2 running, 1 suspended",
+    ]
+
+
+def test_setbacks_are_told_and_places_where_that_is_wanted() -> None:
+    events: list[Event] = [
+        begins("p.a"),
+        moved("p.a", Progress.QUEUED),
+        moved("p.a", Progress.RUNNING, "runs on worker s-1 on h1", "h1"),
+        moved("p.a", Progress.QUEUED, "attempt 1 was lost: its link broke", "h1"),
+    ]
+    setback = "-- p.a  (attempt 1 was lost: its link broke)"
+    assert logged(events, verbosity=-1) == []
+    assert logged(events) == [setback]
+    assert logged(events, verbosity=1) == [">> p.a  (it has never run)", "-> p.a  (runs on h1)", setback]
 
 
 def test_messages_and_notices_are_told_whole() -> None:

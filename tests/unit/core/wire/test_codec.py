@@ -22,7 +22,7 @@ from dfm.api.runner import (
 )
 from dfm.api.task import Marker, MarkerLocation, Severity
 from dfm.core.wire.codec import decode_request, decode_result, encode_request, encode_result
-from dfm.core.wire.environment import environment_message, redact, secret_values, travelling, variables_of
+from dfm.core.wire.environment import environment_message, travelling, variables_of
 from dfm.core.wire.exchange import decode_to_worker, encode
 from dfm.core.wire.frame import ProtocolError
 
@@ -37,14 +37,14 @@ REQUEST = TaskRequest(
     run_id="r", task="p.t", attempt=2, rundir="/r\udcfe", srcdir="/s", root_pkgdir="/p", root_rundir="/r", artefact="a",
     body=ShellBody("echo", "sh"), params={}, inputs=[], memento=None, env={}, changed=False,
     resources=Resources(cores=4, memory_bytes=1 << 40, wall_seconds=1.5, queue="q", resource_class="big",
-                        resource_select=("a", "b")),
+                        resource_select=("a", "b"), may_grow=True, larger=Resources(memory_bytes=1 << 41)),
 )  # fmt: skip
 
 RESULT = TaskResult(
     outcome=Outcome.FAILED, cause="exit status 3", status=3, changed=False, outputs=[{"type": "T"}], memento=[1],
     markers=[Marker(Severity.ERROR, "m", MarkerLocation("f", 1, 2)), Marker(Severity.INFO, "n")],
     commands=[CommandRecord("make", 2)], text="t", host="h", started_at="now", seconds=1.0, cpu_seconds=0.5,
-    max_rss_bytes=1 << 33,
+    max_rss_bytes=1 << 33, resource_class="big",
 )  # fmt: skip
 
 BODIES: list[Body] = [
@@ -123,9 +123,3 @@ def test_denied_variables_stay_at_home_whatever_is_allowed() -> None:
     assert travelling(variables, ["PATH", "GIT*"], ["*TOKEN*"]) == {"PATH": "/bin"}
     assert travelling(variables, [], []) == {}
     assert travelling(variables, ["path"], []) == {}
-
-
-def test_values_of_secret_variables_are_blackened() -> None:
-    secret = secret_values({"API_TOKEN": "hunter2hunter2", "MY_PASSWORD": "short", "PATH": "/usr/bin:/bin"})
-    assert secret == {"hunter2hunter2"}
-    assert redact("call with hunter2hunter2 /usr/bin:/bin", secret) == "call with *** /usr/bin:/bin"

@@ -2,8 +2,11 @@
 
 import random
 
+import msgspec
 import pytest
 
+from dfm.core.config.settings import PoolSettings
+from dfm.core.pool.scaling import job_wall_seconds
 from dfm.core.wire.environment import environment_message
 from dfm.core.wire.messages import (
     Ack,
@@ -18,6 +21,7 @@ from dfm.core.wire.messages import (
     Message,
     Result,
     Run,
+    Shape,
     Started,
     ToWorker,
     Vacating,
@@ -41,8 +45,9 @@ from dfm.core.worker.session import (
 
 ME = Self(slot="s1", incarnation="i", host="h", pid=1, version="1")
 TERMS = Welcome(
-    epoch=1, heartbeat_seconds=5, silence_seconds=15, idle_seconds=300, lost_seconds=200, kill_grace_seconds=3
-)
+    epoch=1, heartbeat_seconds=5, silence_seconds=15, idle_seconds=300, lost_seconds=200, kill_grace_seconds=3,
+    margin_seconds=120,
+)  # fmt: skip
 DONE = Result(attempt=1, outcome="succeeded", body=b"x")
 
 
@@ -53,7 +58,7 @@ def run(attempt: int = 1, wall_seconds: float | None = None) -> Run:
 def keeping(*attempts: int) -> Welcome:
     return Welcome(
         epoch=1, heartbeat_seconds=5, silence_seconds=15, idle_seconds=300, lost_seconds=200, kill_grace_seconds=3,
-        keep=list(attempts),
+        margin_seconds=120, keep=list(attempts),
     )  # fmt: skip
 
 
@@ -235,9 +240,7 @@ def test_frozen_worker_that_gets_no_answer_stops_its_attempts(busy: Session) -> 
 def test_daemon_of_an_earlier_life_is_not_obeyed(busy: Session) -> None:
     busy.disconnected(2.0)
     busy.connected(3.0)
-    older = Welcome(
-        epoch=0, heartbeat_seconds=5, silence_seconds=15, idle_seconds=300, lost_seconds=200, kill_grace_seconds=3
-    )
+    older = msgspec.structs.replace(TERMS, epoch=0)
     assert busy.heard([older, run(9)], 3.1)[0] == HangUp("a daemon of an earlier life answers")
     assert busy.running == [1]
 
@@ -298,6 +301,25 @@ def test_worker_takes_nothing_that_reaches_into_its_margin() -> None:
     assert isinstance(session.heard([run(1, 800)], 1.0)[0], Start)
     refused = session.heard([run(2, 900)], 1.0)
     assert said(refused) == [Vacating(reason="walltime", left_seconds=999.0, dropped=[2])]
+
+
+@pytest.mark.parametrize("wall_seconds", [60.0, 7200.0, 864_000.0])
+def test_worker_takes_the_task_that_its_job_was_sized_for(wall_seconds: float) -> None:
+    settings = PoolSettings(walltime_margin=30.0)
+    lives = job_wall_seconds(Shape(wall_seconds=wall_seconds), settings)
+    me = Self(slot="s1", incarnation="i", host="h", pid=1, version="1", lives_seconds=lives)
+    session = Session(me, 0.0)
+    session.connected(1.0)
+    session.heard([msgspec.structs.replace(TERMS, margin_seconds=settings.walltime_margin)], 1.0)
+    assert isinstance(session.heard([run(1, wall_seconds)], 2.0)[0], Start)
+
+
+def test_times_that_the_daemon_has_not_said_are_scaled() -> None:
+    me = Self(slot="s1", incarnation="i", host="h", pid=1, version="1", time_scale=0.1)
+    session = Session(me, 0.0)
+    assert session.unreachable(0.0, is_refused=False) == [Connect(0.05)]
+    assert session.tick(11.9) == []
+    assert session.tick(12.1) == [Leave(End.LOST, "no daemon took us in")]
 
 
 def test_worker_near_its_limit_says_so_and_at_last_drops_what_runs() -> None:

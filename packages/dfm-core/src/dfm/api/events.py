@@ -57,6 +57,44 @@ class TaskStarted(Struct, frozen=True, kw_only=True):
     at: datetime
 
 
+class Progress(enum.StrEnum):
+    """Where a task stands with a runner that cannot run it at once. One of which nothing is said runs."""
+
+    QUEUED = "queued"
+    """Its runner has no place for it yet; or no more, because the attempt before was lost."""
+    ASSIGNED = "assigned"
+    """On its way to the place where it will run."""
+    RUNNING = "running"
+    SUSPENDED = "suspended"
+    """The batch system has stopped it, and may let it go on."""
+    UNREACHABLE = "unreachable"
+    """The link to where it runs is broken; it may come back."""
+    CANCELLING = "cancelling"
+
+
+class TaskMoved(Struct, frozen=True, kw_only=True):
+    """A task that has started stands elsewhere with its runner.
+
+    Attributes:
+        reason: why, for a person; empty where the state says all.
+        host: where it runs or ran, empty where it does not.
+    """
+
+    task: str
+    progress: Progress
+    reason: str = ""
+    host: str = ""
+
+
+class RunnerWaits(Struct, frozen=True, kw_only=True):
+    """What the runner itself waits for before it can run what is queued, such as worker jobs; empty for nothing.
+
+    Told again whenever it changes; unlike a notice, it is no news that must be seen.
+    """
+
+    text: str
+
+
 class TaskOutputText(Struct, frozen=True, kw_only=True):
     """Text a task prints for the person at the terminal (`std.Message`)."""
 
@@ -106,7 +144,7 @@ class RunFinished(Struct, frozen=True, kw_only=True):
     at: datetime
 
 
-Event = RunStarted | TaskStarted | TaskOutputText | TaskFinished | RunnerNotice | RunFinished
+Event = RunStarted | TaskStarted | TaskMoved | TaskOutputText | TaskFinished | RunnerNotice | RunnerWaits | RunFinished
 
 
 class EventSink(Protocol):

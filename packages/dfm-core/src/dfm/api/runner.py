@@ -88,6 +88,8 @@ class Resources:
         cores: at least 1 in a request; 0 in a task's own tag means that the tag leaves it to class and defaults.
         resource_class: name of the class that the others come from, None where the task names none.
         resource_select: predicates on hosts, each to hold.
+        may_grow: whether the flow allows the task to run again with more memory after it ran out of it.
+        larger: what it then has; None where it may not grow, or its class names no larger one.
     """
 
     cores: int = 1
@@ -96,6 +98,8 @@ class Resources:
     queue: str | None = None
     resource_class: str | None = None
     resource_select: tuple[str, ...] = ()
+    may_grow: bool = False
+    larger: "Resources | None" = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -165,6 +169,7 @@ class TaskResult:
         seconds: wall-clock duration of the body.
         cpu_seconds: user and system time of the body and of all it waited for.
         max_rss_bytes: peak resident memory of its largest process.
+        resource_class: the class whose resources the attempt had; None where the runner knows only the request's.
     """
 
     outcome: Outcome
@@ -181,6 +186,7 @@ class TaskResult:
     seconds: float = 0.0
     cpu_seconds: float = 0.0
     max_rss_bytes: int = 0
+    resource_class: str | None = None
 
 
 class Runner(Protocol):

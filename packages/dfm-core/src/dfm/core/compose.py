@@ -90,6 +90,7 @@ def run(options: RunOptions, loaded: LoadedFlow, sink: EventSink, environ: Mappi
         environ=_task_environment(options, environ),
         notice=lambda text: sink.emit(RunnerNotice(text=text)),
         ask=desk.ask,
+        tell=sink.emit,
         use=options.daemon,
     )
     layout = environ.get("DV_FLOW_RUNDIR_LAYOUT", "legacy")

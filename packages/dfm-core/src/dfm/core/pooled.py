@@ -46,7 +46,7 @@ def pooled_runner(dialect: BatchDialect, settings: Settings, facts: RunFacts) ->
         def connect(hear: Callable[[ToClient], None], broken: Callable[[str], None]) -> PoolLink:
             return DaemonLink(endpoint, facts.run_id, hear, broken)
 
-        return PooledRunner(connect, facts.notice, environment, facts.ask)
+        return PooledRunner(connect, facts.notice, environment, facts.ask, facts.tell)
     if facts.use is DaemonUse.ALWAYS:
         raise RunnerError(
             f"no daemon of {facts.project} serves runner {dialect.name}", hint="dfm daemon start starts one"
@@ -55,7 +55,7 @@ def pooled_runner(dialect: BatchDialect, settings: Settings, facts: RunFacts) ->
     def host(hear: Callable[[ToClient], None], broken: Callable[[str], None]) -> PoolLink:  # noqa: ARG001  (Connect)
         return HostedLink(run_plan(dialect, settings, facts), facts.run_id, hear)
 
-    return PooledRunner(host, facts.notice, environment, facts.ask)
+    return PooledRunner(host, facts.notice, environment, facts.ask, facts.tell)
 
 
 def run_plan(dialect: BatchDialect, settings: Settings, facts: RunFacts) -> PoolPlan:

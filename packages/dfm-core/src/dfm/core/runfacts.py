@@ -5,7 +5,15 @@ from collections.abc import Callable, Mapping
 
 from msgspec import Struct
 
+from dfm.api.events import RunnerWaits, TaskMoved
 from dfm.api.runner import Ask, nobody_asks
+
+Tell = Callable[[TaskMoved | RunnerWaits], None]
+"""Takes in how a run's tasks stand with its runner."""
+
+
+def nobody_listens(event: TaskMoved | RunnerWaits) -> None:
+    """Take no notice."""
 
 
 class DaemonUse(enum.Enum):
@@ -24,6 +32,7 @@ class RunFacts(Struct, frozen=True, kw_only=True):
         project: directory of the root flow file.
         environ: of the run's tasks, before what may not travel is left out.
         ask: takes questions of running bodies to the run.
+        tell: is told how the run's tasks stand.
     """
 
     run_id: str
@@ -32,4 +41,5 @@ class RunFacts(Struct, frozen=True, kw_only=True):
     environ: Mapping[str, str]
     notice: Callable[[str], None]
     ask: Ask = nobody_asks
+    tell: Tell = nobody_listens
     use: DaemonUse = DaemonUse.AUTO

@@ -11,8 +11,9 @@ from msgspec import Struct
 
 from dfm.api.errors import DfmError, FlowError, RunnerError, UsageError
 from dfm.api.runner import Resources, RunnerPlugin
+from dfm.api.units import format_memory
 from dfm.core.config.faults import ConfigInvalid, Faults
-from dfm.core.config.layers import RUNNER_VARIABLE, CliOptions, Layer, LayerFile, layer_files
+from dfm.core.config.layers import RUNNER_VARIABLE, CliOptions, Layer, LayerFile, Origin, layer_files
 from dfm.core.config.merge import Effective, Layered, Path
 from dfm.core.config.read import read_layer
 from dfm.core.config.resources import ResourceRules
@@ -168,6 +169,14 @@ class Settings:
                     break
                 seen.append(following)
                 following = self.resource_classes[following].next
+            self._check_growth(name, item, origin, faults)
+
+    def _check_growth(self, name: str, item: ResourceClass, origin: Origin, faults: Faults) -> None:
+        larger = self.resource_classes.get(item.next or "")
+        if larger is None or item.memory is None or larger.memory is None or larger.memory > item.memory:
+            return
+        message = f"{item.next} has {format_memory(larger.memory)}, no more memory than {format_memory(item.memory)}"
+        faults.add(origin, f"runner.{CLASSES}.{name}.next: {message}")
 
 
 def load_settings(

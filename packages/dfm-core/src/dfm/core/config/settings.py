@@ -46,7 +46,8 @@ class ResourceClass:
         (), doc="predicates on hosts, each to hold, in the batch system's own words"
     )
     next: str | None = option(
-        None, doc="larger class that a task moves to when it ran out of memory and the flow allows it"
+        None,
+        doc="class in which a task runs again that ran out of memory, where its tag says `may_grow: true`",
     )
 
 
@@ -55,7 +56,11 @@ class PoolSettings:
     """`runner.pool`: how many workers, how long, how fast. Durations in seconds."""
 
     min_workers: int = option(0, doc="workers that are kept even when there is nothing to do", minimum=0)
-    max_workers: int = option(16, doc="most workers at once, waiting ones included", minimum=1)
+    max_workers: int = option(
+        16,
+        doc="most workers at once, waiting ones included; one more for tasks that those of a full pool wait for",
+        minimum=1,
+    )
     worker_slots: int = option(1, doc="tasks that one worker runs at once", minimum=1)
     idle_timeout: float = option(300.0, unit=Unit.DURATION, doc="a worker without work leaves after this time")
     launch_batch_size: int = option(
@@ -80,7 +85,7 @@ class PoolSettings:
     )
     kill_grace: float = option(3.0, unit=Unit.DURATION, doc="time between SIGTERM and SIGKILL when a task is stopped")
     drain_grace: float = option(
-        30.0, unit=Unit.DURATION, doc="time for a worker that was asked to leave before its job is cancelled"
+        30.0, unit=Unit.DURATION, doc="a job that goes on for so long after its worker has left is cancelled"
     )
     walltime: float | None = option(
         None, unit=Unit.DURATION, doc="limit of a worker job, where the shape of its tasks asks for none"

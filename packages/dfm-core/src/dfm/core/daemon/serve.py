@@ -19,6 +19,9 @@ from dfm.core.pool.engine import Engine
 from dfm.core.pool.host import PoolPlan, hosted
 from dfm.core.wire.channel import Listener, listen_unix, own_identity
 from dfm.core.wire.messages import Ask
+from dfm.core.wire.redaction import Redaction
+
+_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
 _log = logging.getLogger(__name__)
 
@@ -68,7 +71,12 @@ async def _serve(endpoint: Endpoint, plan: PoolPlan, ready: Callable[[Discovery]
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         loop.add_signal_handler(number, stopping.set)
     discovery = _discovery(endpoint, plan)
-    async with hosted(replace(plan, notice=_told)) as engine:
+    redaction = _redacted_log()
+
+    def told(text: str) -> None:
+        _write(redaction.hide(text))
+
+    async with hosted(replace(plan, notice=told, redaction=redaction)) as engine:
         facts: dict[str, object] = {
             "schema": "dfm-daemon-status/1",
             "daemon_id": discovery.daemon_id,
@@ -89,13 +97,13 @@ async def _serve(endpoint: Endpoint, plan: PoolPlan, ready: Callable[[Discovery]
         try:
             endpoint.publish(discovery)
             ready(discovery)
-            _told(f"daemon of {endpoint.project}, epoch {plan.epoch}, pid {discovery.pid}, runner {discovery.runner}")
+            told(f"daemon of {endpoint.project}, epoch {plan.epoch}, pid {discovery.pid}, runner {discovery.runner}")
             await stopping.wait()
-            _told("stops")
+            told("stops")
         finally:
             listening.cancel()
             clients.close()
-    _told("stopped")
+    told("stopped")
 
 
 def _order(ask: Ask, engine: Engine, stopping: asyncio.Event) -> dict[str, object]:
@@ -127,7 +135,17 @@ def _discovery(endpoint: Endpoint, plan: PoolPlan) -> Discovery:
     )
 
 
-def _told(text: str) -> None:
+def _redacted_log() -> Redaction:
+    """Have the log of this process, which is its standard error, written without secrets."""
+    redaction = Redaction()
+    redaction.learn(os.environ)
+    logging.basicConfig(level=logging.WARNING)
+    for handler in logging.root.handlers:
+        handler.setFormatter(redaction.formatter(_FORMAT))
+    return redaction
+
+
+def _write(text: str) -> None:
     """Write a line to the daemon's log, which is its standard error."""
     with contextlib.suppress(OSError):
         os.write(2, f"{datetime.now(UTC).isoformat(timespec='milliseconds')} {text}\n".encode("utf-8", "replace"))

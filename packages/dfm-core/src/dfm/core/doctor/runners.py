@@ -6,10 +6,10 @@ from dfm.api.batch import Finding, Probe, Standing
 from dfm.api.errors import DfmError, ExitCode
 from dfm.api.runner import RunnerPlugin
 from dfm.core.config.load import Settings, declared_options
-from dfm.core.doctor.answers import answer_to
 from dfm.core.doctor.check import Check, fault, finding_of, findings_of, warning, well
 from dfm.core.plugins.dialect import dialect_of
 from dfm.core.plugins.discovery import LoadedRunner, load_all, load_runner
+from dfm.core.pool.command import answer_to
 
 _ASKED_OF_CLASSES = {
     "cores": "cores",

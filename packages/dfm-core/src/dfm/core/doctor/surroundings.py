@@ -17,9 +17,9 @@ from collections.abc import Mapping, Sequence
 import yaml
 
 from dfm.api.batch import Command, Finding
-from dfm.core.doctor.answers import answer_to
 from dfm.core.doctor.check import fault, skipped, warning, well
 from dfm.core.jobserver.choose import token_source
+from dfm.core.pool.command import answer_to
 
 OLDEST_PYTHON = (3, 11)
 OLDEST_KERNEL = (5, 3)

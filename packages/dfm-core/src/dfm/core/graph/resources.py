@@ -43,6 +43,10 @@ def _word(value: object) -> str | None:
     return str(coerce(value, ParameterType.STR)) or None
 
 
+def _is_so(value: object) -> bool:
+    return coerce(value, ParameterType.BOOL) is True
+
+
 def _memory(value: object) -> int | None:
     return parse_memory(str(value)) if value not in (None, "") else None
 
@@ -57,6 +61,7 @@ _FIELDS: Mapping[str, tuple[str, Callable[[object], object]]] = {
     "walltime": ("wall_seconds", _seconds),
     "queue": ("queue", _word),
     "resource_class": ("resource_class", _word),
+    "may_grow": ("may_grow", _is_so),
 }
 
 

@@ -19,8 +19,8 @@ from dfm.api.batch import Command, CommandOutput
 MAX_OUTPUT_BYTES = 1024 * 1024
 MAX_IN_FLIGHT = 2
 KILL_SECONDS = 2.0
-NOT_FOUND = 127
-"""What a shell says of a command that is not there."""
+NOT_EXECUTABLE, NOT_FOUND = 126, 127
+"""What a shell says of a command that it may not start, and of one that is not there."""
 
 _log = logging.getLogger(__name__)
 
@@ -67,7 +67,8 @@ class CommandRunner:
                 start_new_session=True,
             )
         except OSError as error:
-            return CommandOutput(status=NOT_FOUND, stdout="", stderr=f"{command.argv[0]}: {error.strerror}")
+            status = NOT_FOUND if isinstance(error, FileNotFoundError) else NOT_EXECUTABLE
+            return CommandOutput(status=status, stdout="", stderr=f"{command.argv[0]}: {error.strerror}")
         run = _Running(process, command.stdin)
         try:
             async with asyncio.timeout(command.timeout_seconds * self.scale):
@@ -78,6 +79,11 @@ class CommandRunner:
         finally:
             run.close()
         return run.output(is_timed_out=False)
+
+
+def answer_to(command: Command, environ: Mapping[str, str]) -> CommandOutput:
+    """Run one command to its end for who has no event loop."""
+    return asyncio.run(CommandRunner(environ).run(command))
 
 
 def _write_files(command: Command) -> None:

@@ -69,6 +69,7 @@ from dfm.core.pool.ledger import Ledger
 from dfm.core.pool.reactor import Reactor
 from dfm.core.pool.scaling import PoolView, plan
 from dfm.core.pool.standing import Stage
+from dfm.core.wire.environment import variables_of
 from dfm.core.wire.messages import (
     Accepted,
     Ack,
@@ -90,6 +91,7 @@ from dfm.core.wire.messages import (
     Notice,
     Open,
     Opened,
+    PoolWaits,
     Received,
     Result,
     Run,
@@ -102,10 +104,13 @@ from dfm.core.wire.messages import (
     Vacating,
     Welcome,
 )
+from dfm.core.wire.redaction import Redaction
 
 TICK_SECONDS = 0.5
 CHECK_SECONDS = 10.0
 """How often the watchdog asks whether everything is as it must be."""
+WAITS_SECONDS = 2.0
+"""How often clients are told what the pool waits for."""
 RECENT = 100
 """How many ended tasks are shown to people."""
 RATE_WINDOW = 10_000
@@ -179,6 +184,7 @@ class Engine:
         epoch: of this daemon.
         default_shape: of the workers that are kept for `min_workers`.
         fail: is told why nothing can go on: the journal cannot be written.
+        redaction: looks over what people are told; learns the environments of tasks.
         clock: seconds, monotonic.
     """
 
@@ -191,6 +197,7 @@ class Engine:
         epoch: int,
         default_shape: Shape,
         fail: Callable[[BaseException], None],
+        redaction: Redaction,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._reactor = reactor
@@ -200,6 +207,7 @@ class Engine:
         self._epoch = epoch
         self._default_shape = default_shape
         self._fail = fail
+        self._redaction = redaction
         self._clock = clock
         self._jobs: BatchJobs | None = None
         self._clients: dict[str, _Client] = {}
@@ -215,6 +223,8 @@ class Engine:
         self._timer: asyncio.TimerHandle | None = None
         self._beat_at = 0.0
         self._check_at = 0.0
+        self._waits = ""
+        self._waits_at = 0.0
         self._started = clock()
         self._ended_at: deque[float] = deque(maxlen=RATE_WINDOW)
         self._recent: deque[Ended] = deque(maxlen=RECENT)
@@ -282,10 +292,12 @@ class Engine:
                 self._feed(TaskCancelled(client=name, ticket=ticket, is_urgent=is_urgent))
             case Environment(digest=digest, variables=variables):
                 self._environments[digest] = variables
+                self._redaction.learn(variables_of(message))
             case Open():
                 client.directory, client.user = message.directory, message.user
                 self._say(client.send, Opened(epoch=self._epoch, version=__version__, in_flight=self.in_flight))
                 client.in_flight = self.in_flight
+                self._say(client.send, PoolWaits(text=self._waits))
                 self._feed(ClientOpened(client=name, weight=message.weight))
             case Close():
                 del self._clients[name]
@@ -297,6 +309,7 @@ class Engine:
 
     def notice(self, text: str) -> None:
         """Tell every client, and whoever hosts the pool."""
+        text = self._redaction.hide(text)
         self.on_notice(text)
         for client in self._clients.values():
             self._say(client.send, Notice(text=text))
@@ -308,6 +321,7 @@ class Engine:
                 ticket=message.ticket,
                 task=message.task,
                 shape=message.shape,
+                larger=message.larger,
                 spec=message.spec,
                 environment=message.environment,
                 wall_seconds=message.wall_seconds,
@@ -458,7 +472,7 @@ class Engine:
                     TaskState(
                         ticket=action.ticket,
                         state=action.state,
-                        reason=action.reason,
+                        reason=self._redaction.hide(action.reason),
                         host=action.host,
                         attempt=action.attempt,
                     ),
@@ -503,10 +517,11 @@ class Engine:
             Done(
                 ticket=action.ticket,
                 outcome=action.outcome,
-                cause=action.cause,
+                cause=self._redaction.hide(action.cause),
                 body=action.body,
                 attempts=action.attempts,
                 is_out_of_memory=action.is_out_of_memory,
+                resource_class=action.resource_class,
             ),
         )
 
@@ -531,6 +546,7 @@ class Engine:
             idle_seconds=settings.idle_timeout * scale,
             lost_seconds=settings.lost_timeout * scale,
             kill_grace_seconds=settings.kill_grace * scale,
+            margin_seconds=settings.walltime_margin * scale,
             keep=list(keep),
         )
 
@@ -600,10 +616,21 @@ class Engine:
         if now >= self._check_at:
             self._check_at = now + CHECK_SECONDS * scale
             self._check(now)
+        if now >= self._waits_at:
+            self._waits_at = now + WAITS_SECONDS * scale
+            self._tell_of_waits(now)
         for client in self._clients.values():
             if client.in_flight and client.in_flight != self.in_flight:
                 client.in_flight = self.in_flight
                 self._say(client.send, InFlight(count=client.in_flight))
+
+    def _tell_of_waits(self, now: float) -> None:
+        """Tell clients why tasks are queued where that is not for want of a free worker."""
+        text = self._why_no_worker(now)
+        if text != self._waits:
+            self._waits = text
+            for client in self._clients.values():
+                self._say(client.send, PoolWaits(text=text))
 
     def _notice_silence(self, now: float) -> None:
         """Have the batch system asked about workers that miss heartbeats: it may have suspended them."""
@@ -614,11 +641,14 @@ class Engine:
 
     def _scale(self, now: float) -> None:
         ledger, reactor = self._ledger, self._reactor
-        idle = [view for view in reactor.workers() if view.idle_since is not None and view.is_connected]
+        workers = reactor.workers()
+        idle = [view for view in workers if view.idle_since is not None and view.is_connected]
         view = PoolView(
             demand=reactor.demand(now),
             jobs=ledger.jobs(),
             idle=[worker.slot for worker in sorted(idle, key=lambda worker: worker.idle_since or 0.0)],
+            stuck={view.slot for view in workers if view.is_waiting},
+            draining={view.slot for view in workers if view.is_draining},
             is_fresh=ledger.is_fresh(now),
             submits_left=ledger.submits_left(now),
             ramp=ledger.ramp(now),
@@ -640,6 +670,9 @@ class Engine:
 
     def status(self) -> dict[str, object]:
         """Return the workers, jobs, tasks and clients; docs/reference/daemon-status.md describes it."""
+        return self._redaction.hide_in(self._status())
+
+    def _status(self) -> dict[str, object]:
         now = self._clock()
         workers, jobs, tasks = self._reactor.workers(), self._ledger.jobs(), self._reactor.tasks()
         stages = {stage: sum(task.state is stage for task in tasks) for stage in Stage}
@@ -714,7 +747,7 @@ class Engine:
                 continue
             reason = standing.reason
             if standing.state is Stage.QUEUED:
-                reason = "; ".join(filter(None, [reason, self._ledger.pause_reason(now), self._pending_jobs(now)]))
+                reason = "; ".join(filter(None, [reason, self._why_no_worker(now)]))
             found.append(
                 {
                     "task": task.task,
@@ -728,7 +761,7 @@ class Engine:
                     "attempt": task.number,
                 }
             )
-        return found
+        return self._redaction.hide_in(found)
 
     # Orders of people.
 
@@ -754,6 +787,10 @@ class Engine:
             self._batch.feed(CancelWanted(slots=slots, why="`dfm daemon reap`"))
         return len(slots)
 
+    def _why_no_worker(self, now: float) -> str:
+        reasons = [self._ledger.pause_reason(now), self._pending_jobs(now)]
+        return self._redaction.hide("; ".join(filter(None, reasons)))
+
     def _pending_jobs(self, now: float) -> str:
         """Say how the jobs stand from which no worker has come yet."""
         waiting = [job for job in self._ledger.jobs() if not job.is_connected and not job.is_stopping]
@@ -761,7 +798,10 @@ class Engine:
             return ""
         eldest = max(waiting, key=lambda job: now - job.since)
         reason = f" ({eldest.reason})" if eldest.reason else ""
-        since = f"{eldest.phase} for {now - eldest.since:.0f} s{reason}"
+        phase = "starting" if eldest.phase is Phase.RUNNING else str(eldest.phase)
+        since = f"{phase} for {now - eldest.since:.0f} s{reason}"
+        if len(waiting) == 1:
+            return f"a worker job is on its way, {since}"
         return f"{len(waiting)} worker jobs are on their way, the eldest {since}"
 
     def _started_by_slot(self) -> list[tuple[tuple[str, str], float]]:

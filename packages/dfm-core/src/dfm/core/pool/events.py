@@ -11,11 +11,13 @@ from dfm.core.wire.messages import Shape
 
 
 class LossKind(enum.StrEnum):
-    """Why an attempt was lost; only UNEXPLAINED counts against its task."""
+    """Why an attempt was lost; only UNEXPLAINED counts against its task, and MEMORY where the task cannot grow."""
 
     UNEXPLAINED = "unexplained"
     """The worker died or fell silent, and nobody knows why."""
     WALLTIME = "walltime"
+    MEMORY = "memory"
+    """The batch system ended the worker's job for memory."""
     PREEMPTED = "preempted"
     KILLED = "killed"
     """By us, or by a person."""
@@ -59,12 +61,17 @@ class ClientClosed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaskSubmitted:
-    """A client wants a task run. Repeated after a reconnection; the same ticket is the same task."""
+    """A client wants a task run. Repeated after a reconnection; the same ticket is the same task.
+
+    Attributes:
+        larger: in each of these it runs again after it ran out of memory in the one before.
+    """
 
     client: str
     ticket: int
     task: str
     shape: Shape
+    larger: tuple[Shape, ...] = ()
     spec: bytes
     environment: str = ""
     wall_seconds: float | None = None
@@ -338,6 +345,7 @@ class Deliver:
     body: bytes = b""
     attempts: int = 1
     is_out_of_memory: bool = False
+    resource_class: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

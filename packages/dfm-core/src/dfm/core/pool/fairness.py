@@ -185,7 +185,3 @@ class Free(Generic[W]):
         """Return the best worker whose job ends at `when` or later."""
         index = bisect.bisect_left(self._by_end, when, key=_end)
         return self._by_end[index][2] if index < len(self._by_end) else None
-
-    def that_end_after(self, when: float) -> list[W]:
-        """Return the workers whose jobs end at `when` or later."""
-        return [worker for _, _, worker in self._by_end[bisect.bisect_left(self._by_end, when, key=_end) :]]

@@ -15,7 +15,7 @@ import shutil
 import socket
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import cast
 
 from dfm.api.batch import BatchDialect
@@ -44,6 +44,7 @@ from dfm.core.wire.channel import Channel, Listener, listen_tcp, own_identity
 from dfm.core.wire.exchange import decode_from_worker
 from dfm.core.wire.handshake import slot_key
 from dfm.core.wire.messages import FromWorker, Hello, Message, Shape
+from dfm.core.wire.redaction import Redaction
 
 END_SECONDS = 10.0
 SYNC_SECONDS = 0.02
@@ -70,6 +71,7 @@ class PoolPlan:
         is_on_this_host: workers are processes of this host; nobody else needs to reach it.
         is_passing: it lives as long as a run; when all its jobs have ended nothing of it is kept.
         snapshot_path: where a daemon on another host finds which jobs there are; empty where none ever looks.
+        redaction: looks over what the pool tells of itself.
         probe: by which workers see that they have the same directory; planted when the pool opens.
     """
 
@@ -88,6 +90,7 @@ class PoolPlan:
     is_passing: bool = False
     snapshot_path: str = ""
     probe: Root | None = None
+    redaction: Redaction = field(default_factory=Redaction)
 
     @property
     def journal_path(self) -> str:
@@ -143,6 +146,7 @@ async def _hosted(plan: PoolPlan, header: Header, journal: JournalFile, replay: 
                 plan.epoch,
                 plan.default_shape,
                 fail=lambda error: _fail(group, error),
+                redaction=plan.redaction,
             )
             jobs = BatchJobs(
                 ledger=ledger,
@@ -209,6 +213,7 @@ def _served(plan: PoolPlan, engine: Engine, ledger: Ledger, group: asyncio.TaskG
             addresses=tuple(settings.addresses or here or own_addresses()),
             port=sockets[0].getsockname()[1],
             roots=(plan.probe,) if plan.probe is not None else (),
+            time_scale=settings.time_scale,
         ),
         name,
     )

@@ -97,7 +97,7 @@ _LOSSES = {
     EndCause.DONE: LossKind.LEFT,
     EndCause.FAILED: LossKind.UNEXPLAINED,
     EndCause.WALLTIME: LossKind.WALLTIME,
-    EndCause.MEMORY: LossKind.UNEXPLAINED,
+    EndCause.MEMORY: LossKind.MEMORY,
     EndCause.PREEMPTED: LossKind.PREEMPTED,
     EndCause.KILLED_BY_OWNER: LossKind.KILLED,
     EndCause.KILLED_BY_ADMIN: LossKind.KILLED,
@@ -114,11 +114,13 @@ class LedgerSettings:
     """Times of the ledger, in seconds, scaled already; `scale` is the factor for those that are not settings.
 
     Attributes:
+        leave_seconds: a job that is still listed this long after its worker has left is cancelled.
         young_seconds: a worker that ended before this age has failed; one that got older has done well.
     """
 
     poll_seconds: float = 15.0
     start_seconds: float = 120.0
+    leave_seconds: float = 30.0
     lost_grace_seconds: float = 120.0
     unknown_seconds: float = 1800.0
     young_seconds: float = 60.0
@@ -134,6 +136,7 @@ class LedgerSettings:
         return cls(
             poll_seconds=settings.poll_interval * scale,
             start_seconds=settings.start_timeout * scale,
+            leave_seconds=settings.drain_grace * scale,
             lost_grace_seconds=120.0 * scale,
             unknown_seconds=1800.0 * scale,
             young_seconds=60.0 * scale,
@@ -161,6 +164,8 @@ class _Job:
     host: str = ""
     seen_at: float = _LONG_AGO
     running_since: float | None = None
+    suspended_at: float | None = None
+    """When it was last listed as suspended, while the reactor takes its worker for such."""
     missing: int = 0
     hopeless: int = 0
     misses: int = 0
@@ -393,18 +398,32 @@ class Ledger:
             self._end(job, status.cause or EndCause.FAILED, status.reason, now, actions)
             return
         phase = _PHASES.get(status.state, Phase.PENDING)
-        self._announce_suspension(job, phase, actions)
+        self._announce_suspension(job, phase, now, actions)
         if phase is Phase.RUNNING:
             job.running_since = now if job.running_since is None else job.running_since
         elif phase in (Phase.PENDING, Phase.HELD):
             job.running_since = None
         self._move(job, phase, status.reason, now)
         self._judge_pending(job, status, actions)
+        if job.has_left and not job.is_unwanted and now - job.parted_at >= self._settings.leave_seconds:
+            self._cancel([job], "its worker has left, and it goes on", actions)
 
-    def _announce_suspension(self, job: _Job, phase: Phase, actions: list[LedgerAction]) -> None:
-        if phase is Phase.SUSPENDED and job.phase is not Phase.SUSPENDED:
-            actions.append(Announce(WorkerSuspended(job.slot)))
-        elif job.phase is Phase.SUSPENDED and phase not in (Phase.SUSPENDED, Phase.UNKNOWN):
+    def _announce_suspension(self, job: _Job, phase: Phase, now: float, actions: list[LedgerAction]) -> None:
+        if phase is Phase.SUSPENDED:
+            if job.suspended_at is None:
+                actions.append(Announce(WorkerSuspended(job.slot)))
+            job.suspended_at = now
+        elif phase is not Phase.UNKNOWN or self._is_long_unlisted(job, now):
+            self._end_suspension(job, actions)
+
+    def _is_long_unlisted(self, job: _Job, now: float) -> bool:
+        """Return whether a job that was suspended has not been listed as such for so long that it may be gone."""
+        return job.suspended_at is not None and now - job.suspended_at >= self._settings.lost_grace_seconds
+
+    def _end_suspension(self, job: _Job, actions: list[LedgerAction]) -> None:
+        """Let the silence of a worker count again."""
+        if job.suspended_at is not None:
+            job.suspended_at = None
             actions.append(Announce(WorkerResumed(job.slot)))
 
     def _judge_pending(self, job: _Job, status: JobStatus, actions: list[LedgerAction]) -> None:
@@ -433,9 +452,11 @@ class Ledger:
     def _miss(self, job: _Job, now: float, actions: list[LedgerAction]) -> None:
         """Take note that a good answer did not list a job. That is no end."""
         job.missing += 1
+        if job.missing >= _MISSING_ANSWERS and self._is_long_unlisted(job, now):
+            self._end_suspension(job, actions)
         if job.is_connected:
             return
-        if job.has_left:
+        if job.has_left and job.missing >= _MISSING_ANSWERS:
             self._end(job, EndCause.DONE, "its worker left", now, actions)
             return
         if job.phase is not Phase.UNKNOWN:
@@ -466,9 +487,8 @@ class Ledger:
                 actions,
             )
         self._forget(job, cause, text, actions)
-        if not job.has_left:
-            words = f"its job {job.id} ended: {text or cause.value}"
-            actions.append(Announce(WorkerLost(slot=job.slot, loss=Loss(_LOSSES[cause], words))))
+        words = f"its job {job.id} ended: {text or cause.value}"
+        actions.append(Announce(WorkerLost(slot=job.slot, loss=Loss(_LOSSES[cause], words))))
 
     def _forget(self, job: _Job, cause: EndCause | None, text: str, actions: list[LedgerAction]) -> None:
         del self._jobs[job.name]

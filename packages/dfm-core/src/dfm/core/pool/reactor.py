@@ -5,15 +5,16 @@ Rules that hold after every event:
 2. an attempt belongs to the one life of the one slot that it was sent to. A result counts only from there, and only
    while the attempt is the task's current one; every other result is acknowledged, counted and dropped;
 3. a worker is lost in one way only (`_lose`), whatever told of it; its tasks go back to the front of the queue, at
-   most `max_losses` times without a known cause, and then end as lost. They never just disappear;
+   most `max_losses` times without a known cause, and then end as lost. They never just disappear. A task that ran out
+   of memory and may grow goes on in its next larger shape, once for each, and that is not counted as a loss;
 4. after a restart an attempt is not sent to another worker before its lease has passed: its worker is taken for one
    whose link is broken, with all that follows from that;
 5. no task waits while a worker is free that it fits;
 6. an attempt whose body waits for an answer of the run is leased and takes no slot. With the answer it takes one again,
    even where the worker has none left: the worker holds the answer back until one of its slots is free.
 
-Journal entries are of the kinds `client`, `close`, `submit`, `cancel`, `dispatch`, `lost`, `refund`, `commit` and
-`forget`; see `restore`.
+Journal entries are of the kinds `client`, `close`, `submit`, `cancel`, `dispatch`, `lost`, `grow`, `refund`,
+`commit` and `forget`; see `restore`.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -21,6 +22,7 @@ from dataclasses import dataclass
 
 import msgspec
 
+from dfm.api.units import format_memory
 from dfm.core.config.settings import PoolSettings
 from dfm.core.pool.deadlines import Deadlines, Key, Watch
 from dfm.core.pool.events import (
@@ -175,6 +177,11 @@ class _Task:
     is_unwanted: bool = False
     is_orphan: bool = False
     is_refunded: bool = False
+    larger: tuple[Shape, ...] = ()
+    outgrown: tuple[str, ...] = ()
+    """The classes in which it ran out of memory."""
+    is_hungry: bool = False
+    """Whether a worker gave it back whose job was ended for memory, as was known only once it had begun again."""
     questions: dict[int, bytes] | None = None
     """Those of the current attempt that are not answered; None where it works."""
     may_crowd: bool = False
@@ -224,9 +231,12 @@ class Reactor:
         self._hosts: Hosts[_Task] = Hosts(
             settings.host_failures, settings.host_window_seconds, settings.host_suspicion_seconds
         )
+        self._given_back: dict[str, list[_Task]] = {}
         self._deadlines = Deadlines()
         self._is_checking = False
-        self._counts = {"submitted": 0, "assigned": 0, "committed": 0, "lost_attempts": 0, "lost_tasks": 0}
+        self._counts = dict.fromkeys(
+            ("submitted", "assigned", "committed", "lost_attempts", "lost_tasks", "outgrown"), 0
+        )
         self._late_results = 0
         self._owed: list[PoolAction] = []
 
@@ -358,6 +368,7 @@ class Reactor:
             wall,
             self._order,
             now,
+            larger=event.larger,
         )
         client.tasks[event.ticket] = task
         return task
@@ -422,7 +433,8 @@ class Reactor:
         pool = self._pools.get(event.shape)
         for task in pool.waiting.drain() if pool is not None else []:
             self._note_quiet(task.pool, now)
-            self._finish(task, now, actions, REFUSED, event.text)
+            outgrown = f" (it ran out of memory in class {task.outgrown[-1]})" if task.outgrown else ""
+            self._finish(task, now, actions, REFUSED, f"{event.text}{outgrown}")
 
     # Placing tasks on workers.
 
@@ -510,11 +522,7 @@ class Reactor:
             pool.free.discard(worker)
 
     def _is_usable(self, worker: _Worker, now: float) -> bool:
-        return (
-            worker.is_connected
-            and not (worker.is_draining or worker.is_leaving or worker.is_suspended)
-            and worker.rests_until <= now
-        )
+        return _takes_tasks(worker) and worker.rests_until <= now
 
     def _requeue(self, tasks: list[_Task], now: float, actions: list[PoolAction]) -> None:
         """Put tasks that lost their worker before all others of their clients, unless a worker is free."""
@@ -576,6 +584,11 @@ class Reactor:
             return
         if event.is_infrastructure and not task.is_unwanted and task.host_failures + 1 < self._settings.max_losses:
             self._fail_on_host(task, worker, event, now, actions)
+        elif event.is_out_of_memory and task.larger and not task.is_unwanted:
+            self._take_back(task, now)
+            self._grow(task, worker.slot, now, actions)
+            actions.append(Acknowledge(event.slot, event.attempt))
+            self._requeue([task], now, actions)
         else:
             self._take_back(task, now)
             self._commit(task, event, now, actions)
@@ -621,6 +634,7 @@ class Reactor:
             body=body,
             attempts=max(task.number, 1),
             is_out_of_memory=is_out_of_memory,
+            resource_class=task.pool.shape.resource_class,
         )
         task.spec = b""
         self._counts["committed"] += 1
@@ -650,12 +664,46 @@ class Reactor:
         name = f"{task.share.client}/{task.ticket}"
         self._blame(worker.host, name, task, now, actions)
 
+    def _grow(self, task: _Task, slot: str, now: float, actions: list[PoolAction]) -> None:
+        """Have a task that ran out of memory on the worker of a slot go on in its next larger shape."""
+        small = task.pool.shape
+        entry = _record("grow", client=task.share.client, ticket=task.ticket, attempt=task.attempt, slot=slot)
+        actions.append(entry)
+        self._enlarge(task, now)
+        self._counts["outgrown"] += 1
+        text = f"it ran out of memory in {_size(small)} and needs {_size(task.pool.shape)}"
+        self._move(task, Stage.QUEUED, text, now)
+        actions.append(self._report(task))
+
+    def _judge_given_back(self, slot: str, loss: Loss, now: float, actions: list[PoolAction]) -> None:
+        """Learn why a worker was told to go that gave tasks back: of a batch system that kills with a warning."""
+        for task in self._given_back.pop(slot, ()):
+            if loss.kind is not LossKind.MEMORY or task.stage is Stage.ENDED or task.is_unwanted:
+                continue
+            if task.stage is Stage.QUEUED and task.larger:
+                self._unqueue(task, now)
+                self._grow(task, slot, now, actions)
+                self._requeue([task], now, actions)
+            else:
+                task.is_hungry = True
+
+    def _enlarge(self, task: _Task, now: float) -> None:
+        task.outgrown = (*task.outgrown, task.pool.shape.resource_class or "")
+        shape, *rest = task.larger
+        task.pool = self._pools.get(shape) or self._enter_pool(shape, now)
+        task.larger = tuple(rest)
+        task.wall_seconds = shape.wall_seconds
+        task.wall = shape.wall_seconds or 0.0
+        task.is_hungry = False
+
     # Losses.
 
     def _on_lost(self, event: WorkerLost, now: float, actions: list[PoolAction]) -> None:
         worker = self._workers.get(event.slot)
         if worker is not None and event.incarnation in ("", worker.incarnation):
             self._lose(worker, event.loss, now, actions)
+        if not event.incarnation:
+            self._judge_given_back(event.slot, event.loss, now, actions)
 
     def _lose(self, worker: _Worker, loss: Loss, now: float, actions: list[PoolAction]) -> None:
         """Give a worker up. What it still sends is refused from here on."""
@@ -688,6 +736,11 @@ class Reactor:
         if task.is_unwanted or task.is_orphan:
             self._finish(task, now, actions, LOST, "cancelled")
             return False
+        if task.is_hungry and loss.kind is LossKind.KILLED:
+            loss = Loss(LossKind.MEMORY, f"{loss.text}, as the one before, whose job was ended for memory")
+        if loss.kind is LossKind.MEMORY and task.larger:
+            self._grow(task, worker.slot, now, actions)
+            return True
         if self._is_for_host(task, worker, loss, now):
             task.is_refunded = True
             loss = Loss(LossKind.HOST, f"{loss.text}; its host is suspected")
@@ -876,6 +929,8 @@ class Reactor:
         for task in dropped:
             self._take_back(task, now)
         lost = [task for task in dropped if self._lose_attempt(task, worker, event.loss, now, actions)]
+        if event.loss.kind is LossKind.KILLED and lost:
+            self._given_back.setdefault(event.slot, []).extend(lost)
         self._requeue(lost, now, actions)
 
     def _on_suspended(self, event: WorkerSuspended, now: float, actions: list[PoolAction]) -> None:
@@ -998,27 +1053,19 @@ class Reactor:
 
     def demand(self, now: float) -> Mapping[Shape, Demand]:
         """Return what each shape asks for; shapes without tasks and workers are left out."""
-        usable: dict[Shape, int] = {}
+        willing: dict[Shape, int] = {}
         for worker in self._workers.values():
-            if self._is_usable(worker, now):
-                usable[worker.pool.shape] = usable.get(worker.pool.shape, 0) + 1
+            if self._will_serve(worker, now):
+                willing[worker.pool.shape] = willing.get(worker.pool.shape, 0) + 1
         return {
-            shape: self._demand_of(pool, usable.get(shape, 0), now)
+            shape: _demand_of(pool, willing.get(shape, 0))
             for shape, pool in self._pools.items()
             if pool.waiting.count or pool.running or pool.workers
         }
 
-    def _demand_of(self, pool: _Pool, workers: int, now: float) -> Demand:
-        eldest = pool.waiting.eldest()
-        free = pool.free.that_end_after(now + self._settings.walltime_margin_seconds)
-        return Demand(
-            waiting=pool.waiting.count,
-            running=pool.running,
-            free_slots=sum(worker.slots - len(worker.attempts) + worker.lent for worker in free),
-            workers=workers,
-            waiting_since=None if eldest is None else eldest.since,
-            longest_seconds=max(pool.waiting.walls(), default=0.0),
-        )
+    def _will_serve(self, worker: _Worker, now: float) -> bool:
+        """Return whether a worker will take one of the tasks that wait: one that has room now would have."""
+        return _takes_tasks(worker) and (worker.rests_until > now or not worker.has_room)
 
     def pending_reason(self, client: str, ticket: int, now: float) -> TaskStanding | None:
         """Return where a task stands; None where there is no such task."""
@@ -1055,6 +1102,7 @@ class Reactor:
                 is_connected=worker.is_connected,
                 is_draining=worker.is_draining or worker.is_leaving,
                 is_suspended=worker.is_suspended,
+                is_waiting=bool(worker.attempts) and worker.lent == len(worker.attempts),
                 heard_at=worker.heard_at,
                 ends_at=worker.ends_at,
                 idle_since=worker.idle_since,
@@ -1187,6 +1235,9 @@ class Reactor:
                 kind = LossKind(str(fields["kind"]))
                 _count_loss(task, str(fields["host"]), str(fields["slot"]), Loss(kind, str(fields["text"])))
                 task.host_failures += kind is LossKind.HOST
+            case "grow":
+                task.attempt = 0
+                self._enlarge(task, now)
             case "refund":
                 task.is_refunded = True
                 task.host_failures = 0
@@ -1216,9 +1267,11 @@ class Reactor:
             spec=spec,
             environment=str(fields["environment"]),
             wall_seconds=None if wall is None else _number(wall),
+            larger=msgspec.convert(fields.get("larger", ()), tuple[Shape, ...]),
         )
         task = self._enter_task(client, event, now)
         task.number = int(_number(fields.get("number", 0)))
+        task.outgrown = msgspec.convert(fields.get("outgrown", ()), tuple[str, ...])
 
     def _restore_task(self, task: _Task, current: dict[int, tuple[_Task, dict[str, object]]], now: float) -> None:
         if task.end is not None:
@@ -1259,12 +1312,26 @@ class Reactor:
         return entries
 
 
+def _takes_tasks(worker: _Worker) -> bool:
+    return worker.is_connected and not (worker.is_draining or worker.is_leaving or worker.is_suspended)
+
+
+def _demand_of(pool: _Pool, workers: int) -> Demand:
+    eldest = pool.waiting.eldest()
+    return Demand(
+        waiting=pool.waiting.count,
+        running=pool.running,
+        workers=workers,
+        waiting_since=None if eldest is None else eldest.since,
+    )
+
+
 def _end_of(event: WorkerArrived, now: float) -> float:
     return _FOREVER if event.lives_seconds is None else now + event.lives_seconds
 
 
 def _count_loss(task: _Task, host: str, slot: str, loss: Loss) -> None:
-    if loss.kind is LossKind.UNEXPLAINED:
+    if loss.kind in (LossKind.UNEXPLAINED, LossKind.MEMORY):
         task.losses = [*(task.losses or ()), (host, slot, loss.text)]
 
 
@@ -1300,6 +1367,11 @@ def _reason_of(task: _Task) -> str:
     return f"on its way to {place}" if task.stage is Stage.ASSIGNED else f"runs on {place}"
 
 
+def _size(shape: Shape) -> str:
+    memory = "memory without a limit" if shape.memory_bytes is None else format_memory(shape.memory_bytes)
+    return f"class {shape.resource_class} ({memory})"
+
+
 def _why_queued(pool: _Pool) -> str:
     if not pool.workers:
         return "there is no worker of its shape yet"
@@ -1331,6 +1403,7 @@ def _record(kind: str, /, **fields: object) -> Record:
 
 
 def _submission(task: _Task) -> JournalEntry:
+    growth = {"larger": msgspec.to_builtins(task.larger), "outgrown": list(task.outgrown)}
     return _entry(
         "submit",
         client=task.share.client,
@@ -1341,6 +1414,7 @@ def _submission(task: _Task) -> JournalEntry:
         environment=task.environment,
         wall_seconds=task.wall_seconds,
         number=task.number,
+        **(growth if task.larger or task.outgrown else {}),
     )
 
 
@@ -1391,6 +1465,7 @@ def _commitment(end: Deliver) -> JournalEntry:
         body=end.body,
         attempts=end.attempts,
         is_out_of_memory=end.is_out_of_memory,
+        resource_class=end.resource_class,
     )
 
 
@@ -1405,6 +1480,7 @@ def _end_from(client: str, ticket: int, fields: dict[str, object]) -> Deliver:
         body=body,
         attempts=int(_number(fields["attempts"])),
         is_out_of_memory=bool(fields["is_out_of_memory"]),
+        resource_class=None if (name := fields.get("resource_class")) is None else str(name),
     )
 
 

@@ -7,14 +7,17 @@ longer than CANCEL_SECONDS: then the worker cannot be reached, and its lease end
 
 import asyncio
 import contextlib
+import dataclasses
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from types import TracebackType
 from typing import Protocol, Self
 
 from dfm.api.errors import RunnerError
+from dfm.api.events import Progress, RunnerWaits, TaskMoved
 from dfm.api.runner import Ask, Outcome, Resources, Runner, TaskRequest, TaskResult, nobody_asks
 from dfm.core.pool.questions import QuestionsOfTask
+from dfm.core.runfacts import Tell, nobody_listens
 from dfm.core.wire.codec import decode_result, encode_request
 from dfm.core.wire.environment import environment_message
 from dfm.core.wire.messages import (
@@ -26,9 +29,11 @@ from dfm.core.wire.messages import (
     InFlight,
     Notice,
     Opened,
+    PoolWaits,
     Received,
     Shape,
     Submit,
+    TaskState,
     ToClient,
 )
 
@@ -68,6 +73,7 @@ class PooledRunner(Runner):
         notice: shows one line to the person at the terminal.
         environment: of this run, filtered: what requests have in common.
         ask: takes questions of running bodies to the run.
+        tell: is told how the tasks stand.
     """
 
     def __init__(
@@ -76,12 +82,15 @@ class PooledRunner(Runner):
         notice: Callable[[str], None],
         environment: Mapping[str, str],
         ask: Ask = nobody_asks,
+        tell: Tell = nobody_listens,
     ) -> None:
         self._link = connect(self._hear, self._broken)
         self._notice = notice
         self.environment = environment
         self._environment = environment_message(environment)
         self._ask = ask
+        self._tell = tell
+        self._tasks: dict[int, str] = {}
         self._questions: dict[int, QuestionsOfTask] = {}
         self._waiting: dict[int, asyncio.Future[Done]] = {}
         self._last_ticket = 0
@@ -118,12 +127,15 @@ class PooledRunner(Runner):
         self._last_ticket += 1
         ticket = self._last_ticket
         self._waiting[ticket] = asyncio.get_running_loop().create_future()
+        self._tasks[ticket] = request.task
+        self._tell(TaskMoved(task=request.task, progress=Progress.QUEUED))
         questions = self._questions[ticket] = self._questions_of(request.task, ticket)
         self._link.send(
             Submit(
                 ticket=ticket,
                 task=request.task,
                 shape=shape_of(request.resources),
+                larger=tuple(shape_of(larger) for larger in _growth(request.resources)),
                 spec=encode_request(request, self.environment),
                 environment=self._environment.digest,
                 wall_seconds=request.resources.wall_seconds,
@@ -136,6 +148,7 @@ class PooledRunner(Runner):
             raise
         finally:
             self._waiting.pop(ticket, None)
+            del self._tasks[ticket]
             del self._questions[ticket]
             await questions.close()
         self._link.send(Received(ticket=ticket))
@@ -178,8 +191,15 @@ class PooledRunner(Runner):
                 questions = self._questions.get(message.ticket)
                 if questions is not None:
                     questions.take(message)
+            case TaskState(ticket=ticket):
+                task = self._tasks.get(ticket)
+                if task is not None:
+                    progress = Progress(message.state)
+                    self._tell(TaskMoved(task=task, progress=progress, reason=message.reason, host=message.host))
             case Notice(text=text):
                 self._notice(text)
+            case PoolWaits(text=text):
+                self._tell(RunnerWaits(text=text))
             case Opened(in_flight=count) | InFlight(count=count):
                 self._in_flight = count
             case _:
@@ -204,8 +224,14 @@ def shape_of(resources: Resources) -> Shape:
     )
 
 
+def _growth(resources: Resources) -> Iterator[Resources]:
+    while resources.larger is not None:
+        resources = resources.larger
+        yield resources
+
+
 def _result(done: Done) -> TaskResult:
     if not done.body:
         outcome = Outcome.REFUSED if done.outcome == Outcome.REFUSED else Outcome.LOST
         return TaskResult(outcome=outcome, cause=done.cause or "the pool lost it", status=1)
-    return decode_result(done.body)
+    return dataclasses.replace(decode_result(done.body), resource_class=done.resource_class)

@@ -4,15 +4,23 @@ What it counts are tasks that wait and fit, never guessed seconds of work: pools
 its way counts from the moment it is asked for. Workers are never killed while they have work; surplus ones that do not
 yet run are cancelled, newest first, and idle ones leave by themselves.
 
-Invariants, each a property test: live + pending <= max_workers; pending <= launch_batch_size; submissions in a minute
-<= max_submits_per_minute; nothing is launched while the ledger is stale or the pool is paused.
+A worker is stuck while all its tasks wait for answers of the run: it will not make room before other tasks have ended.
+A shape is starving whose tasks wait while no worker of it will take one, and none is on its way.
+A full pool makes room for a starving shape: it cancels a job that nothing waits for, lets an idle worker go, or in the
+end a busy one; and where workers are stuck, the shape gets one beyond `max_workers`, for what the stuck ones wait for
+may be its tasks. One is enough: its tasks lend their slot while they wait, to any depth.
+
+Invariants, each a property test: live + pending <= max_workers, where of stuck workers only as many count as leave room
+for one worker of each starving shape; where all that there is are stuck workers, a starving shape gets one; pending <=
+launch_batch_size; submissions in a minute <= max_submits_per_minute; nothing is launched while the ledger is stale or
+the pool is paused.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from dfm.core.config.settings import PoolSettings
-from dfm.core.pool.jobs import JobView
+from dfm.core.pool.jobs import JobView, Phase
 from dfm.core.pool.standing import Demand
 from dfm.core.wire.messages import Shape
 
@@ -25,6 +33,8 @@ class PoolView:
         demand: from `Reactor.demand`.
         jobs: those of the ledger that have not ended, from `Ledger.jobs`.
         idle: slots of workers without work, the longest idle first.
+        stuck: slots of workers all of whose tasks wait for answers.
+        draining: slots of workers that were asked to leave.
         is_fresh: the ledger's answers are young enough and none is ambiguous.
         submits_left: how many submissions the limiters allow now, 0 while the pool is paused.
         ramp: by shape, most workers that may be on their way; a shape that is not in it has the full batch.
@@ -35,6 +45,8 @@ class PoolView:
     demand: Mapping[Shape, Demand]
     jobs: Sequence[JobView]
     idle: Sequence[str] = ()
+    stuck: Collection[str] = ()
+    draining: Collection[str] = ()
     is_fresh: bool = True
     submits_left: int = 0
     ramp: Mapping[Shape, int]
@@ -78,10 +90,10 @@ def plan(view: PoolView, settings: PoolSettings, now: float) -> list[ScaleAction
     if not view.is_fresh:
         return actions
     wanted = {shape: need for shape in view.demand if (need := _need(view, counts, settings, shape)) > 0}
-    launches, unmet = _share_out(view, counts, settings, wanted)
+    launches = _share_out(view, counts, settings, wanted)
     actions += [Launch(shape=shape, count=count) for shape, count in launches.items() if count]
-    actions += _release(view, counts, settings, unmet, now)
-    return actions
+    starving = [shape for shape in wanted if not launches[shape] and _is_starving(view, counts, shape)]
+    return actions or _make_room(view, counts, settings, starving, now)
 
 
 def job_wall_seconds(shape: Shape, settings: PoolSettings) -> float | None:
@@ -100,17 +112,26 @@ class _Counts:
     """Jobs that count: all of the ledger, and by shape those on their way that are wanted."""
 
     total: int
+    stuck: int
     coming: dict[Shape, list[JobView]]
     live: dict[Shape, list[JobView]]
 
 
 def _count(view: PoolView) -> _Counts:
-    counts = _Counts(len(view.jobs), {}, {})
+    counts = _Counts(len(view.jobs), sum(job.slot in view.stuck for job in view.jobs), {}, {})
     for job in view.jobs:
-        if not job.is_stopping:
-            side = counts.live if job.is_connected else counts.coming
-            side.setdefault(job.shape, []).append(job)
+        if job.is_stopping:
+            continue
+        if job.is_connected:
+            counts.live.setdefault(job.shape, []).append(job)
+        elif job.phase is not Phase.SUSPENDED:
+            counts.coming.setdefault(job.shape, []).append(job)
     return counts
+
+
+def _is_starving(view: PoolView, counts: _Counts, shape: Shape) -> bool:
+    demand = view.demand.get(shape)
+    return demand is not None and demand.waiting > 0 and not demand.workers and not counts.coming.get(shape)
 
 
 def _withdraw(view: PoolView, counts: _Counts, settings: PoolSettings, now: float) -> list[Withdraw]:
@@ -140,25 +161,28 @@ def _need(view: PoolView, counts: _Counts, settings: PoolSettings, shape: Shape)
     return -(-(view.demand[shape].waiting - coming) // settings.worker_slots)
 
 
-def _share_out(
-    view: PoolView, counts: _Counts, settings: PoolSettings, wanted: dict[Shape, int]
-) -> tuple[dict[Shape, int], list[Shape]]:
-    """Share the room out, one worker a turn to the shape that has the fewest. Return also who got none and has none."""
+def _share_out(view: PoolView, counts: _Counts, settings: PoolSettings, wanted: dict[Shape, int]) -> dict[Shape, int]:
+    """Share the room out, one worker a turn to the shape that has the fewest."""
     missing = settings.min_workers - sum(map(len, counts.live.values())) - sum(map(len, counts.coming.values()))
     missing -= sum(wanted.values())
     if missing > 0:
         wanted[view.default] = wanted.get(view.default, 0) + missing
     pending = sum(1 for job in view.jobs if not job.is_connected)
-    room = min(settings.max_workers - counts.total, settings.launch_batch_size - pending, view.submits_left)
+    room = min(settings.launch_batch_size - pending, view.submits_left)
     launches = dict.fromkeys(wanted, 0)
     while room > 0:
         open_shapes = [shape for shape in wanted if _may_launch(view, counts, shape, launches, wanted)]
+        total = counts.total + sum(launches.values())
+        if total >= settings.max_workers + counts.stuck:
+            break
+        if total >= settings.max_workers:
+            open_shapes = [s for s in open_shapes if not launches[s] and _is_starving(view, counts, s)]
         if not open_shapes:
             break
         poorest = min(open_shapes, key=lambda shape: _workers(counts, shape) + launches[shape])
         launches[poorest] += 1
         room -= 1
-    return launches, [shape for shape in wanted if not launches[shape] and not _workers(counts, shape)]
+    return launches
 
 
 def _may_launch(
@@ -173,22 +197,34 @@ def _workers(counts: _Counts, shape: Shape) -> int:
     return len(counts.live.get(shape, ())) + len(counts.coming.get(shape, ()))
 
 
-def _release(view: PoolView, counts: _Counts, settings: PoolSettings, unmet: list[Shape], now: float) -> list[Release]:
-    """Have one worker leave for a shape that has none while the pool is full: an idle one, else one of the richest.
+def _make_room(
+    view: PoolView, counts: _Counts, settings: PoolSettings, starving: list[Shape], now: float
+) -> list[ScaleAction]:
+    """Have a worker leave a full pool for a shape that none will serve: one without work, else a busy one.
 
     A worker with work finishes it first. So that two shapes do not take turns at every task, the starving one must
     have waited for a while before a busy worker is asked to go.
     """
-    starving = [shape for shape in unmet if view.demand.get(shape, Demand()).waiting and view.ramp.get(shape, 1) > 0]
-    is_full = counts.total >= settings.max_workers
-    if not (is_full and starving) or any(job.is_stopping for job in view.jobs):
+    starving = [shape for shape in starving if view.ramp.get(shape, 1) > 0]
+    if not starving or counts.total < settings.max_workers or any(_is_leaving(view, job) for job in view.jobs):
         return []
-    live = {job.slot: job for jobs in counts.live.values() for job in jobs}
-    idle = [slot for slot in view.idle if slot in live and live[slot].shape not in starving]
+    live = [job for jobs in counts.live.values() for job in jobs if job.slot not in view.stuck]
+    idle = [slot for slot in view.idle if any(job.slot == slot for job in live)]
     if idle:
         return [Release(idle[0])]
+    if unwanted := [jobs[-1] for shape, jobs in counts.coming.items() if not _waiting(view, shape)]:
+        return [Withdraw((unwanted[-1].slot,))]
     waits = [since for shape in starving if (since := view.demand[shape].waiting_since) is not None]
-    if not counts.live or now - min(waits, default=now) < _QUIET_SECONDS * settings.time_scale:
+    if not live or now - min(waits, default=now) < _QUIET_SECONDS * settings.time_scale:
         return []
-    richest = max(counts.live, key=lambda shape: len(counts.live[shape]))
-    return [Release(counts.live[richest][0].slot)]
+    return [Release(max(live, key=lambda job: len(counts.live[job.shape])).slot)]
+
+
+def _is_leaving(view: PoolView, job: JobView) -> bool:
+    """Return whether a worker makes room by itself before long."""
+    return job.is_stopping or (job.slot in view.draining and job.slot not in view.stuck)
+
+
+def _waiting(view: PoolView, shape: Shape) -> int:
+    demand = view.demand.get(shape)
+    return 0 if demand is None else demand.waiting

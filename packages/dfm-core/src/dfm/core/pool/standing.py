@@ -60,6 +60,7 @@ class WorkerView:
 
     Attributes:
         ends_at: on the clock of `now`; infinite where its job has no limit.
+        is_waiting: it has tasks, and all of them wait for answers of the run.
         idle_since: None while it has work.
         tasks: names of what it runs.
     """
@@ -73,6 +74,7 @@ class WorkerView:
     is_connected: bool
     is_draining: bool
     is_suspended: bool
+    is_waiting: bool
     heard_at: float
     ends_at: float
     idle_since: float | None
@@ -86,18 +88,15 @@ class Demand:
     Attributes:
         waiting: tasks in the queue. None of them fits a worker that is free: else it would have been given one.
         running: tasks that workers have.
-        free_slots: slots that would take a task now, were there one that fits.
-        workers: those that are there and take tasks, busy or not; workers that drain or are suspended are not counted.
+        workers: those that will take one of the tasks that wait, and do not now only because all their slots are taken
+            or they rest. Workers that drain, are suspended, or have a free slot but too little time are not counted.
         waiting_since: since when the eldest waits; None where none waits.
-        longest_seconds: longest declared wall time of a task that waits; 0 where none is declared.
     """
 
     waiting: int = 0
     running: int = 0
-    free_slots: int = 0
     workers: int = 0
     waiting_since: float | None = None
-    longest_seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,4 +108,6 @@ class Counters:
     committed: int = 0
     lost_attempts: int = 0
     lost_tasks: int = 0
+    outgrown: int = 0
+    """Attempts that ran out of memory and were followed by one in a larger class."""
     late_results: int = 0

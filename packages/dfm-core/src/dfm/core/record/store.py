@@ -54,6 +54,7 @@ class ExecRecord(msgspec.Struct, frozen=True, kw_only=True):
         output_stamps: the files they name, by absolute path.
         makes_tasks: whether its body asked for tasks, of which this record knows nothing.
         seconds: wall-clock duration of the body.
+        resource_class: the class whose resources the last attempt had, None where the task names none.
     """
 
     schema: int
@@ -81,6 +82,7 @@ class ExecRecord(msgspec.Struct, frozen=True, kw_only=True):
     seconds: float
     cpu_seconds: float
     max_rss_bytes: int
+    resource_class: str | None
     makes_tasks: bool = False
 
 
@@ -264,6 +266,7 @@ class RecordStore:
             cpu_seconds=result.cpu_seconds,
             max_rss_bytes=result.max_rss_bytes,
             makes_tasks=makes_tasks,
+            resource_class=result.resource_class,
         )
         content = _encode(record)
         path = _record_path(begun.rundir, begun.artefact)

@@ -5,10 +5,13 @@ from collections.abc import Callable
 
 from dfm.api.events import (
     Event,
+    Progress,
     RunFinished,
     RunnerNotice,
+    RunnerWaits,
     RunStarted,
     TaskFinished,
+    TaskMoved,
     TaskOutputText,
     TaskStarted,
     Verdict,
@@ -20,6 +23,7 @@ from dfm.core.report.writer import Writer
 
 STATUS_SECONDS = 10.0
 """A line at most this often tells that the run is alive; CI systems take silence for death."""
+_SETBACKS = (Progress.QUEUED, Progress.SUSPENDED, Progress.UNREACHABLE)
 _QUIET, _NORMAL, _VERBOSE = -1, 0, 1
 
 
@@ -58,6 +62,8 @@ class LogSink:
         match event:
             case TaskStarted():
                 self._started(event)
+            case TaskMoved():
+                self._moved(event)
             case TaskOutputText():
                 self._text(event)
             case TaskFinished():
@@ -66,7 +72,7 @@ class LogSink:
                 self._line(f"dfm: {plain(text)}")
             case RunFinished():
                 self._summary(event)
-            case RunStarted():
+            case RunStarted() | RunnerWaits():
                 pass
         self._status()
 
@@ -81,6 +87,15 @@ class LogSink:
     def _started(self, event: TaskStarted) -> None:
         if self._verbosity >= _VERBOSE or self._is_explaining:
             self._line(f">> {event.task}  ({plain(event.reason)})")
+
+    def _moved(self, event: TaskMoved) -> None:
+        """Tell that a task runs, and louder that one does so no more."""
+        if event.progress is Progress.RUNNING:
+            where = f" on {event.host}" if event.host else ""
+            if self._verbosity >= _VERBOSE:
+                self._line(f"-> {event.task}  (runs{where})")
+        elif event.reason and event.progress in _SETBACKS and self._verbosity > _QUIET:
+            self._line(f"-- {event.task}  ({plain(event.reason)})")
 
     def _text(self, event: TaskOutputText) -> None:
         if self._verbosity > _QUIET:
@@ -113,7 +128,8 @@ class LogSink:
     def _status(self) -> None:
         if self._verbosity > _QUIET and self._tally.running and self._clock() - self._last >= STATUS_SECONDS:
             failed = f", {len(self._tally.failures)} failed" if self._tally.failures else ""
-            self._line(f"{self._tally.position} {len(self._tally.running)} running{failed}")
+            waits = f": {plain(self._tally.why_waiting)}" if self._tally.why_waiting else ""
+            self._line(f"{self._tally.position} {self._tally.standing}{failed}{waits}")
 
     def _line(self, text: str) -> None:
         self._last = self._clock()

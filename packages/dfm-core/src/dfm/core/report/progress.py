@@ -4,7 +4,7 @@ import os
 import time
 from collections.abc import Callable
 
-from dfm.api.events import Event, RunFinished, RunStarted, TaskFinished
+from dfm.api.events import Event, Progress, RunFinished, RunStarted, TaskFinished
 from dfm.core.report.console import LogSink
 from dfm.core.report.tally import FAILURES, Tally
 from dfm.core.report.text import fit
@@ -93,10 +93,11 @@ class ProgressSink:
     def _status(self) -> str:
         seconds = int(self._clock() - self._started)
         tally = self._tally
-        failed = f" {len(tally.failures)} failed" if tally.failures else ""
-        newest = next(reversed(tally.running), "")
+        failed = f", {len(tally.failures)} failed" if tally.failures else ""
+        running = [task for task, progress in tally.running.items() if progress is Progress.RUNNING]
+        newest = running[-1] if running else tally.why_waiting or next(reversed(tally.running), "")
         clock = f"{seconds // 60}:{seconds % 60:02}"
-        return f"[{tally.done}/{tally.total} {len(tally.running)} running{failed} {clock}] {newest}"
+        return f"[{tally.done}/{tally.total} {tally.standing}{failed} {clock}] {newest}"
 
     def _erase(self) -> None:
         if self._is_drawn:
@@ -106,6 +107,6 @@ class ProgressSink:
 
 def _terminal_columns() -> int:
     try:
-        return os.get_terminal_size().columns
+        return os.get_terminal_size().columns or 80  # one that nobody has given a size has none
     except OSError:
         return 80

@@ -4,9 +4,15 @@ from collections import Counter
 
 from msgspec import Struct, field
 
-from dfm.api.events import Event, RunStarted, TaskFinished, TaskStarted, Verdict
+from dfm.api.events import Event, Progress, RunnerWaits, RunStarted, TaskFinished, TaskMoved, TaskStarted, Verdict
 
 FAILURES = (Verdict.FAILED, Verdict.LOST, Verdict.REFUSED)
+_WORDS = {
+    Progress.QUEUED: "waiting",
+    Progress.ASSIGNED: "waiting",
+    Progress.SUSPENDED: "suspended",
+    Progress.UNREACHABLE: "out of reach",
+}
 
 
 class Tally(Struct):
@@ -20,7 +26,10 @@ class Tally(Struct):
     total: int = 0
     done: int = 0
     counts: Counter[Verdict] = field(default_factory=Counter)
-    running: dict[str, None] = field(default_factory=dict)
+    running: dict[str, Progress] = field(default_factory=dict)
+    """Tasks that have started and not ended, the newest last, with where they stand."""
+    waits: str = ""
+    """What the runner waits for, empty where for nothing."""
     failures: list[TaskFinished] = field(default_factory=list)
 
     def take(self, event: Event) -> None:
@@ -29,7 +38,12 @@ class Tally(Struct):
             case RunStarted(nodes=nodes):
                 self.total = nodes
             case TaskStarted(task=task):
-                self.running[task] = None
+                self.running[task] = Progress.RUNNING
+            case TaskMoved(task=task, progress=progress):
+                if task in self.running:
+                    self.running[task] = progress
+            case RunnerWaits(text=text):
+                self.waits = text
             case TaskFinished():
                 self.running.pop(event.task, None)
                 if event.is_visible:
@@ -40,6 +54,19 @@ class Tally(Struct):
                     self.failures.append(event)
             case _:
                 pass
+
+    @property
+    @property
+    def standing(self) -> str:
+        """How many tasks run, wait and so on: `2 running, 3 waiting`."""
+        counts = Counter(_WORDS.get(progress, "running") for progress in self.running.values())
+        words = ["running", *dict.fromkeys(_WORDS.values())]
+        return ", ".join(f"{counts[word]} {word}" for word in words if counts[word] or word == "running")
+
+    @property
+    def why_waiting(self) -> str:
+        """Why tasks wait, where it is not for others to end."""
+        return self.waits if Progress.QUEUED in self.running.values() else ""
 
     @property
     def position(self) -> str:

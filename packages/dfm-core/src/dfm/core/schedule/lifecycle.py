@@ -517,6 +517,7 @@ class Lifecycle(Struct, eq=False):
         if os.access(log, os.F_OK, follow_symlinks=False):
             _remove_log(log)
         result = await self.runner.run(request)
+        result = replace(result, resource_class=result.resource_class or request.resources.resource_class)
         crash_point("task.ended")
         return self._commit(node, pending, begun, result, log=log)
 

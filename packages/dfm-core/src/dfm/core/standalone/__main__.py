@@ -15,7 +15,7 @@ from dfm.core.execute.body import BodyRunner
 from dfm.core.execute.process import ProcessTrees
 from dfm.core.execute.staging import write_bin_dir
 from dfm.core.jobserver.owner import TokenServer
-from dfm.core.standalone.codec import request_from_bytes, result_to_bytes
+from dfm.core.wire.codec import decode_request, encode_result
 
 _STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
@@ -23,7 +23,7 @@ _STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 def main(request_path: str, result_path: str) -> int:
     """Run the request of one file and write its result to the other; return the exit status."""
     with open(request_path, "rb") as file:
-        request = request_from_bytes(file.read())
+        request = decode_request(file.read())
     os.unlink(request_path)
     try:
         result = asyncio.run(_stoppable(request))
@@ -31,7 +31,7 @@ def main(request_path: str, result_path: str) -> int:
         return ExitCode.TERMINATED
     temporary = f"{result_path}.tmp"
     with open(temporary, "wb") as file:
-        file.write(result_to_bytes(result))
+        file.write(encode_result(result))
     os.replace(temporary, result_path)
     return ExitCode.OK
 

@@ -6,7 +6,8 @@ import sys
 
 from dfm.api.errors import InfrastructureError
 from dfm.api.runner import Outcome, TaskCommand, TaskRequest, TaskResult
-from dfm.core.standalone.codec import request_to_bytes, result_from_bytes
+from dfm.core.wire.codec import decode_result, encode_request
+from dfm.core.wire.frame import ProtocolError
 
 
 def task_command(request: TaskRequest) -> TaskCommand:
@@ -15,14 +16,14 @@ def task_command(request: TaskRequest) -> TaskCommand:
     Raises:
         InfrastructureError: it cannot be written.
     """
-    request_path = os.path.join(request.rundir, f".{request.artefact}.request.json")
-    result_path = os.path.join(request.rundir, f".{request.artefact}.answer.json")
+    request_path = os.path.join(request.rundir, f".{request.artefact}.request")
+    result_path = os.path.join(request.rundir, f".{request.artefact}.answer")
     with contextlib.suppress(FileNotFoundError):
         os.unlink(result_path)
     try:
         fd = os.open(request_path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
         with open(fd, "wb") as file:
-            file.write(request_to_bytes(request))
+            file.write(encode_request(request))
     except OSError as error:
         raise InfrastructureError(f"cannot write {request_path}: {error.strerror}") from error
 
@@ -44,9 +45,9 @@ def task_command(request: TaskRequest) -> TaskCommand:
 def _result(path: str, status: int) -> TaskResult:
     try:
         with open(path, "rb") as file:
-            return result_from_bytes(file.read())
+            return decode_result(file.read())
     except FileNotFoundError:
         cause = f"the command that runs the task ended with status {status} and left no result"
-    except (OSError, ValueError) as error:
+    except (OSError, ProtocolError) as error:
         cause = f"the result of the task cannot be read: {error}"
     return TaskResult(outcome=Outcome.LOST, cause=cause)

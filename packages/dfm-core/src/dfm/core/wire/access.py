@@ -49,6 +49,7 @@ class Access(msgspec.Struct, frozen=True, kw_only=True):
         epoch: number of the daemon's life; grows.
         addresses: names or addresses of the daemon's host, in the order to try them.
         key: KEY_BYTES of randomness, new for each daemon.
+        time_scale: factor on the times that a worker keeps by itself, for tests.
     """
 
     project: str
@@ -58,6 +59,7 @@ class Access(msgspec.Struct, frozen=True, kw_only=True):
     port: int
     key: bytes
     roots: tuple[Root, ...] = ()
+    time_scale: float = 1.0
     v: int = 1
 
     def __repr__(self) -> str:

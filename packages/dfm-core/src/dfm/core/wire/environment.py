@@ -1,4 +1,4 @@
-"""Environments on the wire: what may travel, once each, and what of it no log may show.
+"""Environments on the wire: what may travel, once each.
 
 An environment is sent once and named by its digest; a request carries only its difference. Values that are no Unicode
 (surrogate escapes) arrive to the byte: such a text travels behind a NUL, which no variable can contain.
@@ -7,13 +7,9 @@ An environment is sent once and named by its digest; a request carries only its 
 import fnmatch
 import hashlib
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from dfm.core.wire.messages import Environment
-
-_SECRET_NAMES = re.compile(r"TOKEN|SECRET|PASS|CREDENTIAL|_KEY\b|_KEY_|APIKEY|^KEY$", re.IGNORECASE)
-_SHORTEST_SECRET = 8
-"""A shorter value would blacken innocent words."""
 
 
 def travelling(variables: Mapping[str, str], allow: Sequence[str], deny: Sequence[str]) -> dict[str, str]:
@@ -36,20 +32,6 @@ def environment_message(variables: Mapping[str, str]) -> Environment:
 def variables_of(message: Environment) -> dict[str, str]:
     """Return the environment that a message holds, to the byte."""
     return {_unpacked(name): _unpacked(value) for name, value in message.variables.items()}
-
-
-def secret_values(variables: Mapping[str, str]) -> frozenset[str]:
-    """Return the values that look like secrets by the names of their variables."""
-    return frozenset(
-        value for name, value in variables.items() if len(value) >= _SHORTEST_SECRET and _SECRET_NAMES.search(name)
-    )
-
-
-def redact(text: str, secret: Iterable[str]) -> str:
-    """Return the text with stars in the place of each secret, longest first."""
-    for value in sorted(secret, key=len, reverse=True):
-        text = text.replace(value, "***")
-    return text
 
 
 def _matcher(patterns: Sequence[str]) -> re.Pattern[str]:

@@ -139,6 +139,8 @@ class Welcome(Message, frozen=True, kw_only=True, tag="welcome"):
     idle_seconds: float
     lost_seconds: float
     kill_grace_seconds: float
+    margin_seconds: float
+    """It takes nothing that may reach into this time before its job's limit: the daemon reckons with the same."""
     keep: list[int] = []
     """Those of its running attempts that are still wanted; it kills the others."""
 
@@ -218,11 +220,16 @@ class Open(Message, frozen=True, kw_only=True, tag="open"):
 
 
 class Submit(Message, frozen=True, kw_only=True, tag="submit"):
-    """A task to run; accepted once."""
+    """A task to run; accepted once.
+
+    Attributes:
+        larger: shapes with more and more memory: in each it runs again after it ran out of memory in the one before.
+    """
 
     ticket: int
     task: str
     shape: Shape
+    larger: tuple[Shape, ...] = ()
     spec: bytes
     environment: str = ""
     wall_seconds: float | None = None
@@ -281,6 +288,7 @@ class Done(Message, frozen=True, kw_only=True, tag="done"):
         cause: for a lost or refused task, why; with the hosts and logs of its attempts.
         body: an encoded `TaskResult`; empty for a lost or refused task.
         attempts: how many there were.
+        resource_class: of the shape in which the last attempt ran.
     """
 
     ticket: int
@@ -289,10 +297,17 @@ class Done(Message, frozen=True, kw_only=True, tag="done"):
     body: bytes = b""
     attempts: int = 1
     is_out_of_memory: bool = False
+    resource_class: str | None = None
 
 
 class Notice(Message, frozen=True, kw_only=True, tag="notice"):
     """One line for the person at the terminal."""
+
+    text: str
+
+
+class PoolWaits(Message, frozen=True, kw_only=True, tag="pool-waits"):
+    """What the pool waits for while tasks are queued, for people; empty for nothing. Told when it changes."""
 
     text: str
 
@@ -324,4 +339,4 @@ class Answer(Message, frozen=True, kw_only=True, tag="answer"):
 FromWorker = Hello | Beat | Started | Asked | Result | Vacating | Leaving
 ToWorker = Welcome | Beat | Environment | Run | Answered | Ack | CancelAttempt | Drain | Exit
 FromClient = Open | Environment | Submit | Answered | CancelTask | Received | Close | Ask | Beat
-ToClient = Opened | Accepted | TaskState | Asked | Done | Notice | InFlight | Answer | Beat
+ToClient = Opened | Accepted | TaskState | Asked | Done | Notice | PoolWaits | InFlight | Answer | Beat

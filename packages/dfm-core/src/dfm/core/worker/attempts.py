@@ -44,24 +44,25 @@ class AttemptRunner:
         """Run an attempt to its end; cancelled, it kills all of it before CancelledError goes on."""
         if environment is None:
             return self.unable(run.attempt, f"the environment {run.environment} was never sent")
-        kills = out_of_memory_kills()
         try:
-            result = await self._run_body(run, environment)
+            result, has_kills = await self._run_body(run, environment)
         except InfrastructureError as error:
             return self.unable(run.attempt, str(error))
         except DfmError as error:
             return self.failed(run.attempt, str(error))
         is_out_of_memory = result.outcome is Outcome.FAILED and (
-            out_of_memory_kills() > kills or (result.cause or "").startswith(_MEMORY_ERROR)
+            has_kills or (result.cause or "").startswith(_MEMORY_ERROR)
         )
         if is_out_of_memory:
             result = dataclasses.replace(result, cause=f"out of memory: {result.cause}")
         return _message(run.attempt, result, is_out_of_memory=is_out_of_memory)
 
-    async def _run_body(self, run: Run, environment: dict[str, str]) -> TaskResult:
+    async def _run_body(self, run: Run, environment: dict[str, str]) -> tuple[TaskResult, bool]:
+        """Return the result, and whether the kernel has killed something of this worker for memory meanwhile."""
         request = self._request(run, environment)
         place = Lending(self._places, await self._places.acquire())
         is_clean = False
+        kills = out_of_memory_kills()
 
         async def serve(question: Question) -> Answer:
             async with place.lent():
@@ -72,7 +73,7 @@ class AttemptRunner:
             is_clean = result.outcome is Outcome.SUCCEEDED
         finally:
             place.release(is_clean=is_clean)
-        return result
+        return result, out_of_memory_kills() > kills
 
     def _request(self, run: Run, environment: dict[str, str]) -> TaskRequest:
         request = decode_request(run.spec, environment)

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 
 from dfm.api.errors import ExitCode
+from dfm.core.wire.redaction import Redaction
 
 _ARRAY_INDEX = "%I"
 """What `dfm.api.batch.ARRAY_INDEX` is; a worker does without that module."""
@@ -26,9 +27,11 @@ def main(words: Sequence[str] | None = None) -> int:
     if arguments.log is not None and not _redirect(arguments.log):
         return int(ExitCode.INFRASTRUCTURE)
     sys.stderr.reconfigure(line_buffering=True)  # type: ignore[union-attr]  # it is a text file from the start
-    logging.basicConfig(
-        level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr, force=True
-    )
+    redaction = Redaction()
+    redaction.learn(os.environ)
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(redaction.formatter("%(asctime)s %(levelname)s %(message)s"))
+    logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
     from dfm.core.worker.process import Options, run_worker  # noqa: PLC0415  (the log is open before anything can fail)
 
     return run_worker(
@@ -39,7 +42,8 @@ def main(words: Sequence[str] | None = None) -> int:
             slots=arguments.slots,
             cores=arguments.cores,
             lives_seconds=arguments.lives,
-        )
+        ),
+        redaction,
     )
 
 

@@ -28,9 +28,11 @@ from dfm.core.execute.process import RUN_TOKEN, ProcessTrees, token_holders
 from dfm.core.jobserver.owner import TokenServer
 from dfm.core.wire.access import Access, read_access
 from dfm.core.wire.channel import Channel, ConnectError, connect, own_identity
+from dfm.core.wire.environment import variables_of
 from dfm.core.wire.exchange import Decoder, decode_to_worker
 from dfm.core.wire.handshake import VersionError
-from dfm.core.wire.messages import Answered, Asked, Beat, Message, Result, ToWorker
+from dfm.core.wire.messages import Answered, Asked, Beat, Environment, Message, Result, ToWorker
+from dfm.core.wire.redaction import Redaction
 from dfm.core.worker.attempts import AttemptRunner
 from dfm.core.worker.fitness import free_bytes, resident_bytes, unfit_reason
 from dfm.core.worker.kept import KeptResults
@@ -96,8 +98,13 @@ class Options:
     lives_seconds: float | None = None
 
 
-def run_worker(options: Options) -> int:
-    """Be a worker until it is time to leave; return the exit status."""
+def run_worker(options: Options, redaction: Redaction) -> int:
+    """Be a worker until it is time to leave; return the exit status.
+
+    Args:
+        options: of the command line.
+        redaction: of the log; learns the environments of tasks.
+    """
     _log.info("dfm %s worker %s on %s, process %d", __version__, options.slot, socket.gethostname(), os.getpid())
     _log.info("python %s, directory %s", sys.executable, _present_directory())
     daemon = hashlib.sha256(os.fsencode(os.path.abspath(options.access))).hexdigest()[:12]
@@ -105,7 +112,7 @@ def run_worker(options: Options) -> int:
     try:
         guard = start_guard(run_token, [])  # before the event loop: it kills what runs if this process is killed
         try:
-            return asyncio.run(_Worker(options, run_token).run())
+            return asyncio.run(_Worker(options, run_token, redaction).run())
         finally:
             guard.dismiss()
     except DfmError as error:
@@ -119,8 +126,9 @@ class _Worker:
     Everything runs in one event loop; `_perform` is where the session's effects become deeds.
     """
 
-    def __init__(self, options: Options, run_token: str) -> None:
+    def __init__(self, options: Options, run_token: str, redaction: Redaction) -> None:
         self._options = options
+        self._redaction = redaction
         self._run_token = run_token
         self._host = socket.gethostname()
         self._kept = KeptResults(os.path.dirname(os.path.abspath(options.access)), options.slot)
@@ -155,6 +163,9 @@ class _Worker:
             return await self._live()
 
     def on_messages(self, messages: list[Message]) -> None:
+        for message in messages:
+            if isinstance(message, Environment):
+                self._redaction.learn(variables_of(message))
         self._perform(self._session.heard(cast("list[ToWorker]", messages), _now()))
 
     def on_closed(self, reason: str) -> None:
@@ -193,6 +204,7 @@ class _Worker:
             job_id=_job_id(),
             restarts=_number(os.environ.get("SLURM_RESTART_COUNT", "")),
             unfit=unfit,
+            time_scale=access.time_scale,
         )
 
     def _perform(self, effects: Sequence[Effect]) -> None:

@@ -9,7 +9,8 @@ Rules that hold after every event:
 4. who was frozen asks before it goes on: it connects anew and learns which of its attempts are still wanted;
 5. a question of a body is said after every welcome until it is answered, and answered once.
 
-Times are seconds on a clock that goes on while the machine or the process sleeps (CLOCK_BOOTTIME).
+Times are seconds on a clock that goes on while the machine or the process sleeps (CLOCK_BOOTTIME). Those that the
+daemon has not said are multiplied by `Self.time_scale`.
 """
 
 import enum
@@ -41,7 +42,8 @@ UNSERVED_SECONDS = 120.0
 """Without a first welcome the worker leaves after this time."""
 VACATE_SECONDS = 8.0
 """What was told to stop has ended after this time, or is left behind."""
-_MARGIN_SECONDS, _MARGIN_SHARE = 120.0, 0.05
+_FIRST_MARGIN = 120.0
+"""Until the first welcome says otherwise."""
 _BACKOFF_SECONDS = (0.5, 30.0)
 _FIRST_SILENCE = 15.0
 """Until the first welcome says otherwise."""
@@ -132,7 +134,7 @@ Effect = Say | Start | Stop | HandOver | Keep | Forget | Connect | HangUp | Leav
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Self:
-    """What a worker knows of itself when it starts."""
+    """What a worker knows of itself when it starts; `time_scale` is the factor on its own times, for tests."""
 
     slot: str
     incarnation: str
@@ -145,6 +147,7 @@ class Self:
     job_id: str = ""
     restarts: int = 0
     unfit: str = ""
+    time_scale: float = 1.0
 
 
 @dataclass(slots=True)
@@ -189,7 +192,7 @@ class Session:
         self._end = End.ORDERLY
         self._has_left = False
         self._ends_at = None if me.lives_seconds is None else now + me.lives_seconds
-        self._margin = _margin(me.lives_seconds)
+        self._scale = me.time_scale
 
     @property
     def running(self) -> list[int]:
@@ -373,6 +376,12 @@ class Session:
             return []
         return [HandOver(answered)]
 
+    @property
+    def _margin(self) -> float:
+        """The time before the limit of the job that no work reaches into."""
+        margin = self._scale * _FIRST_MARGIN if self._terms is None else self._terms.margin_seconds
+        return min(margin, (self._me.lives_seconds or 0.0) / 4)
+
     def _fits(self, wall_seconds: float | None, now: float) -> bool:
         return self._ends_at is None or now + (wall_seconds or 0.0) < self._ends_at - self._margin
 
@@ -428,7 +437,7 @@ class Session:
 
     @property
     def _silence(self) -> float:
-        return _FIRST_SILENCE if self._terms is None else self._terms.silence_seconds
+        return self._scale * _FIRST_SILENCE if self._terms is None else self._terms.silence_seconds
 
     def _lose_link(self) -> list[Effect]:
         self._is_linked = self._is_welcome = False
@@ -436,7 +445,7 @@ class Session:
 
     def _retry(self) -> Connect:
         """Wait longer each time; with attempts that wait for the answer never longer than the lease allows."""
-        least, most = _BACKOFF_SECONDS
+        least, most = (self._scale * seconds for seconds in _BACKOFF_SECONDS)
         if self._terms is not None:
             least = min(least, self._silence / 10)
             most = min(most, self._silence / 4) if self._attempts else min(most, self._silence * 2)
@@ -466,7 +475,7 @@ class Session:
             return self._leave(End.ORDERLY, "walltime")
         if self._terms is not None and self._is_welcome and now - self._free_since >= self._terms.idle_seconds:
             return self._leave(End.ORDERLY, "idle")
-        if self._terms is None and now - self._born_at > UNSERVED_SECONDS:
+        if self._terms is None and now - self._born_at > self._scale * UNSERVED_SECONDS:
             return self._leave(End.LOST, "no daemon took us in")
         return []
 
@@ -478,13 +487,13 @@ class Session:
 
     @property
     def _lost_seconds(self) -> float:
-        return UNSERVED_SECONDS if self._terms is None else self._terms.lost_seconds
+        return self._scale * UNSERVED_SECONDS if self._terms is None else self._terms.lost_seconds
 
     def _vacate(self, reason: str, now: float, *, end: End, is_urgent: bool) -> list[Effect]:
         dropped = self.running
         self._going, self._end = reason, end
         if self._must_leave_at is None:
-            self._must_leave_at = now + VACATE_SECONDS
+            self._must_leave_at = now + self._scale * VACATE_SECONDS
         effects = self._say(Vacating(reason=reason, left_seconds=self._left(now), dropped=dropped))
         for number in dropped:
             effects += self._stop(number, is_urgent=is_urgent, is_reported=False)
@@ -516,10 +525,3 @@ class Session:
             finished=sorted(self._held),
             unfit=me.unfit,
         )
-
-
-def _margin(lives_seconds: float | None) -> float:
-    """Return the time before the limit of the job that no work reaches into."""
-    if lives_seconds is None:
-        return 0.0
-    return min(max(_MARGIN_SECONDS, _MARGIN_SHARE * lives_seconds), lives_seconds / 4)
