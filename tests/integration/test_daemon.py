@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests.integration.held import HOLD, begun, is_gone, let_go, lines
 
 from dfm.api.runner import Outcome, Resources
 from dfm.core.runfacts import DaemonUse
@@ -18,12 +19,6 @@ from dfm.testing.opening import opened
 from dfm.testing.project import QUICK_POOL, Project, verdicts, wait_until
 from dfm.testing.tasks import Workspace
 
-HOLD = (
-    'echo $$ >> "$DFM_SRCDIR/begun"; '
-    'for i in $(seq 1200); do [ -e "$DFM_SRCDIR/go" ] && break; sleep 0.05; done; '
-    'echo done >> "$DFM_SRCDIR/done"'
-)
-"""Leaves its process id in `begun` of the project, and waits for `go` there."""
 KILL_WORKER = """\
 import os, signal
 pid = os.getpid()
@@ -35,34 +30,6 @@ os.kill(pid, signal.SIGKILL)
 
 def settings(**changes: object) -> dict[str, object]:
     return {"pool": {**QUICK_POOL, **changes}}
-
-
-def lines(path: Path) -> list[str]:
-    return path.read_text(encoding="utf-8").split() if path.exists() else []
-
-
-def begun(project: Project, count: int = 1) -> list[str]:
-    """Wait until so many bodies have begun, and return their process ids."""
-    found: list[str] = []
-
-    def is_so() -> bool:
-        found[:] = lines(project.directory / "begun")
-        return len(found) >= count
-
-    wait_until(is_so, f"{count} bodies to begin")
-    return found
-
-
-def is_gone(pid: str) -> bool:
-    """Whether a process has ended; a zombie has."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0] == "Z"
-    except (FileNotFoundError, ProcessLookupError):
-        return True
-
-
-def let_go(project: Project) -> None:
-    (project.directory / "go").touch()
 
 
 def kill_daemon(project: Project) -> None:

@@ -14,6 +14,7 @@ from typing import Self, cast
 
 from dfm.api.errors import RunnerError
 from dfm.core.__about__ import __version__
+from dfm.core.crashpoint import crash_point
 from dfm.core.daemon.endpoint import Discovery, Endpoint
 from dfm.core.pool.link import open_message
 from dfm.core.pool.runner import PoolLink
@@ -120,6 +121,7 @@ class DaemonLink(PoolLink):
 
     async def _connect(self, *, is_resuming: bool) -> None:
         channel = await connect_unix(self._endpoint.socket_path(), self, own_identity(__version__))
+        crash_point("client.connected")
         self._closed.clear()
         self._channel = channel
         channel.send(open_message(self._run_id, self._endpoint.project, is_resuming=is_resuming))
@@ -130,8 +132,10 @@ class DaemonLink(PoolLink):
         """Take in what the daemon says."""
         for message in cast("list[ToClient]", messages):
             if isinstance(message, Opened):
+                crash_point("client.opened")
                 self._opened.set()
             elif isinstance(message, Done):
+                crash_point("client.done")
                 self._open_tickets.pop(message.ticket, None)
             self._hear(message)
 

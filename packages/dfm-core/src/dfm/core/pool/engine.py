@@ -16,6 +16,7 @@ from typing import Protocol
 
 from dfm.core.__about__ import __version__
 from dfm.core.config.settings import PoolSettings
+from dfm.core.crashpoint import IS_ARMED, crash_point
 from dfm.core.pool.batch import BatchJobs
 from dfm.core.pool.events import (
     Acknowledge,
@@ -351,6 +352,7 @@ class Engine:
                 case Result():
                     self._ended(slot, incarnation, message)
                 case Started(attempt=attempt):
+                    crash_point("pool.started.heard")
                     self._feed(AttemptStarted(slot=slot, incarnation=incarnation, attempt=attempt))
                     self._batch.feed(WorkerWorked(slot))
                 case Asked():
@@ -580,7 +582,9 @@ class Engine:
             OSError: it cannot be written; nothing that depends on it may be said.
         """
         if self._records:
+            _crash_points(self._records, "before")
             self._journal.append(self._records)
+            _crash_points(self._records, "after")
             self._records = []
 
     # Time.
@@ -788,6 +792,13 @@ class Engine:
                 at=datetime.now(UTC).isoformat(timespec="seconds"),
             )
         )
+
+
+def _crash_points(records: Sequence[JournalEntry], side: str) -> None:
+    """Pass the named places on either side of each kind of record: `pool.commit.before`, `pool.commit.after`."""
+    if IS_ARMED:
+        for record in records:
+            crash_point(f"pool.{record.kind}.{side}")
 
 
 def _loss_of_vacating(reason: str) -> Loss:

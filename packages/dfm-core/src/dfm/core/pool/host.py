@@ -22,6 +22,7 @@ from dfm.api.batch import BatchDialect
 from dfm.api.errors import InfrastructureError, RunnerError
 from dfm.core.__about__ import __version__
 from dfm.core.config.settings import PoolSettings
+from dfm.core.crashpoint import crash_point
 from dfm.core.pool.addresses import LOOPBACK, listening_addresses, own_addresses
 from dfm.core.pool.batch import BatchJobs, JobPlace
 from dfm.core.pool.command import CommandRunner
@@ -108,6 +109,7 @@ async def hosted(plan: PoolPlan) -> AsyncIterator[Engine]:
         if not is_ours:
             raise RunnerError(f"the journal in {plan.state_directory} belongs to a process that lives")
         journal, replay = _opened(plan, header)
+        crash_point("pool.journal.open")
         probe = plant_probe(plan.log_directory)
         try:
             async with _hosted(dataclasses.replace(plan, probe=probe), header, journal, replay) as engine:
@@ -159,6 +161,7 @@ async def _hosted(plan: PoolPlan, header: Header, journal: JournalFile, replay: 
             if not plan.is_passing:
                 engine.on_notice = plan.notice  # a run's own pool tells its only client
             listening = _served(plan, engine, ledger, group)
+            crash_point("pool.access.written")
             syncing = group.create_task(_sync(plan, journal, header, reactor, ledger))
             engine.start(jobs)
             jobs.do(restored)
@@ -257,7 +260,9 @@ async def _ended(plan: PoolPlan, engine: Engine, jobs: BatchJobs) -> None:
     jobs.feed(CancelAllWanted("the pool closes"))
     with contextlib.suppress(FileNotFoundError):
         os.unlink(plan.access_path)
+    crash_point("pool.access.removed")
     await jobs.all_ended(END_SECONDS)
+    crash_point("pool.jobs.ended")
     left = jobs.left()
     if not left:
         if plan.snapshot_path:

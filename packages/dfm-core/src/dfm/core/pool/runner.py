@@ -14,6 +14,7 @@ from typing import Protocol, Self
 
 from dfm.api.errors import RunnerError
 from dfm.api.runner import Ask, Outcome, Resources, Runner, TaskRequest, TaskResult, nobody_asks
+from dfm.core.crashpoint import crash_point
 from dfm.core.pool.questions import QuestionsOfTask
 from dfm.core.wire.codec import decode_result, encode_request
 from dfm.core.wire.environment import environment_message
@@ -99,6 +100,7 @@ class PooledRunner(Runner):
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        crash_point("client.closing")
         self._link.send(Close())
         await self._link.__aexit__(kind, error, traceback)
 
@@ -129,6 +131,7 @@ class PooledRunner(Runner):
                 wall_seconds=request.resources.wall_seconds,
             )
         )
+        crash_point("client.submit")
         try:
             done = await self._waiting[ticket]
         except asyncio.CancelledError:
@@ -139,6 +142,7 @@ class PooledRunner(Runner):
             del self._questions[ticket]
             await questions.close()
         self._link.send(Received(ticket=ticket))
+        crash_point("client.received")
         return _result(done)
 
     def _questions_of(self, task: str, ticket: int) -> QuestionsOfTask:

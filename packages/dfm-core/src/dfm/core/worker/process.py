@@ -171,6 +171,7 @@ class _Worker:
             leave = await self._left
             ticking.cancel()
             _log.info("leaving: %s", leave.reason)
+            crash_point("worker.leaving")
             await self._stop_all()
             await self._say_farewell()
             self._kept.close()
@@ -213,7 +214,9 @@ class _Worker:
             case Keep(result):
                 self._keep(result)
             case Forget(attempt):
+                crash_point("worker.acknowledged")
                 self._kept.forget(attempt)
+                crash_point("worker.forgotten")
             case Connect(within_seconds):
                 self._group.create_task(self._connect(within_seconds))
             case HangUp(reason):
@@ -226,6 +229,7 @@ class _Worker:
     def _start(self, start: Start) -> None:
         number = start.run.attempt
         _log.info("attempt %d: %s", number, start.run.task)
+        crash_point("worker.assigned")
         task = self._group.create_task(self._attempt(start))
         self._tasks[number] = task
         task.add_done_callback(lambda _: self._on_end_without_start(number))
@@ -259,6 +263,7 @@ class _Worker:
 
     async def _attempt(self, start: Start) -> None:
         number = start.run.attempt
+        crash_point("worker.starting")
         self._perform(self._session.started(number, _now()))
         environment = None if start.environment is None else dict(start.environment)
         try:
@@ -345,6 +350,7 @@ class _Worker:
             self._perform(self._session.unreachable(_now(), is_refused=False))
             return
         self._channel = channel
+        crash_point("worker.connected")
         _log.info("connected to %s, dfm %s", channel.address, channel.peer_version)
         self._sweep()
         self._perform(self._session.connected(_now()))
