@@ -52,8 +52,8 @@ def pooled_runner(dialect: BatchDialect, settings: Settings, facts: RunFacts) ->
             f"no daemon of {facts.project} serves runner {dialect.name}", hint="dfm daemon start starts one"
         )
 
-    def host(hear: Callable[[ToClient], None], broken: Callable[[str], None]) -> PoolLink:  # noqa: ARG001  (Connect)
-        return HostedLink(run_plan(dialect, settings, facts), facts.run_id, hear)
+    def host(hear: Callable[[ToClient], None], broken: Callable[[str], None]) -> PoolLink:
+        return HostedLink(run_plan(dialect, settings, facts), facts.run_id, hear, broken)
 
     return PooledRunner(host, facts.notice, environment, facts.ask)
 

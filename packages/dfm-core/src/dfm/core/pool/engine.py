@@ -232,7 +232,8 @@ class Engine:
             self._timer.cancel()
             self._timer = None
         self._flush()
-        for worker in list(self._workers.values()):
+        workers, self._workers = self._workers, {}  # that their links are gone is no news to anybody any more
+        for worker in workers.values():
             worker.link.close()
 
     def dismiss_workers(self, why: str) -> None:

@@ -6,7 +6,6 @@ longer than CANCEL_SECONDS: then the worker cannot be reached, and its lease end
 """
 
 import asyncio
-import contextlib
 import logging
 from collections.abc import Callable, Mapping
 from types import TracebackType
@@ -157,16 +156,16 @@ class PooledRunner(Runner):
         """Have a task stopped and wait until it is; a second cancellation kills it."""
         future = self._waiting[ticket] = asyncio.get_running_loop().create_future()
         is_urgent = False
-        with contextlib.suppress(TimeoutError, RunnerError):
-            async with asyncio.timeout(CANCEL_SECONDS):
-                while not future.done():
-                    self._link.send(CancelTask(ticket=ticket, is_urgent=is_urgent))
-                    try:
-                        await asyncio.wait([future])
-                    except asyncio.CancelledError:
-                        if is_urgent:
-                            raise
-                        is_urgent = True
+        loop = asyncio.get_running_loop()
+        until = loop.time() + CANCEL_SECONDS
+        while not future.done() and self._why_broken is None and loop.time() < until:
+            self._link.send(CancelTask(ticket=ticket, is_urgent=is_urgent))
+            try:
+                await asyncio.wait([future], timeout=until - loop.time())
+            except asyncio.CancelledError:
+                if is_urgent:
+                    raise
+                is_urgent = True
         if future.done() and not future.cancelled() and future.exception() is None:
             self._link.send(Received(ticket=ticket))
 
