@@ -6,6 +6,7 @@ prints beyond MAX_OUTPUT_BYTES is read and thrown away. At most MAX_IN_FLIGHT ru
 
 import asyncio
 import contextlib
+import errno
 import fnmatch
 import logging
 import os
@@ -21,6 +22,8 @@ MAX_IN_FLIGHT = 2
 KILL_SECONDS = 2.0
 NOT_FOUND = 127
 """What a shell says of a command that is not there."""
+
+_ABSENT = frozenset({errno.ENOENT, errno.ENOTDIR, errno.EACCES, errno.ENOEXEC, errno.ELOOP, errno.ENAMETOOLONG})
 
 _log = logging.getLogger(__name__)
 
@@ -67,7 +70,9 @@ class CommandRunner:
                 start_new_session=True,
             )
         except OSError as error:
-            return CommandOutput(status=NOT_FOUND, stdout="", stderr=f"{command.argv[0]}: {error.strerror}")
+            is_absent = error.errno in _ABSENT  # else it is this process that lacks something, and may have it later
+            text = f"{command.argv[0]}: {error.strerror}"
+            return CommandOutput(status=NOT_FOUND, stdout="", stderr=text, is_timed_out=not is_absent)
         run = _Running(process, command.stdin)
         try:
             async with asyncio.timeout(command.timeout_seconds * self.scale):
