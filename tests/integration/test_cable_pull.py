@@ -165,7 +165,7 @@ def link() -> Iterator[tuple[str, str]]:
 def test_the_task_of_a_worker_whose_network_is_down_runs_elsewhere(project: Project, link: tuple[str, str]) -> None:
     interface, address = link
     name = interface.replace("dfmh", "dfmtest")
-    prepare(project, addresses=[address])
+    prepare(project, addresses=[address, "127.0.0.1"])
     write_script(project, FIRST_IN_NAMESPACE.format(name=name, python=sys.executable))
     with project.daemon(), project.started("run", "--daemon", "held") as run:
         [body] = begun(project)

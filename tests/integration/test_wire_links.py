@@ -170,6 +170,18 @@ async def test_what_was_sent_before_the_close_still_arrives(server: Server) -> N
     await mine.end()
 
 
+@pytest.mark.parametrize(
+    "addresses", [("127.0.0.1",), ("127.0.0.1", "127.0.0.2"), ("no-such-host.invalid", "127.0.0.1")]
+)
+async def test_addresses_that_refuse_are_told_apart_from_those_that_do_not_answer(addresses: tuple[str, ...]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        port = closed.getsockname()[1]
+    access = Access(project="p", epoch=1, daemon_id=DAEMON, addresses=addresses, port=port, key=new_key())
+    with pytest.raises(ConnectError) as raised:
+        await connect(access, "s1", End(decode_to_worker), ME)
+    assert list(raised.value.refused_at) == [address for address in addresses if address.startswith("127.")]
+
+
 async def test_next_address_is_tried_and_all_are_named(server: Server) -> None:
     notes: list[str] = []
     mine = End(decode_to_worker)

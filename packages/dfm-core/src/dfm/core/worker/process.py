@@ -5,7 +5,6 @@ Its first lines of log are written before anything can fail: host, directory, Py
 
 import asyncio
 import contextlib
-import errno
 import hashlib
 import logging
 import os
@@ -125,6 +124,7 @@ class _Worker:
         self._host = socket.gethostname()
         self._kept = KeptResults(os.path.dirname(os.path.abspath(options.access)), options.slot)
         self._channel: Channel | None = None
+        self._daemon_address = ""
         self._tasks: dict[int, asyncio.Task[None]] = {}
         self._causes: dict[int, str] = {}
         self._questions: dict[int, asyncio.Future[bytes]] = {}
@@ -340,7 +340,7 @@ class _Worker:
             self._give_up(error)
         except DfmError as error:
             _log.warning("%s", error)
-            is_refused = isinstance(error, ConnectError) and _is_refusal(error)
+            is_refused = isinstance(error, ConnectError) and self._daemon_address in error.refused_at
             self._perform(self._session.unreachable(_now(), is_refused=is_refused))
         else:
             self._on_connected(channel)
@@ -350,6 +350,7 @@ class _Worker:
             self._perform(self._session.unreachable(_now(), is_refused=False))
             return
         self._channel = channel
+        self._daemon_address = channel.address.rpartition(":")[0]
         crash_point("worker.connected")
         _log.info("connected to %s, dfm %s", channel.address, channel.peer_version)
         self._sweep()
@@ -388,10 +389,6 @@ class _Worker:
                 parent = os.getppid()
                 self._perform(self._session.signalled("signal", _now()))
             self._perform(self._session.tick(_now()))
-
-
-def _is_refusal(error: ConnectError) -> bool:
-    return os.strerror(errno.ECONNREFUSED) in error.message or "Connect call failed" in error.message
 
 
 def _now() -> float:
