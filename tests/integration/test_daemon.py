@@ -232,6 +232,27 @@ def test_the_tasks_of_a_client_that_was_killed_are_stopped(project: Project) -> 
         assert project.verdicts("a", "--daemon") == {"a": "succeeded"}
 
 
+ALONE = (
+    'for pid in $(cat "$DFM_SRCDIR/begun" 2>/dev/null); do kill -0 "$pid" && echo "$pid" >> "$DFM_SRCDIR/met"; done; '
+    f"{HOLD}; true"
+)
+"""As HOLD; leaves in `met` the bodies that ran before it and still do."""
+
+
+def test_the_next_run_in_the_directory_of_a_killed_one_never_meets_its_tasks(project: Project) -> None:
+    project.write_flow({"held": ALONE})
+    with project.daemon():
+        with running(project, "held") as process:
+            begun(project)
+            process.kill()
+            process.wait()
+            with running(project, "held") as again:
+                begun(project, 2)
+                let_go(project)
+                assert result(again) == {"held": "succeeded"}
+        assert (lines(project.directory / "met"), lines(project.directory / "done")) == ([], ["done"])
+
+
 def test_ctrl_c_stops_the_tasks_and_leaves_the_daemon(project: Project) -> None:
     project.write_flow({"held": HOLD, "a": "true"})
     with project.daemon():

@@ -44,7 +44,7 @@ def pooled_runner(dialect: BatchDialect, settings: Settings, facts: RunFacts) ->
     if facts.use is not DaemonUse.NEVER and _has_daemon(endpoint, dialect.name, facts):
 
         def connect(hear: Callable[[ToClient], None], broken: Callable[[str], None]) -> PoolLink:
-            return DaemonLink(endpoint, facts.run_id, hear, broken)
+            return DaemonLink(endpoint, facts.run_id, facts.root_rundir, hear, broken)
 
         return PooledRunner(connect, facts.notice, environment, facts.ask)
     if facts.use is DaemonUse.ALWAYS:

@@ -45,6 +45,7 @@ class DaemonLink(PoolLink):
     """A run's link to its project's daemon.
 
     Args:
+        rundir: of the run.
         hear: takes what the daemon says.
         broken: is told when the daemon is gone for good.
     """
@@ -55,11 +56,13 @@ class DaemonLink(PoolLink):
         self,
         endpoint: Endpoint,
         run_id: str,
+        rundir: str,
         hear: Callable[[ToClient], None],
         broken: Callable[[str], None],
     ) -> None:
         self._endpoint = endpoint
         self._run_id = run_id
+        self._rundir = os.path.realpath(rundir)
         self._hear = hear
         self._broken = broken
         self._channel: Channel | None = None
@@ -124,7 +127,8 @@ class DaemonLink(PoolLink):
         crash_point("client.connected")
         self._closed.clear()
         self._channel = channel
-        channel.send(open_message(self._run_id, self._endpoint.project, is_resuming=is_resuming))
+        project = self._endpoint.project
+        channel.send(open_message(self._run_id, project, rundir=self._rundir, is_resuming=is_resuming))
         for message in (*self._environments, *self._open_tickets.values(), *self._cancelled.values()):
             channel.send(message)
 

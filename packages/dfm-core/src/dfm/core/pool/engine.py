@@ -116,6 +116,8 @@ _SILENT_BEATS = 2
 _COMES_AGAIN = frozenset({Phase.PENDING, Phase.HELD})
 """Where a job stands that the batch system has put back: another life of its worker will come."""
 
+_HELD = "the tasks of an earlier run in the same directory have not stopped yet"
+
 _log = logging.getLogger(__name__)
 
 
@@ -138,12 +140,21 @@ class Journal(Protocol):
 
 @dataclass(slots=True)
 class _Client:
-    """A client that is attached, with what it has said."""
+    """A client that is attached, with what it has said.
+
+    Attributes:
+        held: what it has said since it opened, while the tasks of an earlier run in its directory have not stopped;
+            None where it need not wait.
+    """
 
     name: str
     send: Callable[[ToClient], None]
     directory: str = ""
     user: str = ""
+    rundir: str = ""
+    weight: float = 1.0
+    held: list[FromClient] | None = None
+    held_since: float = 0.0
     in_flight: int = 0
     done: int = 0
 
@@ -261,10 +272,14 @@ class Engine:
         if client is not None and client.send == send:
             del self._clients[name]
             self._feed(ClientGone(name))
+            self._admit_held()
 
     def hear(self, name: str, message: FromClient) -> None:
         """Take in what a client says."""
         client = self._clients[name]
+        if client.held is not None and not isinstance(message, Close):
+            client.held.append(message)
+            return
         match message:
             case Submit():
                 self._submit(client, message)
@@ -286,16 +301,46 @@ class Engine:
                 self._environments[digest] = variables
             case Open():
                 client.directory, client.user = message.directory, message.user
+                client.rundir, client.weight = message.rundir, message.weight
                 self._say(client.send, Opened(epoch=self._epoch, version=__version__, in_flight=self.in_flight))
                 client.in_flight = self.in_flight
-                self._feed(ClientOpened(client=name, weight=message.weight))
+                self._admit(client)
             case Close():
                 del self._clients[name]
                 self._feed(ClientClosed(name))
+                self._admit_held()
             case Beat():
                 self._say(client.send, Beat())
             case _:
                 _log.warning("client %s said %s, which is for the daemon", name, type(message).__name__)
+
+    def _admit(self, client: _Client) -> None:
+        """Let a client in; one whose directory another has not left waits, for two bodies must not write there at once.
+
+        Who opens a run in a directory holds its lock: a client of it whose link is broken does not come back.
+        """
+        if self._must_wait(client):
+            client.held, client.held_since = [], self._clock()
+            self._say(client.send, Notice(text=f"waits: {_HELD}"))
+        else:
+            self._feed(ClientOpened(client=client.name, weight=client.weight, rundir=client.rundir))
+
+    def _must_wait(self, client: _Client) -> bool:
+        if not client.rundir:
+            return False
+        for name in self._reactor.gone_from(client.rundir):
+            if name != client.name:
+                self._feed(ClientClosed(name))
+        return self._reactor.is_taken(client.rundir, client.name)
+
+    def _admit_held(self) -> None:
+        """Let in those who need wait no more, and hear what they have said meanwhile."""
+        for client in list(self._clients.values()):
+            if client.held is not None and not self._must_wait(client):
+                said, client.held = client.held, None
+                self._admit(client)
+                for message in said:
+                    self.hear(client.name, message)
 
     def notice(self, text: str) -> None:
         """Tell every client, and whoever hosts the pool."""
@@ -595,6 +640,7 @@ class Engine:
         scale = self._settings.time_scale
         self._timer = loop.call_later(TICK_SECONDS * min(1.0, scale), self._tick)
         self._feed(Tick())
+        self._admit_held()
         self._batch.tick()
         self._notice_silence(now)
         self._scale(now)
@@ -733,7 +779,25 @@ class Engine:
                     "attempt": task.number,
                 }
             )
-        return found
+        return found + self._why_held(needle, now)
+
+    def _why_held(self, needle: str, now: float) -> list[dict[str, object]]:
+        return [
+            {
+                "task": message.task,
+                "run_id": client.name,
+                "state": str(Stage.QUEUED),
+                "reason": _HELD,
+                "since_seconds": now - client.held_since,
+                "checked_again_in_seconds": TICK_SECONDS,
+                "host": "",
+                "worker": "",
+                "attempt": 0,
+            }
+            for client in self._clients.values()
+            for message in client.held or ()
+            if isinstance(message, Submit) and needle in message.task
+        ]
 
     # Orders of people.
 

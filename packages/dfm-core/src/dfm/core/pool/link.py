@@ -38,7 +38,7 @@ class HostedLink(PoolLink):
     async def __aenter__(self) -> Self:
         engine = self._engine = await self._stack.enter_async_context(hosted(self._plan, self._broken))
         engine.attach(self._run_id, self._hear)
-        self.send(open_message(self._run_id, self._plan.project))
+        self.send(open_message(self._run_id, self._plan.project))  # alone in its pool, it needs to wait for nobody
         return self
 
     async def __aexit__(
@@ -55,8 +55,13 @@ class HostedLink(PoolLink):
         self._engine.hear(self._run_id, message)
 
 
-def open_message(run_id: str, directory: str, *, is_resuming: bool = False) -> Open:
+def open_message(run_id: str, directory: str, *, rundir: str = "", is_resuming: bool = False) -> Open:
     """Return what opens a run."""
     return Open(
-        run_id=run_id, user=getpass.getuser(), version=__version__, directory=directory, is_resuming=is_resuming
+        run_id=run_id,
+        user=getpass.getuser(),
+        version=__version__,
+        directory=directory,
+        rundir=rundir,
+        is_resuming=is_resuming,
     )
