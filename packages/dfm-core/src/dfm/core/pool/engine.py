@@ -365,7 +365,7 @@ class Engine:
 
     def worker_came(self, hello: Hello, link: WorkerLink) -> None:
         """Take in a worker that has proved its slot and said hello."""
-        job = next((job for job in self._ledger.jobs() if job.slot == hello.slot), None)
+        job = self._ledger.job_of(hello.slot)
         if job is None or not self._ledger.knows(hello.slot):
             link.send(Exit(why=f"slot {hello.slot} is not one of ours"))
             link.close()
@@ -567,7 +567,8 @@ class Engine:
         if any(where == slot for where, _ in self._workers):
             return  # another life of the slot is there: the job is as it should be
         self._batch.feed(WorkerParted(slot=slot))
-        if any(job.slot == slot and job.phase not in _COMES_AGAIN for job in self._ledger.jobs()):
+        job = self._ledger.job_of(slot)
+        if job is not None and job.phase not in _COMES_AGAIN:
             self._batch.feed(CancelWanted(slots=(slot,), why=f"its worker was given up: {why}"))
 
     def _welcome(self, keep: Sequence[int]) -> Welcome:
