@@ -1,5 +1,6 @@
 """A daemon with workers on this host, and what happens to it: real processes, real signals."""
 
+import asyncio
 import contextlib
 import json
 import os
@@ -14,6 +15,8 @@ import pytest
 from tests.integration.held import HOLD, begun, is_gone, let_go, lines
 
 from dfm.api.runner import Outcome, Resources
+from dfm.core.daemon.client import DaemonLink
+from dfm.core.pool.runner import PooledRunner
 from dfm.core.runfacts import DaemonUse
 from dfm.testing.opening import opened
 from dfm.testing.project import QUICK_POOL, Project, verdicts, wait_until
@@ -185,11 +188,11 @@ def test_another_user_gets_nothing_at_the_socket(project: Project) -> None:
 
 
 def test_two_clients_never_see_each_others_results(project: Project) -> None:
-    tasks = {f"t{n}": f'dfm-out item --type p.T who="$WHO" n:={n}; echo "$WHO {n}"' for n in range(8)}
+    tasks = {f"t{n}": f'dfm-out item --type p.T who="$WHO" n:={n}; echo "$WHO {n}"' for n in range(4)}
     check = (
         "import json, os, sys\n"
         "found = [(item['who'], item['n']) for item in json.load(open(os.environ['DFM_INPUTS']))]\n"
-        "sys.exit(found != [(os.environ['WHO'], n) for n in range(8)])\n"
+        "sys.exit(found != [(os.environ['WHO'], n) for n in range(4)])\n"
     )
     all_of_them: dict[str, object] = {"run": f"{sys.executable} check.py", "needs": list(tasks), "rundir": "unique"}
     all_of_them["run"] = f'{sys.executable} "$DFM_SRCDIR/check.py"'
@@ -204,8 +207,54 @@ def test_two_clients_never_see_each_others_results(project: Project) -> None:
             assert set(result(one).values()) == {"succeeded"}
             assert set(result(two).values()) == {"succeeded"}
     for who in ("one", "two"):
-        for n in range(8):
+        for n in range(4):
             assert (project.directory / who / f"p.t{n}" / f"p.t{n}.log").read_text(encoding="utf-8") == f"{who} {n}\n"
+
+
+CANARIES = 100
+
+
+async def test_four_clients_whose_links_break_get_each_its_own_results_and_an_equal_share(project: Project) -> None:
+    project.write_settings(settings(worker_slots=2))
+    project.write_flow({"a": "true"})
+    done = [0] * 4
+    least_at_first_end: list[int] = []
+
+    async def work(client: int) -> None:
+        directory = project.directory / f"client{client}"
+        directory.mkdir()
+        workspace = Workspace(directory)
+        wanted = [1 + (4 * n + client) % 120 for n in range(CANARIES)]  # told apart by what is left of them by 4
+        async with opened(
+            "local",
+            workspace,
+            environ=project.environ,
+            project=str(project.directory),
+            use=DaemonUse.ALWAYS,
+            run_id=f"{client}" * 32,
+        ) as runner:
+
+            async def status_of(canary: int) -> int:
+                result = await runner.run(workspace.shell(f"exit {canary}", name="p.canary"))
+                done[client] += 1
+                if done[client] == CANARIES // 2:
+                    assert isinstance(runner, PooledRunner)
+                    assert isinstance(runner._link, DaemonLink)
+                    assert runner._link._channel is not None
+                    runner._link._channel.abort("cut by the test")
+                return result.status
+
+            assert await asyncio.gather(*map(status_of, wanted)) == wanted
+            least_at_first_end.append(min(done))
+
+    with project.daemon():
+        async with asyncio.timeout(120), asyncio.TaskGroup() as clients:
+            for client in range(4):
+                clients.create_task(work(client))
+        status = project.dfm("daemon", "status", "--json")
+        counters = json.loads(status.stdout)["counters"]
+    assert (counters["committed"], counters["lost_attempts"]) == (4 * CANARIES, 0)
+    assert least_at_first_end[0] > 0.7 * CANARIES
 
 
 def test_a_small_run_does_not_wait_behind_a_large_one(project: Project) -> None:
