@@ -1,28 +1,41 @@
 """The pool with real TCP, authentication and journal, and workers that are coroutines of this process.
 
-Prints one JSON object. `dispatch`: tasks dispatched and committed a second with many workers; `latency`: from the
-submission of one task to an idle pool to the word that its body has started.
+Prints one JSON object. `connect`: from the first of the workers, who all come at once, to the welcome of the last;
+`dispatch`: tasks dispatched and committed a second with many workers; `latency`: from the submission of one task to an
+idle pool to the word that its body has started; `peak`: memory of the process: of pool, client and workers together.
 """
 
 import argparse
 import asyncio
+import contextlib
 import json
 import os
 import resource
 import secrets
 import tempfile
 import time
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import cast
 
-from dfm.api.batch import Command, WorkerJob
+from dfm.api.batch import (
+    CancelAnswer,
+    CancelState,
+    Command,
+    CommandOutput,
+    JobKey,
+    JobState,
+    JobStatus,
+    Listed,
+    WorkerJob,
+)
 from dfm.core.config.settings import PoolSettings
 from dfm.core.pool.host import PoolPlan, hosted
 from dfm.core.pool.link import open_message
 from dfm.core.pool.processes import ProcessDialect
 from dfm.core.wire.access import private_directory, read_access
-from dfm.core.wire.channel import Channel, connect, own_identity
+from dfm.core.wire.channel import Channel, ConnectError, connect, own_identity
 from dfm.core.wire.exchange import decode_to_worker
 from dfm.core.wire.messages import (
     Beat,
@@ -38,32 +51,48 @@ from dfm.core.wire.messages import (
     Submit,
     TaskState,
     ToClient,
+    Welcome,
 )
 
 SPEC = secrets.token_bytes(600)
 """About as long as the request of a shell task."""
 BODY = secrets.token_bytes(200)
+_NO_PROCESS = 1_000_000_000
+"""No process has such an id."""
 
 
 @dataclass(slots=True)
 class Slots:
-    """A dialect whose jobs are sleeping processes; it tells the slots that were asked for."""
+    """A dialect whose jobs are names, since their workers are ours; it tells the slots that were asked for."""
 
     asked: "asyncio.Queue[str]" = field(default_factory=asyncio.Queue)
     local: ProcessDialect = field(default_factory=lambda: ProcessDialect(max_cores=1_000_000))
+    name: str = "bench"
 
     def __getattr__(self, name: str) -> object:
         return getattr(self.local, name)
 
-    @property
-    def name(self) -> str:
-        """Return the name of the dialect."""
-        return "bench"
-
     def submit(self, job: WorkerJob) -> Command:
-        """Start a process that only sleeps; the worker is one of ours."""
+        """Start nothing that stays."""
         self.asked.put_nowait(job.slot)
-        return self.local.submit(replace(job, argv=("/bin/sleep", "600")))
+        return Command(argv=("/bin/echo", str(_NO_PROCESS + self.asked.qsize())))
+
+    def query(self, prefix: str, jobs: Sequence[JobKey]) -> Sequence[Command]:  # noqa: ARG002  (the contract)
+        """Ask nobody."""
+        return [Command(argv=("/bin/true",), asked=tuple(jobs))]
+
+    def parse_query(self, command: Command, output: CommandOutput) -> Listed:  # noqa: ARG002  (the contract)
+        """Say that all of them run."""
+        jobs = [JobStatus(id=job.id or "", name=job.name, state=JobState.RUNNING) for job in command.asked]
+        return Listed(jobs=tuple(jobs))
+
+    def cancel(self, jobs: Sequence[JobKey]) -> Sequence[Command]:
+        """End nobody."""
+        return [Command(argv=("/bin/true",), asked=tuple(jobs))]
+
+    def parse_cancel(self, command: Command, output: CommandOutput) -> CancelAnswer:  # noqa: ARG002  (the contract)
+        """Say that all of them are gone."""
+        return CancelAnswer(states={job.id: CancelState.GONE for job in command.asked if job.id is not None})
 
 
 class Worker:
@@ -73,6 +102,7 @@ class Worker:
 
     def __init__(self) -> None:
         self.channel: Channel | None = None
+        self.is_welcome = asyncio.Event()
 
     def on_messages(self, messages: list[Message]) -> None:
         """Answer each attempt."""
@@ -83,6 +113,8 @@ class Worker:
                     self.channel.send(Started(attempt=attempt), Result(attempt=attempt, outcome="succeeded", body=BODY))
                 case Beat():
                     self.channel.send(Beat())
+                case Welcome():
+                    self.is_welcome.set()
                 case _:
                     pass
 
@@ -145,9 +177,10 @@ async def measure(tasks: int, workers: int, probes: int, directory: Path) -> dic
 
         client.say = say
         say(open_message("bench", str(directory)))
-        begun = time.perf_counter()
-        channels = [await _worker(await dialect.asked.get(), plan.access_path) for _ in range(workers)]
-        connected = time.perf_counter() - begun
+        slots = [await dialect.asked.get() for _ in range(workers)]
+        begun, spent = time.perf_counter(), time.process_time()
+        channels = await asyncio.gather(*(_worker(slot, plan.access_path) for slot in slots))
+        connected, spent = time.perf_counter() - begun, time.process_time() - spent
         rate = await _dispatch(client, tasks, 4 * workers)
         waits = await _latency(client, probes)
         for channel in channels:
@@ -156,6 +189,7 @@ async def measure(tasks: int, workers: int, probes: int, directory: Path) -> dic
         "workers": workers,
         "tasks": tasks,
         "connect_seconds": connected,
+        "connect_cpu_seconds": spent,
         "dispatch_per_second": rate[0],
         "dispatch_per_cpu_second": rate[1],
         "latency_p50_ms": waits[len(waits) // 2] * 1000,
@@ -167,10 +201,14 @@ async def measure(tasks: int, workers: int, probes: int, directory: Path) -> dic
 async def _worker(slot: str, access_path: str) -> Channel:
     peer = Worker()
     access = read_access(access_path)
-    channel = peer.channel = await connect(access, slot, peer, own_identity("bench"))
+    channel = None
+    while channel is None:
+        with contextlib.suppress(ConnectError):  # as a worker, it comes again
+            channel = peer.channel = await connect(access, slot, peer, own_identity("bench"))
     channel.send(
         Hello(slot=slot, incarnation=secrets.token_hex(8), host="bench", pid=1, version="bench", slots=1, cores=1)
     )
+    await peer.is_welcome.wait()
     return channel
 
 

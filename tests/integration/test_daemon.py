@@ -1,5 +1,6 @@
 """A daemon with workers on this host, and what happens to it: real processes, real signals."""
 
+import asyncio
 import contextlib
 import json
 import os
@@ -14,19 +15,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.integration.held import HOLD, begun, is_gone, let_go, lines
 
 from dfm.api.runner import Outcome, Resources
+from dfm.core.daemon.client import DaemonLink
+from dfm.core.pool.runner import PooledRunner
 from dfm.core.runfacts import DaemonUse
 from dfm.testing.opening import opened
 from dfm.testing.project import QUICK_POOL, Project, verdicts, wait_until
 from dfm.testing.tasks import Workspace
 
-HOLD = (
-    'echo $$ >> "$DFM_SRCDIR/begun"; '
-    'for i in $(seq 1200); do [ -e "$DFM_SRCDIR/go" ] && break; sleep 0.05; done; '
-    'echo done >> "$DFM_SRCDIR/done"'
-)
-"""Leaves its process id in `begun` of the project, and waits for `go` there."""
 KILL_WORKER = """\
 import os, signal
 pid = os.getpid()
@@ -40,39 +38,11 @@ def settings(**changes: object) -> dict[str, object]:
     return {"pool": {**QUICK_POOL, **changes}}
 
 
-def lines(path: Path) -> list[str]:
-    return path.read_text(encoding="utf-8").split() if path.exists() else []
-
-
-def begun(project: Project, count: int = 1) -> list[str]:
-    """Wait until so many bodies have begun, and return their process ids."""
-    found: list[str] = []
-
-    def is_so() -> bool:
-        found[:] = lines(project.directory / "begun")
-        return len(found) >= count
-
-    wait_until(is_so, f"{count} bodies to begin")
-    return found
-
-
 def record(project: Project, task: str) -> dict[str, Any]:
     path = project.rundir / f"p.{task}" / f"p.{task}.exec_data.json"
     found = json.loads(path.read_text(encoding="utf-8"))["record"]
     assert isinstance(found, dict)
     return found
-
-
-def is_gone(pid: str) -> bool:
-    """Whether a process has ended; a zombie has."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0] == "Z"
-    except (FileNotFoundError, ProcessLookupError):
-        return True
-
-
-def let_go(project: Project) -> None:
-    (project.directory / "go").touch()
 
 
 def kill_daemon(project: Project) -> None:
@@ -228,11 +198,11 @@ def test_another_user_gets_nothing_at_the_socket(project: Project) -> None:
 
 
 def test_two_clients_never_see_each_others_results(project: Project) -> None:
-    tasks = {f"t{n}": f'dfm-out item --type p.T who="$WHO" n:={n}; echo "$WHO {n}"' for n in range(8)}
+    tasks = {f"t{n}": f'dfm-out item --type p.T who="$WHO" n:={n}; echo "$WHO {n}"' for n in range(4)}
     check = (
         "import json, os, sys\n"
         "found = [(item['who'], item['n']) for item in json.load(open(os.environ['DFM_INPUTS']))]\n"
-        "sys.exit(found != [(os.environ['WHO'], n) for n in range(8)])\n"
+        "sys.exit(found != [(os.environ['WHO'], n) for n in range(4)])\n"
     )
     all_of_them: dict[str, object] = {"run": f"{sys.executable} check.py", "needs": list(tasks), "rundir": "unique"}
     all_of_them["run"] = f'{sys.executable} "$DFM_SRCDIR/check.py"'
@@ -247,8 +217,54 @@ def test_two_clients_never_see_each_others_results(project: Project) -> None:
             assert set(result(one).values()) == {"succeeded"}
             assert set(result(two).values()) == {"succeeded"}
     for who in ("one", "two"):
-        for n in range(8):
+        for n in range(4):
             assert (project.directory / who / f"p.t{n}" / f"p.t{n}.log").read_text(encoding="utf-8") == f"{who} {n}\n"
+
+
+CANARIES = 100
+
+
+async def test_four_clients_whose_links_break_get_each_its_own_results_and_an_equal_share(project: Project) -> None:
+    project.write_settings(settings(worker_slots=2))
+    project.write_flow({"a": "true"})
+    done = [0] * 4
+    least_at_first_end: list[int] = []
+
+    async def work(client: int) -> None:
+        directory = project.directory / f"client{client}"
+        directory.mkdir()
+        workspace = Workspace(directory)
+        wanted = [1 + (4 * n + client) % 120 for n in range(CANARIES)]  # told apart by what is left of them by 4
+        async with opened(
+            "local",
+            workspace,
+            environ=project.environ,
+            project=str(project.directory),
+            use=DaemonUse.ALWAYS,
+            run_id=f"{client}" * 32,
+        ) as runner:
+
+            async def status_of(canary: int) -> int:
+                result = await runner.run(workspace.shell(f"exit {canary}", name="p.canary"))
+                done[client] += 1
+                if done[client] == CANARIES // 2:
+                    assert isinstance(runner, PooledRunner)
+                    assert isinstance(runner._link, DaemonLink)
+                    assert runner._link._channel is not None
+                    runner._link._channel.abort("cut by the test")
+                return result.status
+
+            assert await asyncio.gather(*map(status_of, wanted)) == wanted
+            least_at_first_end.append(min(done))
+
+    with project.daemon():
+        async with asyncio.timeout(120), asyncio.TaskGroup() as clients:
+            for client in range(4):
+                clients.create_task(work(client))
+        status = project.dfm("daemon", "status", "--json")
+        counters = json.loads(status.stdout)["counters"]
+    assert (counters["committed"], counters["lost_attempts"]) == (4 * CANARIES, 0)
+    assert least_at_first_end[0] > 0.7 * CANARIES
 
 
 def test_a_small_run_does_not_wait_behind_a_large_one(project: Project) -> None:
@@ -273,6 +289,27 @@ def test_the_tasks_of_a_client_that_was_killed_are_stopped(project: Project) -> 
             wait_until(lambda: is_gone(pid), "the body to be stopped")
         assert lines(project.directory / "done") == []
         assert project.verdicts("a", "--daemon") == {"a": "succeeded"}
+
+
+ALONE = (
+    'for pid in $(cat "$DFM_SRCDIR/begun" 2>/dev/null); do kill -0 "$pid" && echo "$pid" >> "$DFM_SRCDIR/met"; done; '
+    f"{HOLD}; true"
+)
+"""As HOLD; leaves in `met` the bodies that ran before it and still do."""
+
+
+def test_the_next_run_in_the_directory_of_a_killed_one_never_meets_its_tasks(project: Project) -> None:
+    project.write_flow({"held": ALONE})
+    with project.daemon():
+        with running(project, "held") as process:
+            begun(project)
+            process.kill()
+            process.wait()
+            with running(project, "held") as again:
+                begun(project, 2)
+                let_go(project)
+                assert result(again) == {"held": "succeeded"}
+        assert (lines(project.directory / "met"), lines(project.directory / "done")) == ([], ["done"])
 
 
 def test_ctrl_c_stops_the_tasks_and_leaves_the_daemon(project: Project) -> None:

@@ -5,6 +5,7 @@ import select
 from pathlib import Path
 
 import pytest
+from tests.integration.descriptors import no_descriptors
 
 from dfm.api.batch import Command, CommandOutput
 from dfm.core.pool.command import MAX_OUTPUT_BYTES, CommandRunner, command_environment
@@ -53,6 +54,15 @@ async def test_a_command_that_is_not_there_has_an_answer(runner: CommandRunner) 
 async def test_a_command_that_may_not_be_executed_has_an_answer(runner: CommandRunner, tmp_path: Path) -> None:
     (tmp_path / "x").write_text("")
     assert (await runner.run(Command(argv=(str(tmp_path / "x"),)))).status == 126
+
+
+async def test_a_command_that_cannot_be_started_for_want_of_descriptors_is_not_taken_for_absent(
+    runner: CommandRunner,
+) -> None:
+    with no_descriptors():
+        output = await runner.run(shell("true"))
+    assert (output.is_timed_out, output.stderr) == (True, "/bin/sh: Too many open files")
+    assert (await runner.run(shell("true"))).status == 0
 
 
 async def test_a_signal_is_told_as_a_shell_tells_it(runner: CommandRunner) -> None:

@@ -5,10 +5,12 @@ import contextlib
 import logging
 import os
 import socket
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from tests.integration.descriptors import no_descriptors
 
 from dfm.core.wire import channel as channel_module
 from dfm.core.wire.access import Access, new_key
@@ -168,6 +170,18 @@ async def test_what_was_sent_before_the_close_still_arrives(server: Server) -> N
     await mine.end()
 
 
+@pytest.mark.parametrize(
+    "addresses", [("127.0.0.1",), ("127.0.0.1", "127.0.0.2"), ("no-such-host.invalid", "127.0.0.1")]
+)
+async def test_addresses_that_refuse_are_told_apart_from_those_that_do_not_answer(addresses: tuple[str, ...]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        port = closed.getsockname()[1]
+    access = Access(project="p", epoch=1, daemon_id=DAEMON, addresses=addresses, port=port, key=new_key())
+    with pytest.raises(ConnectError) as raised:
+        await connect(access, "s1", End(decode_to_worker), ME)
+    assert list(raised.value.refused_at) == [address for address in addresses if address.startswith("127.")]
+
+
 async def test_next_address_is_tried_and_all_are_named(server: Server) -> None:
     notes: list[str] = []
     mine = End(decode_to_worker)
@@ -222,6 +236,31 @@ async def test_silent_strangers_neither_stay_nor_keep_others_out(
     for _, writer in strangers:
         writer.close()
     monkeypatch.setattr(channel_module, "HANDSHAKE_SECONDS", PATIENCE)
+    channel, mine = await joined(server)
+    channel.close()
+    await mine.end()
+
+
+async def test_listener_without_descriptors_rests_between_tries_and_takes_in_who_waited(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(channel_module, "_NO_DESCRIPTOR_SECONDS", 0.2)
+    loop = asyncio.get_running_loop()
+    with socket.socket() as waiting:
+        waiting.settimeout(0)
+        with no_descriptors():
+            began, spent = loop.time(), time.process_time()
+            await loop.sock_connect(waiting, ("127.0.0.1", server.access().port))
+            async with asyncio.timeout(PATIENCE):
+                while server.listener.refusals.count < 4:  # noqa: ASYNC110  (a listener tells nobody that it rests)
+                    await asyncio.sleep(0.01)
+            assert loop.time() - began >= 3 * 0.2
+            assert time.process_time() - spent < 0.5
+        assert server.listener.refusals.last_reason == "cannot accept: Too many open files"
+        await loop.sock_sendall(waiting, b"\0\0")
+        async with asyncio.timeout(PATIENCE):
+            with contextlib.suppress(ConnectionResetError):
+                assert await loop.sock_recv(waiting, 1) == b""
     channel, mine = await joined(server)
     channel.close()
     await mine.end()

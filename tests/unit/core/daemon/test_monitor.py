@@ -73,8 +73,11 @@ async def test_keys_sort_and_filter_the_running_tasks() -> None:
     async with Monitor(status).run_test() as pilot:
         table = pilot.app.query_one("#running", DataTable)
         assert table.get_row_at(0) == ["p.sim", "s-2", "b", "1:05"]
-        await pilot.press("n")
-        assert table.get_row_at(0) == ["p.compile", "s-1", "a", "0:05"]
+        for key in ("n", "w", "h"):
+            await pilot.press(key)
+            assert table.get_row_at(0) == ["p.compile", "s-1", "a", "0:05"]
+            await pilot.press("e")
+            assert table.get_row_at(0) == ["p.sim", "s-2", "b", "1:05"]
         await pilot.press("slash", "s", "i", "m", "enter")
         assert [table.get_row_at(row)[0] for row in range(table.row_count)] == ["p.sim"]
         await pilot.press("escape")

@@ -251,6 +251,28 @@ def test_a_received_result_is_forgotten_and_one_that_is_not_is_delivered_again(b
     assert busy.reactor.tasks() == []
 
 
+def test_a_run_directory_is_taken_until_the_last_attempt_of_a_closed_client_has_ended() -> None:
+    bench = Bench()
+    bench.do(ClientOpened(client="c", rundir="/r"), arrive(), submit())
+    attempt = bench.attempt()
+    bench.do(ClientClosed("c"))
+    taken = bench.reactor.is_taken
+    assert (taken("/r", "d"), taken("/other", "d"), taken("/r", "c")) == (True, False, False)
+    bench.do(ended(attempt))
+    assert not taken("/r", "d")
+
+
+def test_a_restarted_daemon_knows_the_directory_of_a_client_that_is_not_back() -> None:
+    before = Bench()
+    before.do(ClientOpened(client="c", rundir="/r"), submit())
+    for journal in (before.journal, before.reactor.snapshot()):
+        after = Bench(journal=journal)
+        assert after.reactor.gone_from("/r") == ["c"]
+        assert after.reactor.is_taken("/r", "d")
+        after.do(ClientOpened(client="c", rundir="/r"))
+        assert after.reactor.gone_from("/r") == []
+
+
 def test_the_same_ticket_is_the_same_task(busy: Bench) -> None:
     assert busy.do(submit()) == [Confirm(client="c", ticket=1)]
     delivered = busy.do(ended(busy.attempt()))[1]

@@ -44,7 +44,7 @@ def pooled_runner(dialect: BatchDialect, settings: Settings, facts: RunFacts) ->
     if facts.use is not DaemonUse.NEVER and _has_daemon(endpoint, dialect.name, facts):
 
         def connect(hear: Callable[[ToClient], None], broken: Callable[[str], None]) -> PoolLink:
-            return DaemonLink(endpoint, facts.run_id, hear, broken)
+            return DaemonLink(endpoint, facts.run_id, facts.root_rundir, hear, broken)
 
         return PooledRunner(connect, facts.notice, environment, facts.ask, facts.tell)
     if facts.use is DaemonUse.ALWAYS:
@@ -52,8 +52,8 @@ def pooled_runner(dialect: BatchDialect, settings: Settings, facts: RunFacts) ->
             f"no daemon of {facts.project} serves runner {dialect.name}", hint="dfm daemon start starts one"
         )
 
-    def host(hear: Callable[[ToClient], None], broken: Callable[[str], None]) -> PoolLink:  # noqa: ARG001  (Connect)
-        return HostedLink(run_plan(dialect, settings, facts), facts.run_id, hear)
+    def host(hear: Callable[[ToClient], None], broken: Callable[[str], None]) -> PoolLink:
+        return HostedLink(run_plan(dialect, settings, facts), facts.run_id, hear, broken)
 
     return PooledRunner(host, facts.notice, environment, facts.ask, facts.tell)
 

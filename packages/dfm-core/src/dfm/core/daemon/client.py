@@ -14,6 +14,7 @@ from typing import Self, cast
 
 from dfm.api.errors import RunnerError
 from dfm.core.__about__ import __version__
+from dfm.core.crashpoint import crash_point
 from dfm.core.daemon.endpoint import Discovery, Endpoint
 from dfm.core.pool.link import open_message
 from dfm.core.pool.runner import PoolLink
@@ -44,6 +45,7 @@ class DaemonLink(PoolLink):
     """A run's link to its project's daemon.
 
     Args:
+        rundir: of the run.
         hear: takes what the daemon says.
         broken: is told when the daemon is gone for good.
     """
@@ -54,11 +56,13 @@ class DaemonLink(PoolLink):
         self,
         endpoint: Endpoint,
         run_id: str,
+        rundir: str,
         hear: Callable[[ToClient], None],
         broken: Callable[[str], None],
     ) -> None:
         self._endpoint = endpoint
         self._run_id = run_id
+        self._rundir = os.path.realpath(rundir)
         self._hear = hear
         self._broken = broken
         self._channel: Channel | None = None
@@ -120,9 +124,11 @@ class DaemonLink(PoolLink):
 
     async def _connect(self, *, is_resuming: bool) -> None:
         channel = await connect_unix(self._endpoint.socket_path(), self, own_identity(__version__))
+        crash_point("client.connected")
         self._closed.clear()
         self._channel = channel
-        channel.send(open_message(self._run_id, self._endpoint.project, is_resuming=is_resuming))
+        project = self._endpoint.project
+        channel.send(open_message(self._run_id, project, rundir=self._rundir, is_resuming=is_resuming))
         for message in (*self._environments, *self._open_tickets.values(), *self._cancelled.values()):
             channel.send(message)
 
@@ -130,8 +136,10 @@ class DaemonLink(PoolLink):
         """Take in what the daemon says."""
         for message in cast("list[ToClient]", messages):
             if isinstance(message, Opened):
+                crash_point("client.opened")
                 self._opened.set()
             elif isinstance(message, Done):
+                crash_point("client.done")
                 self._open_tickets.pop(message.ticket, None)
             self._hear(message)
 

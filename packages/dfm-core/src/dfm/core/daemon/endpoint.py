@@ -132,11 +132,12 @@ class Endpoint:
             return None
 
     def publish(self, discovery: Discovery) -> None:
-        """Tell where the daemon is, in one step."""
-        temporary = f"{self.discovery_path}.{os.getpid()}"
-        with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
-            json.dump(asdict(discovery), file, indent=1)
-        os.replace(temporary, self.discovery_path)
+        """Tell where the daemon is, in one step.
+
+        Raises:
+            InfrastructureError: it cannot be written.
+        """
+        _replace(self.discovery_path, json.dumps(asdict(discovery), indent=1))
 
     def withdraw(self) -> None:
         """Remove what a daemon that is gone has left, its key too; only whoever holds the lock may."""
@@ -156,7 +157,11 @@ class Endpoint:
         return facts.st_uid == os.geteuid() and not facts.st_mode & 0o077
 
     def next_epoch(self) -> int:
-        """Count a new daemon and return its number, from 1; only whoever holds the lock may."""
+        """Count a new daemon and return its number, from 1; only whoever holds the lock may.
+
+        Raises:
+            InfrastructureError: it cannot be written.
+        """
         path = os.path.join(self.directory, "epoch")
         try:
             with open(path, encoding="ascii") as file:
@@ -164,12 +169,7 @@ class Endpoint:
         except (OSError, ValueError):
             discovery = self.read()
             epoch = 1 if discovery is None else discovery.epoch + 1
-        temporary = f"{path}.{os.getpid()}"
-        with open(temporary, "w", encoding="ascii") as file:
-            file.write(f"{epoch}\n")
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
+        _replace(path, f"{epoch}\n")
         return epoch
 
     @contextlib.contextmanager
@@ -206,6 +206,21 @@ def state_directory(name: str) -> str:
     root = state_root()
     os.makedirs(os.path.dirname(root), exist_ok=True)
     return private_directory(os.path.join(private_directory(root), name))
+
+
+def _replace(path: str, content: str) -> None:
+    """Write a file for this user alone, whole or not at all, even at a loss of power."""
+    temporary = f"{path}.{os.getpid()}"
+    try:
+        with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            os.unlink(temporary)
+        raise InfrastructureError(f"cannot write {path}: {error.strerror}") from error
 
 
 def _try_lock(fd: int) -> bool:

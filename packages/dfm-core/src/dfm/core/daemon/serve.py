@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 
 from dfm.api.errors import RunnerError
 from dfm.core.__about__ import __version__
+from dfm.core.crashpoint import crash_point
 from dfm.core.daemon.endpoint import Discovery, Endpoint
 from dfm.core.daemon.server import ClientServer
 from dfm.core.pool.engine import Engine
@@ -53,7 +54,9 @@ def serve(endpoint: Endpoint, plan_for: Callable[[Place], PoolPlan], ready: Call
             found = endpoint.read()
             where = "" if found is None else f" (pid {found.pid} on {found.host})"
             raise RunnerError(f"{endpoint.project} has a daemon already{where}", hint="dfm daemon stop stops it")
+        crash_point("daemon.locked")
         epoch = endpoint.next_epoch()
+        crash_point("daemon.counted")
         place = Place(
             epoch=epoch,
             state_directory=endpoint.state_directory(),
@@ -61,6 +64,7 @@ def serve(endpoint: Endpoint, plan_for: Callable[[Place], PoolPlan], ready: Call
         )
         try:
             asyncio.run(_serve(endpoint, plan_for(place), ready))
+            crash_point("daemon.ended")
         finally:
             endpoint.withdraw()
 
@@ -95,10 +99,13 @@ async def _serve(endpoint: Endpoint, plan: PoolPlan, ready: Callable[[Discovery]
         )
         listening = loop.create_task(listener.run())
         try:
+            crash_point("daemon.listening")
             endpoint.publish(discovery)
+            crash_point("daemon.published")
             ready(discovery)
             told(f"daemon of {endpoint.project}, epoch {plan.epoch}, pid {discovery.pid}, runner {discovery.runner}")
             await stopping.wait()
+            crash_point("daemon.stopping")
             told("stops")
         finally:
             listening.cancel()

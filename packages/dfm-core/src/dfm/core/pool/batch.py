@@ -32,6 +32,7 @@ from dfm.api.batch import (
 )
 from dfm.api.errors import DfmError
 from dfm.core.config.settings import PoolSettings
+from dfm.core.crashpoint import crash_point
 from dfm.core.pool.command import CommandRunner
 from dfm.core.pool.events import DrainWorker, PoolEvent, Record
 from dfm.core.pool.jobs import (
@@ -260,7 +261,10 @@ class BatchJobs:
         except DfmError as error:
             return SubmitFailed(kind=FailureKind.PERMANENT, text=error.message)
         await self.flush()
-        return await self._run(made)
+        crash_point("pool.launch.before")
+        output = await self._run(made)
+        crash_point("pool.launch.after")
+        return output
 
     async def _look_up(self, name: str, names: Sequence[str]) -> None:
         answer = await self._ask(lambda: [self.dialect.find(name)])

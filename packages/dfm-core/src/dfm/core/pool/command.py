@@ -6,6 +6,7 @@ prints beyond MAX_OUTPUT_BYTES is read and thrown away. At most MAX_IN_FLIGHT ru
 
 import asyncio
 import contextlib
+import errno
 import fnmatch
 import logging
 import os
@@ -21,6 +22,10 @@ MAX_IN_FLIGHT = 2
 KILL_SECONDS = 2.0
 NOT_EXECUTABLE, NOT_FOUND = 126, 127
 """What a shell says of a command that it may not start, and of one that is not there."""
+
+_ABSENT = frozenset({errno.ENOENT, errno.ENOTDIR, errno.EACCES, errno.ENOEXEC, errno.ELOOP, errno.ENAMETOOLONG})
+
+_NOT_EXECUTABLE = frozenset({errno.EACCES, errno.ENOEXEC})
 
 _log = logging.getLogger(__name__)
 
@@ -67,8 +72,11 @@ class CommandRunner:
                 start_new_session=True,
             )
         except OSError as error:
-            status = NOT_FOUND if isinstance(error, FileNotFoundError) else NOT_EXECUTABLE
-            return CommandOutput(status=status, stdout="", stderr=f"{command.argv[0]}: {error.strerror}")
+            # What is not among these is a want of this process, which may have it later.
+            is_absent = error.errno in _ABSENT
+            status = NOT_EXECUTABLE if error.errno in _NOT_EXECUTABLE else NOT_FOUND
+            text = f"{command.argv[0]}: {error.strerror}"
+            return CommandOutput(status=status, stdout="", stderr=text, is_timed_out=not is_absent)
         run = _Running(process, command.stdin)
         try:
             async with asyncio.timeout(command.timeout_seconds * self.scale):

@@ -16,6 +16,7 @@ from typing import Protocol
 
 from dfm.core.__about__ import __version__
 from dfm.core.config.settings import PoolSettings
+from dfm.core.crashpoint import IS_ARMED, crash_point
 from dfm.core.pool.batch import BatchJobs
 from dfm.core.pool.events import (
     Acknowledge,
@@ -120,6 +121,8 @@ _SILENT_BEATS = 2
 _COMES_AGAIN = frozenset({Phase.PENDING, Phase.HELD})
 """Where a job stands that the batch system has put back: another life of its worker will come."""
 
+_HELD = "the tasks of an earlier run in the same directory have not stopped yet"
+
 _log = logging.getLogger(__name__)
 
 
@@ -142,12 +145,21 @@ class Journal(Protocol):
 
 @dataclass(slots=True)
 class _Client:
-    """A client that is attached, with what it has said."""
+    """A client that is attached, with what it has said.
+
+    Attributes:
+        held: what it has said since it opened, while the tasks of an earlier run in its directory have not stopped;
+            None where it need not wait.
+    """
 
     name: str
     send: Callable[[ToClient], None]
     directory: str = ""
     user: str = ""
+    rundir: str = ""
+    weight: float = 1.0
+    held: list[FromClient] | None = None
+    held_since: float = 0.0
     in_flight: int = 0
     done: int = 0
 
@@ -241,7 +253,8 @@ class Engine:
             self._timer.cancel()
             self._timer = None
         self._flush()
-        for worker in list(self._workers.values()):
+        workers, self._workers = self._workers, {}  # that their links are gone is no news to anybody any more
+        for worker in workers.values():
             worker.link.close()
 
     def dismiss_workers(self, why: str) -> None:
@@ -269,10 +282,14 @@ class Engine:
         if client is not None and client.send == send:
             del self._clients[name]
             self._feed(ClientGone(name))
+            self._admit_held()
 
     def hear(self, name: str, message: FromClient) -> None:
         """Take in what a client says."""
         client = self._clients[name]
+        if client.held is not None and not isinstance(message, Close):
+            client.held.append(message)
+            return
         match message:
             case Submit():
                 self._submit(client, message)
@@ -295,17 +312,47 @@ class Engine:
                 self._redaction.learn(variables_of(message))
             case Open():
                 client.directory, client.user = message.directory, message.user
+                client.rundir, client.weight = message.rundir, message.weight
                 self._say(client.send, Opened(epoch=self._epoch, version=__version__, in_flight=self.in_flight))
                 client.in_flight = self.in_flight
                 self._say(client.send, PoolWaits(text=self._waits))
-                self._feed(ClientOpened(client=name, weight=message.weight))
+                self._admit(client)
             case Close():
                 del self._clients[name]
                 self._feed(ClientClosed(name))
+                self._admit_held()
             case Beat():
                 self._say(client.send, Beat())
             case _:
                 _log.warning("client %s said %s, which is for the daemon", name, type(message).__name__)
+
+    def _admit(self, client: _Client) -> None:
+        """Let a client in; one whose directory another has not left waits, for two bodies must not write there at once.
+
+        Who opens a run in a directory holds its lock: a client of it whose link is broken does not come back.
+        """
+        if self._must_wait(client):
+            client.held, client.held_since = [], self._clock()
+            self._say(client.send, Notice(text=f"waits: {_HELD}"))
+        else:
+            self._feed(ClientOpened(client=client.name, weight=client.weight, rundir=client.rundir))
+
+    def _must_wait(self, client: _Client) -> bool:
+        if not client.rundir:
+            return False
+        for name in self._reactor.gone_from(client.rundir):
+            if name != client.name:
+                self._feed(ClientClosed(name))
+        return self._reactor.is_taken(client.rundir, client.name)
+
+    def _admit_held(self) -> None:
+        """Let in those who need wait no more, and hear what they have said meanwhile."""
+        for client in list(self._clients.values()):
+            if client.held is not None and not self._must_wait(client):
+                said, client.held = client.held, None
+                self._admit(client)
+                for message in said:
+                    self.hear(client.name, message)
 
     def notice(self, text: str) -> None:
         """Tell every client, and whoever hosts the pool."""
@@ -332,7 +379,7 @@ class Engine:
 
     def worker_came(self, hello: Hello, link: WorkerLink) -> None:
         """Take in a worker that has proved its slot and said hello."""
-        job = next((job for job in self._ledger.jobs() if job.slot == hello.slot), None)
+        job = self._ledger.job_of(hello.slot)
         if job is None or not self._ledger.knows(hello.slot):
             link.send(Exit(why=f"slot {hello.slot} is not one of ours"))
             link.close()
@@ -365,6 +412,7 @@ class Engine:
                 case Result():
                     self._ended(slot, incarnation, message)
                 case Started(attempt=attempt):
+                    crash_point("pool.started.heard")
                     self._feed(AttemptStarted(slot=slot, incarnation=incarnation, attempt=attempt))
                     self._batch.feed(WorkerWorked(slot))
                 case Asked():
@@ -534,7 +582,8 @@ class Engine:
         if any(where == slot for where, _ in self._workers):
             return  # another life of the slot is there: the job is as it should be
         self._batch.feed(WorkerParted(slot=slot))
-        if any(job.slot == slot and job.phase not in _COMES_AGAIN for job in self._ledger.jobs()):
+        job = self._ledger.job_of(slot)
+        if job is not None and job.phase not in _COMES_AGAIN:
             self._batch.feed(CancelWanted(slots=(slot,), why=f"its worker was given up: {why}"))
 
     def _welcome(self, keep: Sequence[int]) -> Welcome:
@@ -596,7 +645,9 @@ class Engine:
             OSError: it cannot be written; nothing that depends on it may be said.
         """
         if self._records:
+            _crash_points(self._records, "before")
             self._journal.append(self._records)
+            _crash_points(self._records, "after")
             self._records = []
 
     # Time.
@@ -606,6 +657,7 @@ class Engine:
         scale = self._settings.time_scale
         self._timer = loop.call_later(TICK_SECONDS * min(1.0, scale), self._tick)
         self._feed(Tick())
+        self._admit_held()
         self._batch.tick()
         self._notice_silence(now)
         self._scale(now)
@@ -761,7 +813,25 @@ class Engine:
                     "attempt": task.number,
                 }
             )
-        return self._redaction.hide_in(found)
+        return self._redaction.hide_in(found + self._why_held(needle, now))
+
+    def _why_held(self, needle: str, now: float) -> list[dict[str, object]]:
+        return [
+            {
+                "task": message.task,
+                "run_id": client.name,
+                "state": str(Stage.QUEUED),
+                "reason": _HELD,
+                "since_seconds": now - client.held_since,
+                "checked_again_in_seconds": TICK_SECONDS,
+                "host": "",
+                "worker": "",
+                "attempt": 0,
+            }
+            for client in self._clients.values()
+            for message in client.held or ()
+            if isinstance(message, Submit) and needle in message.task
+        ]
 
     # Orders of people.
 
@@ -828,6 +898,13 @@ class Engine:
                 at=datetime.now(UTC).isoformat(timespec="seconds"),
             )
         )
+
+
+def _crash_points(records: Sequence[JournalEntry], side: str) -> None:
+    """Pass the named places on either side of each kind of record: `pool.commit.before`, `pool.commit.after`."""
+    if IS_ARMED:
+        for record in records:
+            crash_point(f"pool.{record.kind}.{side}")
 
 
 def _loss_of_vacating(reason: str) -> Loss:

@@ -39,10 +39,11 @@ class Loss:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClientOpened:
-    """A client has opened its run, or has come back to it."""
+    """A client has opened its run, or has come back to it; `rundir` is where its tasks run, empty where nobody says."""
 
     client: str
     weight: float = 1.0
+    rundir: str = ""
 
 
 @dataclass(frozen=True, slots=True)

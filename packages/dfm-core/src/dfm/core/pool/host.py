@@ -16,12 +16,14 @@ import socket
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import TracebackType
 from typing import cast
 
 from dfm.api.batch import BatchDialect
 from dfm.api.errors import InfrastructureError, RunnerError
 from dfm.core.__about__ import __version__
 from dfm.core.config.settings import PoolSettings
+from dfm.core.crashpoint import crash_point
 from dfm.core.pool.addresses import LOOPBACK, listening_addresses, own_addresses
 from dfm.core.pool.batch import BatchJobs, JobPlace
 from dfm.core.pool.command import CommandRunner
@@ -99,11 +101,16 @@ class PoolPlan:
 
 
 @contextlib.asynccontextmanager
-async def hosted(plan: PoolPlan) -> AsyncIterator[Engine]:
+async def hosted(plan: PoolPlan, broken: Callable[[str], None] = lambda _: None) -> AsyncIterator[Engine]:
     """Open a pool and give its engine; at the end of the block every job of it has been cancelled.
 
+    Args:
+        plan: of the pool.
+        broken: is told why the pool cannot go on, before the block is cancelled.
+
     Raises:
-        InfrastructureError: the journal or the directories cannot be written.
+        InfrastructureError: the journal or the directories cannot be written; where that happens while the pool is
+            open, the block is cancelled.
         RunnerError: the port cannot be had.
     """
     header = Header(project=plan.project, epoch=plan.epoch)
@@ -111,16 +118,20 @@ async def hosted(plan: PoolPlan) -> AsyncIterator[Engine]:
         if not is_ours:
             raise RunnerError(f"the journal in {plan.state_directory} belongs to a process that lives")
         journal, replay = _opened(plan, header)
+        crash_point("pool.journal.open")
         probe = plant_probe(plan.log_directory)
         try:
-            async with _hosted(dataclasses.replace(plan, probe=probe), header, journal, replay) as engine:
+            alarm = _Alarm(plan.journal_path, broken)
+            async with _hosted(dataclasses.replace(plan, probe=probe), header, journal, replay, alarm) as engine:
                 yield engine
         finally:
             remove_probe(probe)
 
 
 @contextlib.asynccontextmanager
-async def _hosted(plan: PoolPlan, header: Header, journal: JournalFile, replay: Replay) -> AsyncIterator[Engine]:
+async def _hosted(
+    plan: PoolPlan, header: Header, journal: JournalFile, replay: Replay, alarm: "_Alarm"
+) -> AsyncIterator[Engine]:
     with journal:
         now = time.monotonic()
         prefix = f"dfm-{plan.instance}-"
@@ -136,43 +147,94 @@ async def _hosted(plan: PoolPlan, header: Header, journal: JournalFile, replay: 
         ledger = Ledger(LedgerSettings.of(plan.settings), plan.instance, plan.epoch)
         reactor.restore(replay.entries, now)
         restored = ledger.restore(replay.entries, now)
-        async with contextlib.AsyncExitStack() as stack:
-            group = await stack.enter_async_context(asyncio.TaskGroup())
-            engine = Engine(
-                reactor,
-                ledger,
-                journal,
-                plan.settings,
-                plan.epoch,
-                plan.default_shape,
-                fail=lambda error: _fail(group, error),
-                redaction=plan.redaction,
-            )
-            jobs = BatchJobs(
-                ledger=ledger,
-                dialect=plan.dialect,
-                commands=CommandRunner(plan.environ, max(plan.settings.time_scale, 0.05)),
-                settings=plan.settings,
-                place=place,
-                group=group,
-                record=engine.record,
-                flush=lambda: _flushed(engine, journal),
-                announce=engine.feed,
-                notice=engine.notice,
-            )
-            if not plan.is_passing:
-                engine.on_notice = plan.notice  # a run's own pool tells its only client
-            listening = _served(plan, engine, ledger, group)
-            syncing = group.create_task(_sync(plan, journal, header, reactor, ledger))
-            engine.start(jobs)
-            jobs.do(restored)
-            try:
-                yield engine
-            finally:
-                await _ended(plan, engine, jobs)
-                syncing.cancel()
-                listening.cancel()
-                engine.stop()
+        try:
+            async with asyncio.TaskGroup() as group:
+                engine = Engine(
+                    reactor,
+                    ledger,
+                    journal,
+                    plan.settings,
+                    plan.epoch,
+                    plan.default_shape,
+                    fail=alarm.ring,
+                    redaction=plan.redaction,
+                )
+                jobs = BatchJobs(
+                    ledger=ledger,
+                    dialect=plan.dialect,
+                    commands=CommandRunner(plan.environ, max(plan.settings.time_scale, 0.05)),
+                    settings=plan.settings,
+                    place=place,
+                    group=group,
+                    record=engine.record,
+                    flush=lambda: _flushed(engine, journal, alarm),
+                    announce=engine.feed,
+                    notice=engine.notice,
+                )
+                if not plan.is_passing:
+                    engine.on_notice = plan.notice  # a run's own pool tells its only client
+                listening = _served(plan, engine, ledger, group)
+                crash_point("pool.access.written")
+                syncing = group.create_task(_sync(plan, journal, header, reactor, ledger, alarm))
+                try:
+                    async with alarm:
+                        engine.start(jobs)
+                        jobs.do(restored)
+                        yield engine
+                finally:
+                    if plan.is_passing or not alarm.is_of_journal:
+                        await _ended(plan, engine, jobs)
+                    syncing.cancel()
+                    listening.cancel()
+                    engine.stop()
+        except BaseExceptionGroup:
+            if alarm.error is None:
+                raise
+            raise alarm.error from alarm.error.__cause__
+
+
+class _Alarm:
+    """Ends the block of whoever uses the pool, with the reason for which the pool cannot go on.
+
+    A daemon whose journal cannot be written leaves its workers and jobs as they are, as if it had been killed: what
+    they run and have run is for the next daemon, and what is in the journal is true.
+    """
+
+    def __init__(self, journal_path: str, broken: Callable[[str], None]) -> None:
+        self.error: BaseException | None = None
+        self.is_of_journal = False
+        self._journal_path = journal_path
+        self._broken = broken
+        self._group = asyncio.TaskGroup()
+        self._is_over = False
+
+    async def __aenter__(self) -> None:
+        await self._group.__aenter__()
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._is_over = True
+        await self._group.__aexit__(kind, error, traceback)
+
+    def ring(self, error: BaseException) -> None:
+        """Say that the pool cannot go on; the first reason counts. At the end of the block nobody listens any more."""
+        if self.error is not None or self._is_over:
+            _log.warning("%s: %s", self._journal_path, error)
+            return
+        self.error = error
+        if isinstance(error, OSError):
+            self.is_of_journal = True
+            self.error = InfrastructureError(f"cannot write the pool's journal {self._journal_path}: {error.strerror}")
+            self.error.__cause__ = error
+        self._broken(str(self.error))
+        self._group.create_task(self._raise(self.error))
+
+    async def _raise(self, error: BaseException) -> None:
+        raise error
 
 
 def _opened(plan: PoolPlan, header: Header) -> tuple[JournalFile, Replay]:
@@ -262,7 +324,9 @@ async def _ended(plan: PoolPlan, engine: Engine, jobs: BatchJobs) -> None:
     jobs.feed(CancelAllWanted("the pool closes"))
     with contextlib.suppress(FileNotFoundError):
         os.unlink(plan.access_path)
+    crash_point("pool.access.removed")
     await jobs.all_ended(END_SECONDS)
+    crash_point("pool.jobs.ended")
     left = jobs.left()
     if not left:
         if plan.snapshot_path:
@@ -280,24 +344,34 @@ async def _ended(plan: PoolPlan, engine: Engine, jobs: BatchJobs) -> None:
         )
 
 
-async def _flushed(engine: Engine, journal: JournalFile) -> None:
+async def _flushed(engine: Engine, journal: JournalFile, alarm: _Alarm) -> None:
     """Have what was recorded survive a loss of power: what is submitted next must be known after one."""
-    engine.flush_records()
-    await asyncio.get_running_loop().run_in_executor(None, journal.sync)
+    try:
+        engine.flush_records()
+        await asyncio.get_running_loop().run_in_executor(None, journal.sync)
+    except OSError as error:
+        alarm.ring(error)
+        await asyncio.Future()  # what was to follow must never happen; the pool ends
 
 
-async def _sync(plan: PoolPlan, journal: JournalFile, header: Header, reactor: Reactor, ledger: Ledger) -> None:
+async def _sync(
+    plan: PoolPlan, journal: JournalFile, header: Header, reactor: Reactor, ledger: Ledger, alarm: _Alarm
+) -> None:
     """Have what is in the journal survive a loss of power, a moment later; keep the file small, and others informed."""
     loop, synced = asyncio.get_running_loop(), journal.size_bytes
     shown, due_at = 0, 0.0
     while True:
         await asyncio.sleep(SYNC_SECONDS)
-        if journal.is_due_for_rotation:
-            journal.rotate(header, [*reactor.snapshot(), *ledger.snapshot()])
-            synced = shown = 0
-        if journal.size_bytes != synced:
-            synced = journal.size_bytes
-            await loop.run_in_executor(None, journal.sync)
+        try:
+            if journal.is_due_for_rotation:
+                journal.rotate(header, [*reactor.snapshot(), *ledger.snapshot()])
+                synced = shown = 0
+            if journal.size_bytes != synced:
+                synced = journal.size_bytes
+                await loop.run_in_executor(None, journal.sync)
+        except OSError as error:
+            alarm.ring(error)
+            return
         if plan.snapshot_path and journal.size_bytes != shown and loop.time() >= due_at:
             shown, due_at = journal.size_bytes, loop.time() + SNAPSHOT_SECONDS * plan.settings.time_scale
             await loop.run_in_executor(None, _show, plan, encode_header(header) + encode(ledger.snapshot()))
@@ -308,12 +382,3 @@ def _show(plan: PoolPlan, content: bytes) -> None:
         write_snapshot(plan.snapshot_path, content)
     except OSError as error:
         _log.warning("cannot write %s: %s", plan.snapshot_path, error.strerror)
-
-
-def _fail(group: asyncio.TaskGroup, error: BaseException) -> None:
-    async def fail() -> None:
-        if isinstance(error, OSError):
-            raise InfrastructureError(f"the pool's journal cannot be written: {error.strerror}") from error
-        raise error
-
-    group.create_task(fail())

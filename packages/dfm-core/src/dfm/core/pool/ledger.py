@@ -218,7 +218,8 @@ class Ledger:
     def handle(self, event: LedgerEvent, now: float) -> list[LedgerAction]:
         """Take in one event; return what must be done, in order.
 
-        What follows a Record in the list may be done only once the record is in the journal.
+        What follows a Record in the list may be done only once the record is in the journal. With most events all jobs
+        are looked at, but not with those that come from each of many workers.
         """
         actions: list[LedgerAction] = []
         match event:
@@ -236,6 +237,7 @@ class Ledger:
                 self._on_cancel_answer(event, now, actions)
             case WorkerConnected():
                 self._on_connected(event, now, actions)
+                return actions
             case WorkerParted():
                 self._on_parted(event, now)
             case WorkersSilent():
@@ -244,6 +246,7 @@ class Ledger:
                 self._on_unfit(event, now, actions)
             case WorkerWorked():
                 self._on_worked(event)
+                return actions
             case CancelWanted():
                 self._cancel([job for slot in event.slots if (job := self._slots.get(slot))], event.why, actions)
             case CancelAllWanted():
@@ -751,6 +754,11 @@ class Ledger:
             is_stopping=job.is_unwanted or job.has_left,
             started_at=job.launched_at,
         )
+
+    def job_of(self, slot: str) -> JobView | None:
+        """Return the job of a slot; None where it has ended, is abandoned, or was never ours."""
+        job = self._slots.get(slot)
+        return None if job is None or job.phase is Phase.ABANDONED else self._view(job)
 
     def knows(self, slot: str) -> bool:
         """Return whether a worker of this slot may come in: its job is in the ledger and was not told to end."""

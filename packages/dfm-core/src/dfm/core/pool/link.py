@@ -22,19 +22,23 @@ class HostedLink(PoolLink):
         plan: what makes the pool.
         run_id: of the run.
         hear: takes what the pool says.
+        broken: is told why the pool cannot go on.
     """
 
-    def __init__(self, plan: PoolPlan, run_id: str, hear: Callable[[ToClient], None]) -> None:
+    def __init__(
+        self, plan: PoolPlan, run_id: str, hear: Callable[[ToClient], None], broken: Callable[[str], None]
+    ) -> None:
         self._plan = plan
         self._run_id = run_id
         self._hear = hear
+        self._broken = broken
         self._stack = contextlib.AsyncExitStack()
         self._engine: Engine | None = None
 
     async def __aenter__(self) -> Self:
-        engine = self._engine = await self._stack.enter_async_context(hosted(self._plan))
+        engine = self._engine = await self._stack.enter_async_context(hosted(self._plan, self._broken))
         engine.attach(self._run_id, self._hear)
-        self.send(open_message(self._run_id, self._plan.project))
+        self.send(open_message(self._run_id, self._plan.project))  # alone in its pool, it needs to wait for nobody
         return self
 
     async def __aexit__(
@@ -51,8 +55,13 @@ class HostedLink(PoolLink):
         self._engine.hear(self._run_id, message)
 
 
-def open_message(run_id: str, directory: str, *, is_resuming: bool = False) -> Open:
+def open_message(run_id: str, directory: str, *, rundir: str = "", is_resuming: bool = False) -> Open:
     """Return what opens a run."""
     return Open(
-        run_id=run_id, user=getpass.getuser(), version=__version__, directory=directory, is_resuming=is_resuming
+        run_id=run_id,
+        user=getpass.getuser(),
+        version=__version__,
+        directory=directory,
+        rundir=rundir,
+        is_resuming=is_resuming,
     )

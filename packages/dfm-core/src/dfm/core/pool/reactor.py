@@ -19,6 +19,7 @@ Journal entries are of the kinds `client`, `close`, `submit`, `cancel`, `dispatc
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from itertools import chain
 
 import msgspec
 
@@ -136,6 +137,7 @@ class _Client:
     share: Share
     tasks: "dict[int, _Task]"
     is_here: bool
+    rundir: str
     gone_at: float = 0.0
 
 
@@ -296,7 +298,7 @@ class Reactor:
     def _on_opened(self, event: ClientOpened, now: float, actions: list[PoolAction]) -> None:
         client = self._clients.get(event.client)
         if client is None:
-            client = self._open(event.client, event.weight, actions)
+            client = self._open(event.client, event.weight, event.rundir, actions)
         client.is_here = True
         client.share.weight = event.weight
         self._watch(now)
@@ -304,9 +306,9 @@ class Reactor:
         for task in client.tasks.values():
             actions.extend(_question(task, number) for number in task.questions or ())
 
-    def _open(self, name: str, weight: float, actions: list[PoolAction]) -> _Client:
-        client = self._clients[name] = _Client(Share(name, weight), {}, is_here=True)
-        actions.append(_record("client", client=name, weight=weight))
+    def _open(self, name: str, weight: float, rundir: str, actions: list[PoolAction]) -> _Client:
+        client = self._clients[name] = _Client(Share(name, weight), {}, is_here=True, rundir=rundir)
+        actions.append(_record("client", client=name, weight=weight, rundir=rundir))
         return client
 
     def _on_client_gone(self, event: ClientGone, now: float) -> None:
@@ -336,7 +338,7 @@ class Reactor:
     # Tasks.
 
     def _on_submitted(self, event: TaskSubmitted, now: float, actions: list[PoolAction]) -> None:
-        client = self._clients.get(event.client) or self._open(event.client, 1.0, actions)
+        client = self._clients.get(event.client) or self._open(event.client, 1.0, "", actions)
         known = client.tasks.get(event.ticket)
         if known is not None:
             self._confirm_again(known, actions)
@@ -1210,7 +1212,8 @@ class Reactor:
             name = str(fields["client"])
             known = self._clients.get(name)
             if known is None:
-                self._clients[name] = _Client(Share(name, _number(fields["weight"])), {}, is_here=False)
+                share, rundir = Share(name, _number(fields["weight"])), str(fields.get("rundir", ""))
+                self._clients[name] = _Client(share, {}, is_here=False, rundir=rundir)
             return
         if entry.kind == "close":
             self._clients.pop(str(fields["client"]), None)
@@ -1302,11 +1305,23 @@ class Reactor:
         worker.slots = max(worker.slots, len(worker.attempts) + 1)
         return worker
 
+    def gone_from(self, rundir: str) -> list[str]:
+        """Return the clients of a run directory whose links are broken."""
+        return [name for name, client in self._clients.items() if client.rundir == rundir and not client.is_here]
+
+    def is_taken(self, rundir: str, client: str) -> bool:
+        """Return whether another client, or what is left of one, may still write into a run directory."""
+        leased = (task.client for worker in self._workers.values() for task in worker.attempts.values())
+        return any(
+            other.rundir == rundir and other.share.client != client for other in chain(self._clients.values(), leased)
+        )
+
     def snapshot(self) -> list[JournalEntry]:
         """Return entries that say all that the journal so far says of what is not forgotten."""
         entries = []
         for client in self._clients.values():
-            entries.append(_entry("client", client=client.share.client, weight=client.share.weight))
+            name, weight = client.share.client, client.share.weight
+            entries.append(_entry("client", client=name, weight=weight, rundir=client.rundir))
             for task in client.tasks.values():
                 entries += _story(task)
         return entries

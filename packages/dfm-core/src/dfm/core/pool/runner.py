@@ -6,7 +6,6 @@ longer than CANCEL_SECONDS: then the worker cannot be reached, and its lease end
 """
 
 import asyncio
-import contextlib
 import dataclasses
 import logging
 from collections.abc import Callable, Iterator, Mapping
@@ -16,6 +15,7 @@ from typing import Protocol, Self
 from dfm.api.errors import RunnerError
 from dfm.api.events import Progress, RunnerWaits, TaskMoved
 from dfm.api.runner import Ask, Outcome, Resources, Runner, TaskRequest, TaskResult, nobody_asks
+from dfm.core.crashpoint import crash_point
 from dfm.core.pool.questions import QuestionsOfTask
 from dfm.core.runfacts import Tell, nobody_listens
 from dfm.core.wire.codec import decode_result, encode_request
@@ -108,6 +108,7 @@ class PooledRunner(Runner):
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        crash_point("client.closing")
         self._link.send(Close())
         await self._link.__aexit__(kind, error, traceback)
 
@@ -141,6 +142,7 @@ class PooledRunner(Runner):
                 wall_seconds=request.resources.wall_seconds,
             )
         )
+        crash_point("client.submit")
         try:
             done = await self._waiting[ticket]
         except asyncio.CancelledError:
@@ -152,6 +154,7 @@ class PooledRunner(Runner):
             del self._questions[ticket]
             await questions.close()
         self._link.send(Received(ticket=ticket))
+        crash_point("client.received")
         return _result(done)
 
     def _questions_of(self, task: str, ticket: int) -> QuestionsOfTask:
@@ -166,16 +169,16 @@ class PooledRunner(Runner):
         """Have a task stopped and wait until it is; a second cancellation kills it."""
         future = self._waiting[ticket] = asyncio.get_running_loop().create_future()
         is_urgent = False
-        with contextlib.suppress(TimeoutError, RunnerError):
-            async with asyncio.timeout(CANCEL_SECONDS):
-                while not future.done():
-                    self._link.send(CancelTask(ticket=ticket, is_urgent=is_urgent))
-                    try:
-                        await asyncio.wait([future])
-                    except asyncio.CancelledError:
-                        if is_urgent:
-                            raise
-                        is_urgent = True
+        loop = asyncio.get_running_loop()
+        until = loop.time() + CANCEL_SECONDS
+        while not future.done() and self._why_broken is None and loop.time() < until:
+            self._link.send(CancelTask(ticket=ticket, is_urgent=is_urgent))
+            try:
+                await asyncio.wait([future], timeout=until - loop.time())
+            except asyncio.CancelledError:
+                if is_urgent:
+                    raise
+                is_urgent = True
         if future.done() and not future.cancelled() and future.exception() is None:
             self._link.send(Received(ticket=ticket))
 

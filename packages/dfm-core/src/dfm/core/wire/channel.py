@@ -16,7 +16,7 @@ import os
 import secrets
 import socket
 import struct
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -73,7 +73,16 @@ class Peer(Protocol):
 
 
 class ConnectError(RunnerError):
-    """No address of the daemon could be reached."""
+    """No address of the daemon could be reached.
+
+    Attributes:
+        refused_at: the addresses at which somebody said that nobody listens. That tells something of the daemon only
+            where it was found before: an address such as the loopback is another host to everybody.
+    """
+
+    def __init__(self, message: str, *, hint: str | None = None, refused_at: Collection[str] = ()) -> None:
+        super().__init__(message, hint=hint)
+        self.refused_at = refused_at
 
 
 class Channel(asyncio.Protocol):
@@ -387,6 +396,7 @@ async def connect(
         VersionError: the daemon speaks another protocol.
     """
     tried: list[str] = []
+    refused_at: list[str] = []
     for address in access.addresses:
         note(f"trying {address} port {access.port}")
         try:
@@ -396,11 +406,13 @@ async def connect(
         except TimeoutError:
             tried.append(f"{address}: no answer within {CONNECT_SECONDS + HANDSHAKE_SECONDS:.0f} s")
         except OSError as error:
+            refused_at += [address] if isinstance(error, ConnectionRefusedError) else []
             tried.append(f"{address}: {error.strerror or error}")
         except RunnerError as error:
             tried.append(f"{address}: {error.message}")
         note(tried[-1])
-    raise ConnectError(f"cannot reach the daemon at port {access.port}: {'; '.join(tried)}")
+    text = f"cannot reach the daemon at port {access.port}: {'; '.join(tried)}"
+    raise ConnectError(text, refused_at=refused_at)
 
 
 async def connect_unix(path: str, peer: Peer, identity: Identity) -> Channel:

@@ -208,6 +208,7 @@ class Open(Message, frozen=True, kw_only=True, tag="open"):
     """A client opens its run.
 
     Attributes:
+        rundir: absolute directory that all its run directories lie in; of two runs in one, the later waits.
         is_resuming: it was connected before; the tickets that it submits again are the same tasks.
     """
 
@@ -215,6 +216,7 @@ class Open(Message, frozen=True, kw_only=True, tag="open"):
     user: str
     version: str
     directory: str
+    rundir: str = ""
     is_resuming: bool = False
     weight: float = 1.0
 

@@ -5,7 +5,6 @@ Its first lines of log are written before anything can fail: host, directory, Py
 
 import asyncio
 import contextlib
-import errno
 import hashlib
 import logging
 import os
@@ -133,6 +132,7 @@ class _Worker:
         self._host = socket.gethostname()
         self._kept = KeptResults(os.path.dirname(os.path.abspath(options.access)), options.slot)
         self._channel: Channel | None = None
+        self._daemon_address = ""
         self._tasks: dict[int, asyncio.Task[None]] = {}
         self._causes: dict[int, str] = {}
         self._questions: dict[int, asyncio.Future[bytes]] = {}
@@ -182,6 +182,7 @@ class _Worker:
             leave = await self._left
             ticking.cancel()
             _log.info("leaving: %s", leave.reason)
+            crash_point("worker.leaving")
             await self._stop_all()
             await self._say_farewell()
             self._kept.close()
@@ -225,7 +226,9 @@ class _Worker:
             case Keep(result):
                 self._keep(result)
             case Forget(attempt):
+                crash_point("worker.acknowledged")
                 self._kept.forget(attempt)
+                crash_point("worker.forgotten")
             case Connect(within_seconds):
                 self._group.create_task(self._connect(within_seconds))
             case HangUp(reason):
@@ -238,6 +241,7 @@ class _Worker:
     def _start(self, start: Start) -> None:
         number = start.run.attempt
         _log.info("attempt %d: %s", number, start.run.task)
+        crash_point("worker.assigned")
         task = self._group.create_task(self._attempt(start))
         self._tasks[number] = task
         task.add_done_callback(lambda _: self._on_end_without_start(number))
@@ -271,6 +275,7 @@ class _Worker:
 
     async def _attempt(self, start: Start) -> None:
         number = start.run.attempt
+        crash_point("worker.starting")
         self._perform(self._session.started(number, _now()))
         environment = None if start.environment is None else dict(start.environment)
         try:
@@ -347,7 +352,7 @@ class _Worker:
             self._give_up(error)
         except DfmError as error:
             _log.warning("%s", error)
-            is_refused = isinstance(error, ConnectError) and _is_refusal(error)
+            is_refused = isinstance(error, ConnectError) and self._daemon_address in error.refused_at
             self._perform(self._session.unreachable(_now(), is_refused=is_refused))
         else:
             self._on_connected(channel)
@@ -357,6 +362,8 @@ class _Worker:
             self._perform(self._session.unreachable(_now(), is_refused=False))
             return
         self._channel = channel
+        self._daemon_address = channel.address.rpartition(":")[0]
+        crash_point("worker.connected")
         _log.info("connected to %s, dfm %s", channel.address, channel.peer_version)
         self._sweep()
         self._perform(self._session.connected(_now()))
@@ -394,10 +401,6 @@ class _Worker:
                 parent = os.getppid()
                 self._perform(self._session.signalled("signal", _now()))
             self._perform(self._session.tick(_now()))
-
-
-def _is_refusal(error: ConnectError) -> bool:
-    return os.strerror(errno.ECONNREFUSED) in error.message or "Connect call failed" in error.message
 
 
 def _now() -> float:

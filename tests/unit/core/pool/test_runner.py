@@ -1,0 +1,58 @@
+"""The runner that hands its tasks to a pool, on a link that a test holds."""
+
+import asyncio
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import pytest
+
+from dfm.core.pool import runner as module
+from dfm.core.pool.runner import PooledRunner, PoolLink
+from dfm.core.wire.messages import CancelTask, FromClient, Submit
+from dfm.testing.tasks import Workspace
+
+
+class DeafLink(PoolLink):
+    """A pool that hears all and answers nothing."""
+
+    def __init__(self) -> None:
+        self.heard: list[FromClient] = []
+        self.news = asyncio.Event()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        return None
+
+    def send(self, message: FromClient) -> None:
+        self.heard.append(message)
+        self.news.set()
+
+    async def hears(self, kind: type[FromClient], count: int = 1) -> None:
+        async with asyncio.timeout(20):
+            while sum(isinstance(message, kind) for message in self.heard) < count:
+                self.news.clear()
+                await self.news.wait()
+
+
+@pytest.mark.parametrize("times", [1, 2])
+async def test_a_cancelled_task_whose_pool_does_not_answer_is_not_waited_for_for_ever(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, times: int
+) -> None:
+    link = DeafLink()
+    runner = PooledRunner(lambda hear, broken: link, lambda text: None, {})  # noqa: ARG005  (a Connect)
+    running = asyncio.get_running_loop().create_task(runner.run(Workspace(tmp_path).shell("true")))
+    await link.hears(Submit)
+    monkeypatch.setattr(module, "CANCEL_SECONDS", 0.2)
+    for number in range(times):
+        running.cancel()
+        await link.hears(CancelTask, number + 1)
+    async with asyncio.timeout(20):
+        with pytest.raises(asyncio.CancelledError):
+            await running
+    cancels = [message for message in link.heard if isinstance(message, CancelTask)]
+    assert [cancel.is_urgent for cancel in cancels] == [False, True][:times]
