@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -105,6 +106,16 @@ def runs_on(lsf: FakeLsf, count: int = 1) -> list[JobRecord]:
 
 def begun(project: Project, count: int = 1) -> None:
     wait_until(lambda: len(lines(project, "begun")) >= count, f"{count} bodies to begin")
+
+
+def wait_for_turn(lsf: FakeLsf) -> None:
+    """Wait until whoever asks next, and does not know of a killed daemon's last question, asks politely."""
+
+    def is_long_ago() -> bool:
+        asked = lsf.invocations("bjobs")
+        return not asked or datetime.now(UTC).timestamp() - asked[-1].started >= lsf.seconds(15)
+
+    wait_until(is_long_ago, "the last question to be long ago")
 
 
 # bsub.
@@ -352,11 +363,31 @@ def test_a_restarted_daemon_adopts_its_jobs(project: Project, cluster: Clusters)
     with project.daemon(), project.started("run", "held", "--json") as process:
         begun(project)
         os.kill(project.status()["pid"], signal.SIGKILL)
+        wait_for_turn(lsf)
         assert project.dfm("daemon", "start").returncode == 0
         let_go(project)
         assert result(process)[:2] == (0, {"held": "succeeded"})
     wait_until(lambda: not living(lsf), "the job to be gone")
     assert (len(lines(project, "begun")), len(lsf.jobs())) == (1, 1)
+
+
+def test_C19_reap_asks_for_all_jobs_at_once_and_ends_them_with_one_bkill(project: Project, cluster: Clusters) -> None:
+    lsf = cluster()
+    tasks = {f"held{n}": HOLD for n in range(3)}
+    use(project, lsf, {**tasks, "all": {"needs": list(tasks), "run": "true"}}, max_workers=3, lost_timeout="1h")
+    with project.daemon(), project.started("run", "all") as process:
+        begun(project, 3)
+        os.kill(project.status()["pid"], signal.SIGKILL)
+        process.kill()
+        process.wait()
+    asked = lsf.invocations("bjobs")
+    wait_for_turn(lsf)
+    answer = project.dfm("daemon", "reap", "--runner", "lsf")
+    assert (answer.returncode, answer.stderr.count("ended: dfm-")) == (0, 3), answer.stderr
+    assert len(lsf.invocations("bjobs")) - len(asked) <= 4
+    [kill] = lsf.invocations("bkill")
+    assert sorted(kill.argv) == sorted(str(job.id) for job in lsf.jobs())
+    assert living(lsf) == []
 
 
 # LSF as a whole.

@@ -349,10 +349,15 @@ def reap_jobs(endpoint: "Endpoint", cli_options: CliOptions, environ: Mapping[st
 
     settings = load_settings(environ, endpoint.project, cli_options)
     plugin, options = chosen_runner(settings)
-    dialect = local_dialect() if plugin.name == DEFAULT_RUNNER else dialect_of(plugin, options)
+    poll_seconds = settings.pool.poll_interval * settings.pool.time_scale
+    dialect: BatchDialect | None
+    if plugin.name == DEFAULT_RUNNER:
+        dialect, poll_seconds = local_dialect(), min(poll_seconds, 1.0)
+    else:
+        dialect = dialect_of(plugin, options)
     if dialect is None:
         return [], []
     with contextlib.ExitStack() as stack:
         has_snapshot = os.path.isfile(endpoint.snapshot_path) and stack.enter_context(endpoint.locked())
         snapshots = [endpoint.snapshot_path] if has_snapshot else []
-        return asyncio.run(reap(dialect, environ, state_root(), snapshots))
+        return asyncio.run(reap(dialect, environ, state_root(), poll_seconds, snapshots))

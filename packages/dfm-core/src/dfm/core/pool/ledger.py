@@ -873,6 +873,11 @@ def job_name(instance: str, slot: str) -> str:
     return f"dfm-{instance}-{number}-1{f'[{index}]' if index else ''}"
 
 
+def prefix_of(name: str) -> str:
+    """Return what the names of all jobs of an instance begin with."""
+    return f"{name.rsplit('-', 3)[0]}-"
+
+
 def array_of(name: str) -> str:
     """Return the name of the array that an element belongs to; that of any other job is its own."""
     return name.partition("[")[0]
