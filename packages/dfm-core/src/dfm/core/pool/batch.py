@@ -286,7 +286,8 @@ class BatchJobs:
             self.dialect.validate(job)
             made = command(job)
         except DfmError as error:
-            return SubmitFailed(kind=FailureKind.PERMANENT, text=error.message)
+            text = f"{error.message} ({error.hint})" if error.hint else error.message
+            return SubmitFailed(kind=FailureKind.PERMANENT, text=text)
         await self.flush()
         return await self._run(made)
 
