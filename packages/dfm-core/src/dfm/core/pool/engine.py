@@ -104,6 +104,8 @@ from dfm.core.wire.messages import (
 )
 
 TICK_SECONDS = 0.5
+GATHER_SECONDS = 0.01
+"""How long after a task came it is asked whether workers are wanted, so that those that come with it count too."""
 CHECK_SECONDS = 10.0
 """How often the watchdog asks whether everything is as it must be."""
 RECENT = 100
@@ -213,6 +215,7 @@ class Engine:
         self._is_acting = False
         self._events: deque[PoolEvent] = deque()
         self._timer: asyncio.TimerHandle | None = None
+        self._gathering: asyncio.TimerHandle | None = None
         self._beat_at = 0.0
         self._check_at = 0.0
         self._started = clock()
@@ -230,6 +233,8 @@ class Engine:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+        if self._gathering is not None:
+            self._gathering.cancel()
         self._flush()
         for worker in list(self._workers.values()):
             worker.link.close()
@@ -313,6 +318,8 @@ class Engine:
                 wall_seconds=message.wall_seconds,
             )
         )
+        if self._gathering is None and len(self._workers) < self._settings.max_workers:
+            self._gathering = asyncio.get_running_loop().call_later(GATHER_SECONDS, self._scale_for_gathered)
 
     # Workers.
 
@@ -611,6 +618,10 @@ class Engine:
         silent = (worker for worker in self._reactor.workers() if worker.is_connected and not worker.is_suspended)
         if any(now - worker.heard_at > limit for worker in silent):
             self._batch.feed(WorkersSilent())
+
+    def _scale_for_gathered(self) -> None:
+        self._gathering = None
+        self._scale(self._clock())
 
     def _scale(self, now: float) -> None:
         ledger, reactor = self._ledger, self._reactor
