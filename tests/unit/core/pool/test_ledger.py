@@ -417,6 +417,28 @@ def test_a_trial_that_tells_nothing_is_followed_by_another() -> None:
     assert bench.ledger.ramp(bench.now)[SHAPE] == 1
 
 
+@pytest.mark.parametrize("is_told", [True, False])
+def test_a_job_that_waits_only_for_hosts_it_avoids_is_taken_back_and_they_are_tried_again(*, is_told: bool) -> None:
+    bench = Bench()
+    bench.do(HostExcluded(host="bad", text="it ate two workers"))
+    [submit] = bench.launch()
+    assert isinstance(submit, SubmitJob)
+    assert submit.excluded_hosts == ("bad",)
+    bench.do(SubmitAnswered(name=NAME, answer=Submitted(id="7")))
+    waiting = status(JobState.PENDING, reason="no suitable hosts", has_no_host=is_told)
+    assert bench.poll(waiting) == []
+    if not is_told:
+        for _ in range(29):
+            assert bench.poll(waiting, after=60.0) == [], "as long as the host is avoided"
+        bench.poll(waiting, after=60.0)
+    told, cancel = bench.poll(waiting)
+    assert isinstance(told, Tell)
+    assert told.text.endswith("hosts that were avoided are tried again")
+    assert cancel == CancelJobs((KEY,))
+    assert bench.do(HostExcluded(host="bad", text="again")) == [], "it is not avoided again at once"
+    assert bench.ledger.excluded_hosts(bench.now) == {}
+
+
 # Arrays.
 
 

@@ -181,6 +181,7 @@ class JobStatus:
         host: where it runs or ran, empty where unknown.
         reason: the scheduler's words: why it is pending, why it ended.
         is_hopeless: it is pending for a reason that will not go away.
+        has_no_host: it is pending because no host fits what it asks for, as things stand.
         is_requeued: it will run again under the same id.
         warning: something a person should know, such as a state we do not know.
     """
@@ -194,6 +195,7 @@ class JobStatus:
     reason: str = ""
     cluster: str | None = None
     is_hopeless: bool = False
+    has_no_host: bool = False
     is_requeued: bool = False
     warning: str | None = None
 

@@ -207,6 +207,7 @@ class Ledger:
         self._answered_at = _LONG_AGO
         self._host_deaths: dict[str, list[float]] = {}
         self._excluded: dict[str, tuple[float, str]] = {}
+        self._trusts_until = _LONG_AGO
         self._strays: set[str] = set()
         self._is_closing = False
 
@@ -399,7 +400,7 @@ class Ledger:
         elif phase in (Phase.PENDING, Phase.HELD):
             job.running_since = None
         self._move(job, phase, status.reason, now)
-        self._judge_pending(job, status, actions)
+        self._judge_pending(job, status, now, actions)
 
     def _announce_suspension(self, job: _Job, phase: Phase, actions: list[LedgerAction]) -> None:
         if phase is Phase.SUSPENDED and job.phase is not Phase.SUSPENDED:
@@ -407,17 +408,23 @@ class Ledger:
         elif job.phase is Phase.SUSPENDED and phase not in (Phase.SUSPENDED, Phase.UNKNOWN):
             actions.append(Announce(WorkerResumed(job.slot)))
 
-    def _judge_pending(self, job: _Job, status: JobStatus, actions: list[LedgerAction]) -> None:
-        job.hopeless = job.hopeless + 1 if status.is_hopeless else 0
+    def _judge_pending(self, job: _Job, status: JobStatus, now: float, actions: list[LedgerAction]) -> None:
+        is_barred = status.state is JobState.PENDING and self._is_barred(job, status, now)
+        job.hopeless = job.hopeless + 1 if status.is_hopeless or is_barred else 0
         if job.hopeless < _HOPELESS_ANSWERS or job.is_unwanted:
             return
         text = f"the batch system will never start job {job.id}: {status.reason}"
         if job.excluded:
             self._excluded.clear()
+            self._trusts_until = now + self._settings.exclusion_seconds
             actions.append(Tell(f"{text}; hosts that were avoided are tried again"))
         else:
             actions.append(Announce(ShapeRefused(job.shape, text)))
         self._cancel([job], text, actions)
+
+    def _is_barred(self, job: _Job, status: JobStatus, now: float) -> bool:
+        """Return whether a job waits for the hosts that it was told to avoid: it cannot be told otherwise any more."""
+        return bool(job.excluded) and (status.has_no_host or not self.excluded_hosts(now).keys() & set(job.excluded))
 
     def _on_twin(self, job: _Job, status: JobStatus, actions: list[LedgerAction]) -> None:
         """End a job that the scheduler made twice of one submission."""
@@ -508,7 +515,7 @@ class Ledger:
 
     def _exclude(self, host: str, text: str, now: float, actions: list[LedgerAction]) -> None:
         current = self.excluded_hosts(now)
-        if host in current or len(current) >= _MOST_EXCLUDED:
+        if host in current or len(current) >= _MOST_EXCLUDED or now < self._trusts_until:
             return
         self._excluded[host] = (now + self._settings.exclusion_seconds, text)
         actions.append(Tell(f"host {host} gets no workers for a while: {text}"))
