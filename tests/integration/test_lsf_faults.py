@@ -478,6 +478,19 @@ def test_ctrl_c_while_the_job_is_pending_leaves_no_job(project: Project, cluster
     assert lines(project, "begun") == []
 
 
+def test_C19_at_the_end_of_a_run_a_worker_leaves_before_its_job_is_cancelled(
+    project: Project, cluster: Clusters
+) -> None:
+    lsf = cluster()
+    use(project, lsf, {"a": "true"})
+    assert project.dfm("run", "a").returncode == 0
+    [log] = project.rundir.rglob("dfm-*.log")
+    [last] = re.findall(r"^(\S+ \S+) INFO the link is gone", log.read_text(encoding="utf-8"), re.MULTILINE)
+    left = datetime.strptime(last, "%Y-%m-%d %H:%M:%S,%f").astimezone(UTC)
+    [kill] = lsf.invocations("bkill")
+    assert left.timestamp() < kill.started
+
+
 def test_C14_the_worker_of_a_run_that_was_killed_leaves_by_itself(project: Project, cluster: Clusters) -> None:
     lsf = cluster()
     use(project, lsf, {"held": HOLD}, lost_timeout="1m")

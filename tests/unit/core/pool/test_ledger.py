@@ -363,6 +363,21 @@ def test_a_job_that_has_no_id_yet_is_cancelled_as_soon_as_it_has() -> None:
     assert bench.launch() == []
 
 
+def test_at_the_end_a_job_is_cancelled_when_its_worker_has_left_and_one_without_a_worker_at_once(
+    running: Bench,
+) -> None:
+    running.launch()
+    running.do(SubmitAnswered(name="dfm-inst-1-2-1", answer=Submitted(id="8")))
+    pending = JobKey(name="dfm-inst-1-2-1", id="8", submitted_at=5.0)
+    assert running.do(CancelAllWanted("the end")) == [CancelJobs((pending,))]
+    assert running.do(WorkerParted(slot=SLOT, is_in_order=True)) == [CancelJobs((KEY,))]
+
+
+def test_at_the_end_a_worker_that_does_not_leave_has_its_job_cancelled(running: Bench) -> None:
+    assert running.do(CancelAllWanted("the end")) == []
+    assert running.do(CancelAllWanted("the end", is_urgent=True)) == [CancelJobs((KEY,))]
+
+
 def test_a_second_job_of_one_submission_is_cancelled(pending: Bench) -> None:
     twin = CancelJobs((JobKey(name=NAME, id="8", submitted_at=5.0),))
     actions = pending.poll(status(JobState.PENDING), status(JobState.PENDING, "8"))

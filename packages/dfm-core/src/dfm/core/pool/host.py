@@ -46,6 +46,8 @@ from dfm.core.wire.handshake import slot_key
 from dfm.core.wire.messages import FromWorker, Hello, Message, Shape
 
 END_SECONDS = 10.0
+LEAVE_SECONDS = 2.0
+"""Beyond `kill_grace`: how long a worker may take to leave before its job is cancelled under it."""
 SYNC_SECONDS = 0.02
 SNAPSHOT_SECONDS = 60.0
 """How old the snapshot for other hosts may become; a job it does not have leaves by itself when its slot is unknown."""
@@ -252,12 +254,15 @@ class _WorkerEnd:
 
 
 async def _ended(plan: PoolPlan, engine: Engine, jobs: BatchJobs) -> None:
-    """Have every worker go and every job end, and wait for it, not long."""
+    """Have every worker go and every job end, and wait for it, not long: a worker ends its tasks in order first."""
     engine.dismiss_workers("the pool closes")
     jobs.feed(CancelAllWanted("the pool closes"))
     with contextlib.suppress(FileNotFoundError):
         os.unlink(plan.access_path)
-    await jobs.all_ended(END_SECONDS)
+    await jobs.all_ended(plan.settings.kill_grace * plan.settings.time_scale + LEAVE_SECONDS)
+    if jobs.left():
+        jobs.feed(CancelAllWanted("the pool closes", is_urgent=True))
+        await jobs.all_ended(END_SECONDS)
     left = jobs.left()
     if not left:
         if plan.snapshot_path:

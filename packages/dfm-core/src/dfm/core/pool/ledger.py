@@ -209,7 +209,7 @@ class Ledger:
         self._excluded: dict[str, tuple[float, str]] = {}
         self._trusts_until = _LONG_AGO
         self._strays: set[str] = set()
-        self._is_closing = False
+        self._closing = ""
 
     def handle(self, event: LedgerEvent, now: float) -> list[LedgerAction]:
         """Take in one event; return what must be done, in order.
@@ -233,7 +233,7 @@ class Ledger:
             case WorkerConnected():
                 self._on_connected(event, now, actions)
             case WorkerParted():
-                self._on_parted(event, now)
+                self._on_parted(event, now, actions)
             case WorkersSilent():
                 self._ask_soon()
             case WorkerUnfit():
@@ -243,8 +243,9 @@ class Ledger:
             case CancelWanted():
                 self._cancel([job for slot in event.slots if (job := self._slots.get(slot))], event.why, actions)
             case CancelAllWanted():
-                self._is_closing = True
-                self._cancel(list(self._jobs.values()), event.why, actions)
+                self._closing = event.why
+                waiting = [job for job in self._jobs.values() if event.is_urgent or not job.is_connected]
+                self._cancel(waiting, event.why, actions)
             case HostExcluded():
                 self._exclude(event.host, event.text, now, actions)
             case ResumeWanted():
@@ -593,7 +594,7 @@ class Ledger:
         job.id = job_id
         actions.append(Record(_identified(job)))
 
-    def _on_parted(self, event: WorkerParted, now: float) -> None:
+    def _on_parted(self, event: WorkerParted, now: float, actions: list[LedgerAction]) -> None:
         job = self._slots.get(event.slot)
         if job is None:
             return
@@ -604,6 +605,8 @@ class Ledger:
         if event.is_in_order:
             job.has_left = True
             self._do_well(job)
+        if self._closing:
+            self._cancel([job], self._closing, actions)
         self._ask_soon()
 
     def _ask_soon(self) -> None:
@@ -757,7 +760,7 @@ class Ledger:
         minute = 60.0 * self._settings.scale
         while self._submits and self._submits[0] <= now - minute:
             self._submits.popleft()
-        if self._is_closing or now < self._submit_at:
+        if self._closing or now < self._submit_at:
             return 0
         left = max(self._settings.max_submits_per_minute - len(self._submits), 0)
         allowed = self._refusals.allows(now)
@@ -778,7 +781,7 @@ class Ledger:
     def pause_reason(self, now: float, shape: Shape | None = None) -> str:
         """Return why nothing is submitted, for `dfm why` and `status`; empty where jobs may be submitted."""
         deaths = [breaker for of, breaker in self._deaths.items() if shape in (None, of)]
-        if self._is_closing:
+        if self._closing:
             return "the pool is closing"
         if self._refusals.is_open:
             return self._pause_text(self._refusals, "the batch system takes no jobs", now)
