@@ -44,9 +44,10 @@ class Clusters:
         params: Params | None = None,
         speed: float = SPEED,
         queues: tuple[Queue, ...] | None = None,
+        licences: Mapping[str, int] | None = None,
     ) -> FakeLsf:
         quick = params or Params(mbd_sleep_time=2, sbd_sleep_time=2)
-        lsf = FakeLsf(self._parent, speed=speed, hosts=hosts, queues=queues, params=quick)
+        lsf = FakeLsf(self._parent, speed=speed, hosts=hosts, queues=queues, licences=licences, params=quick)
         lsf.__enter__()
         self.made.append(lsf)
         return lsf
@@ -420,6 +421,24 @@ def test_C13_a_worker_with_work_stays_an_idle_one_leaves_and_none_is_killed(
         lsf.wait_until(lambda jobs: {job.state for job in jobs} == {"DONE"}, timeout=60, what="the other one to leave")
         assert lsf.invocations("bkill") == []
     assert (len(lines(project, "begun")), len(lsf.jobs())) == (1, 2)
+
+
+def test_L16_a_worker_that_holds_a_licence_soon_leaves_and_what_it_holds_is_told(
+    project: Project, cluster: Clusters
+) -> None:
+    lsf = cluster(licences={"sim": 1})
+    use(project, lsf, {"a": "true"})
+    project.write_settings(
+        {"default": "lsf", "pool": dict(QUICK_POOL), "lsf": {"resource_requirements": ["rusage[sim=1]"]}}
+    )
+    with project.daemon():
+        assert project.dfm("run", "a").returncode == 0
+        assert project.status()["held_tokens"] == {"sim": 1.0}
+        assert "licences held by workers: 1 sim" in project.dfm("daemon", "status").stdout
+        lsf.wait_until(lambda jobs: [job.state for job in jobs] == ["DONE"], timeout=60, what="the worker to leave")
+        [log] = project.directory.rglob("workers/dfm-*.log")
+        assert "leaving: idle" in log.read_text(encoding="utf-8")
+        assert lsf.invocations("bkill") == []
 
 
 def test_C17_C22_a_worker_logs_where_it_is_and_each_address_that_it_tries(project: Project, cluster: Clusters) -> None:

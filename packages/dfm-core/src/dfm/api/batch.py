@@ -349,3 +349,12 @@ class ArrayDialect(BatchDialect, Protocol):
 
     def parse_submit_array(self, job: WorkerJob, count: int, output: CommandOutput) -> Sequence[SubmitAnswer]:
         """Return what the answer means for each element, in the order of their indexes."""
+
+
+@runtime_checkable
+class TokenDialect(BatchDialect, Protocol):
+    """A batch system whose worker jobs may hold tokens of what is shared, such as licences, as long as they live."""
+
+    @property
+    def held_tokens(self) -> Mapping[str, float]:
+        """Return how many of what each worker job holds from its start to its end; empty where it holds none."""

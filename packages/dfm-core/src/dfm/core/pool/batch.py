@@ -10,7 +10,7 @@ import contextlib
 import logging
 import sys
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from dfm.api.batch import (
@@ -28,6 +28,7 @@ from dfm.api.batch import (
     QueryFailed,
     SubmitAnswer,
     SubmitFailed,
+    TokenDialect,
     WorkerJob,
 )
 from dfm.api.errors import DfmError
@@ -180,6 +181,11 @@ class BatchJobs:
     _asked_at: float = float("-inf")
     _is_history_awaited: bool = False
     _changed: asyncio.Event = field(default_factory=asyncio.Event)
+
+    @property
+    def held_tokens(self) -> Mapping[str, float]:
+        """How many of what, such as licences, each worker job holds."""
+        return self.dialect.held_tokens if isinstance(self.dialect, TokenDialect) else {}
 
     def feed(self, event: LedgerEvent) -> None:
         """Let the ledger take in an event, and do what it says."""

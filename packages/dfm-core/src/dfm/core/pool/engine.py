@@ -7,6 +7,7 @@ that no result is acknowledged, and no attempt is under way, that the journal do
 
 import asyncio
 import logging
+import math
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -114,6 +115,8 @@ RATE_WINDOW = 10_000
 RATE_SECONDS = 10.0
 _SILENT_BEATS = 2
 """So many heartbeats late, a worker's job is asked for at once; its lease lasts longer than that and the answer."""
+_HOLDING = frozenset({Phase.RUNNING, Phase.SUSPENDED, Phase.UNKNOWN})
+"""Where a job stands that has what it asked for."""
 _COMES_AGAIN = frozenset({Phase.PENDING, Phase.HELD})
 """Where a job stands that the batch system has put back: another life of its worker will come."""
 
@@ -535,11 +538,16 @@ class Engine:
             epoch=self._epoch,
             heartbeat_seconds=settings.heartbeat_interval * scale,
             silence_seconds=0.75 * settings.lease_timeout * scale,
-            idle_seconds=settings.idle_timeout * scale,
+            idle_seconds=self._idle_seconds * scale,
             lost_seconds=settings.lost_timeout * scale,
             kill_grace_seconds=settings.kill_grace * scale,
             keep=list(keep),
         )
+
+    @property
+    def _idle_seconds(self) -> float:
+        settings = self._settings
+        return min(settings.idle_timeout, settings.licence_idle_timeout if self._batch.held_tokens else math.inf)
 
     def _worker(self, slot: str) -> _Worker | None:
         return self._workers.get((slot, self._current.get(slot, "")))
@@ -662,6 +670,10 @@ class Engine:
             "uptime_seconds": now - self._started,
             "paused": self._ledger.pause_reason(now),
             "excluded_hosts": self._ledger.excluded_hosts(now),
+            "held_tokens": {
+                name: count * sum(job.phase in _HOLDING for job in jobs)
+                for name, count in self._batch.held_tokens.items()
+            },
             "workers": [
                 {
                     "slot": worker.slot,
