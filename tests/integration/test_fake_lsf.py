@@ -811,6 +811,16 @@ def test_f8_the_memory_limit_kills_what_has_too_much(lsf: FakeLsf) -> None:
     )
 
 
+def test_f8_memory_of_a_process_that_left_the_session_counts_where_it_is_tracked(start: Start, fifo: Pipe) -> None:
+    lsf = start(params=Params(signal_escapees=True))
+    hungry = "import os, time; print(os.getpid(), flush=True); held = b'x' * 200_000_000; time.sleep(300)"
+    away = f'env -u FAKE_LSF_JOB setsid --wait {sys.executable} -c "{hungry}" > {fifo}'
+    job = submit(lsf, "-M", "100MB", away)
+    escapee = int(fifo.line())
+    assert lsf.wait_for(job).reason == "TERM_MEMLIMIT"
+    assert not is_alive(escapee)
+
+
 def test_f8_the_cpu_limit_sends_xcpu(start: Start) -> None:
     lsf = start(speed=1000)
     assert lsf.wait_for(submit(lsf, "-c", "1", "while :; do :; done")).reason == "TERM_CPULIMIT"

@@ -5,14 +5,18 @@ LSF's seconds pass SPEED times as fast as ours, and the pool's as well: a status
 """
 
 import os
+import re
 import signal
+import socket
 import subprocess
+import time
 from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
-from dfm.testing.fake_lsf import FakeLsf, Host, Params
+from dfm.testing.fake_lsf import FakeLsf, Host, Params, Queue
 from dfm.testing.fake_lsf.cluster import JobRecord
 from dfm.testing.project import QUICK_POOL, Project, verdicts, wait_until
 
@@ -35,10 +39,15 @@ class Clusters:
         self.made: list[FakeLsf] = []
 
     def __call__(
-        self, hosts: tuple[Host, ...] | None = None, params: Params | None = None, speed: float = SPEED
+        self,
+        hosts: tuple[Host, ...] | None = None,
+        params: Params | None = None,
+        speed: float = SPEED,
+        queues: tuple[Queue, ...] | None = None,
+        licences: Mapping[str, int] | None = None,
     ) -> FakeLsf:
         quick = params or Params(mbd_sleep_time=2, sbd_sleep_time=2)
-        lsf = FakeLsf(self._parent, speed=speed, hosts=hosts, params=quick)
+        lsf = FakeLsf(self._parent, speed=speed, hosts=hosts, queues=queues, licences=licences, params=quick)
         lsf.__enter__()
         self.made.append(lsf)
         return lsf
@@ -69,6 +78,14 @@ def project(tmp_path: Path, cluster: Clusters) -> Iterator[Project]:
     assert not list(found.private.rglob("journal"))
     for lsf in cluster.made:
         assert living(lsf) == []
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
 
 
 def living(lsf: FakeLsf) -> list[JobRecord]:
@@ -105,6 +122,16 @@ def runs_on(lsf: FakeLsf, count: int = 1) -> list[JobRecord]:
 
 def begun(project: Project, count: int = 1) -> None:
     wait_until(lambda: len(lines(project, "begun")) >= count, f"{count} bodies to begin")
+
+
+def wait_for_turn(lsf: FakeLsf) -> None:
+    """Wait until whoever asks next, and does not know of a killed daemon's last question, asks politely."""
+
+    def is_long_ago() -> bool:
+        asked = lsf.invocations("bjobs")
+        return not asked or datetime.now(UTC).timestamp() - asked[-1].started >= lsf.seconds(15)
+
+    wait_until(is_long_ago, "the last question to be long ago")
 
 
 # bsub.
@@ -210,7 +237,7 @@ def test_a_run_goes_on_though_bjobs(project: Project, cluster: Clusters, kind: s
     assert len(lsf.jobs()) == 1
 
 
-def test_a_job_that_bjobs_forgets_keeps_its_worker(project: Project, cluster: Clusters) -> None:
+def test_C1_a_job_that_bjobs_forgets_keeps_its_worker(project: Project, cluster: Clusters) -> None:
     lsf = cluster()
     use(project, lsf, {"held": HOLD})
     with project.started("run", "held", "--json") as process:
@@ -227,7 +254,7 @@ def test_a_job_that_bjobs_forgets_keeps_its_worker(project: Project, cluster: Cl
 # Jobs.
 
 
-def test_a_job_that_is_requeued_under_its_id_has_its_task_run_again(project: Project, cluster: Clusters) -> None:
+def test_C3_a_job_that_is_requeued_under_its_id_has_its_task_run_again(project: Project, cluster: Clusters) -> None:
     lsf = cluster()
     use(project, lsf, {"held": HOLD})
     with project.started("run", "held", "--json") as process:
@@ -292,7 +319,7 @@ def test_a_task_that_its_workers_run_limit_cut_off_runs_on_another(project: Proj
     assert [call.argv[call.argv.index("-W") + 1] for call in lsf.invocations("bsub")] == ["1", "1"]
 
 
-def test_a_suspended_job_keeps_its_task_and_goes_on_when_it_is_resumed(project: Project, cluster: Clusters) -> None:
+def test_C16_a_suspended_job_keeps_its_task_and_goes_on_when_it_is_resumed(project: Project, cluster: Clusters) -> None:
     lsf = cluster()
     use(project, lsf, {"held": HOLD}, lease_timeout="80s", poll_interval="30s", lost_timeout="20m")
     with project.started("run", "held", "--json") as process:
@@ -308,12 +335,147 @@ def test_a_suspended_job_keeps_its_task_and_goes_on_when_it_is_resumed(project: 
     assert len(lsf.jobs()) == 1
 
 
-def test_a_host_that_eats_every_job_is_left_out(project: Project, cluster: Clusters) -> None:
+def test_C11_a_host_that_eats_every_job_is_left_out(project: Project, cluster: Clusters) -> None:
     lsf = cluster(hosts=(Host(name="hole", slots=8, broken=1), Host(name="sound", slots=2)))
     use(project, lsf, {**HALVES, "all": {"needs": list(HALVES), "run": "true"}})
     answer = project.dfm("run", "all", "--json", timeout=150)
     assert set(verdicts(answer).values()) == {"succeeded"}, answer.stderr
     assert sorted(lines(project, "ran")) == [str(n) for n in range(6)]
+    wanted = [word for call in lsf.invocations("bsub") for word in call.argv if word.startswith("select[")]
+    if len(lsf.jobs()) > 2:
+        assert any("hname!='hole'" in word for word in wanted), "after two deaths on it"
+
+
+def test_C11_where_every_host_eats_its_jobs_the_run_ends_with_the_reason(project: Project, cluster: Clusters) -> None:
+    lsf = cluster(hosts=(Host(name="hole", slots=8, broken=1),))
+    use(project, lsf, {"a": "true"})
+    answer = project.dfm("run", "a", timeout=150)
+    assert answer.returncode == 7
+    assert "workers do not come up" in answer.stdout
+    assert len(lsf.jobs()) <= 5
+
+
+def test_C4_a_job_that_lsf_lost_sight_of_keeps_its_task(project: Project, cluster: Clusters) -> None:
+    lsf = cluster()
+    use(project, lsf, {"held": HOLD})
+    with project.started("run", "held", "--json") as process:
+        begun(project)
+        [job] = runs_on(lsf)
+        lsf.ctl.lose_host(job.hosts[0])
+        lsf.wait_until(lambda jobs: jobs[0].state == "UNKWN", what="the job to be UNKWN")
+        asked = len(lsf.invocations("bjobs"))
+        wait_until(lambda: len(lsf.invocations("bjobs")) >= asked + 2, "two questions about it", 90)
+        lsf.ctl.recover(job.hosts[0])
+        let_go(project)
+        assert result(process)[:2] == (0, {"held": "succeeded"})
+    assert (len(lines(project, "begun")), lines(project, "done")) == (1, ["done"])
+    assert (len(lsf.jobs()), lsf.jobs()[0].start_count) == (1, 1)
+
+
+def test_C3_of_two_lives_of_a_job_the_newer_one_wins(project: Project, cluster: Clusters) -> None:
+    lsf = cluster(queues=(Queue(name="normal", rerunnable=True),))
+    use(project, lsf, {"held": HOLD})
+    with project.started("run", "held", "--json", "--runner-opt", "omit_flags=-rn") as process:
+        begun(project)
+        [job] = runs_on(lsf)
+        lsf.ctl.lose_host(job.hosts[0], twin=True)
+        begun(project, 2)
+        older = int(lines(project, "begun")[0])
+        wait_until(lambda: not is_alive(older), "the body of the older life to be killed")
+        let_go(project)
+        assert result(process)[:2] == (0, {"held": "succeeded"})
+    assert lines(project, "done") == ["done"]
+    [job] = lsf.jobs()
+    assert (job.start_count, len(job.abandoned_pids)) == (2, 1)
+
+
+def test_C15_a_worker_of_two_slots_that_lsf_only_kills_leaves_nothing_running(
+    project: Project, cluster: Clusters
+) -> None:
+    lsf = cluster()
+    use(project, lsf, {"held": {"run": HOLD, "tags": [{"std.ResourceTag": {"cores": 2}}]}})
+    with project.started("run", "held", "--json") as process:
+        begun(project)
+        [job] = runs_on(lsf)
+        assert lsf.run("bkill", job.id).returncode == 0
+        begun(project, 2)
+        killed = int(lines(project, "begun")[0])
+        wait_until(lambda: not is_alive(killed), "the body of the killed worker to be gone")
+        let_go(project)
+        assert result(process)[:2] == (0, {"held": "succeeded"})
+    assert (lsf.job(job.id).exit_signal, lines(project, "done")) == (signal.SIGKILL, ["done"])
+
+
+def test_C10_no_more_jobs_wait_in_lsf_than_may_and_no_faster(project: Project, cluster: Clusters) -> None:
+    lsf = cluster()
+    tasks = {f"held{n}": HOLD for n in range(6)}
+    limits = {"max_workers": 4, "launch_batch_size": 2, "max_submits_per_minute": 3}
+    use(project, lsf, {**tasks, "all": {"needs": list(tasks), "run": "true"}}, **limits)
+    lsf.ctl.stop_queue("normal")
+    with project.started("run", "all", "--json") as process:
+        wait_until(lambda: len(lsf.invocations("bjobs")) >= 2, "two questions about jobs", 90)
+        assert len(lsf.jobs()) == 2, "launch_batch_size"
+        lsf.ctl.start_queue("normal")
+        begun(project, 4)
+        asked = len(lsf.invocations("bjobs"))
+        wait_until(lambda: len(lsf.invocations("bjobs")) >= asked + 2, "two more questions", 90)
+        assert len(lsf.jobs()) == 4, "max_workers"
+        let_go(project)
+        assert set(result(process)[1].values()) == {"succeeded"}
+    at = [call.started for call in lsf.invocations("bsub")]
+    assert all(later - earlier >= 6.0 * SLACK for earlier, later in zip(at, at[3:], strict=False)), "3 in a minute"
+
+
+def test_C13_a_worker_with_work_stays_an_idle_one_leaves_and_none_is_killed(
+    project: Project, cluster: Clusters
+) -> None:
+    lsf = cluster()
+    both: Mapping[str, object] = {"needs": ["held", "quick"], "run": "true"}
+    use(project, lsf, {"held": HOLD, "quick": "true", "all": both}, idle_timeout="20s")
+    with project.daemon():
+        with project.started("run", "all", "--json") as process:
+            begun(project)
+            one_left = ["DONE", "RUN"]
+            lsf.wait_until(
+                lambda jobs: sorted(job.state for job in jobs) == one_left, timeout=60, what="the idle one to leave"
+            )
+            let_go(project)
+            assert result(process)[0] == 0
+        lsf.wait_until(lambda jobs: {job.state for job in jobs} == {"DONE"}, timeout=60, what="the other one to leave")
+        assert lsf.invocations("bkill") == []
+    assert (len(lines(project, "begun")), len(lsf.jobs())) == (1, 2)
+
+
+def test_L16_a_worker_that_holds_a_licence_soon_leaves_and_what_it_holds_is_told(
+    project: Project, cluster: Clusters
+) -> None:
+    lsf = cluster(licences={"sim": 1})
+    use(project, lsf, {"a": "true"})
+    project.write_settings(
+        {"default": "lsf", "pool": dict(QUICK_POOL), "lsf": {"resource_requirements": ["rusage[sim=1]"]}}
+    )
+    with project.daemon():
+        assert project.dfm("run", "a").returncode == 0
+        assert project.status()["held_tokens"] == {"sim": 1.0}
+        assert "licences held by workers: 1 sim" in project.dfm("daemon", "status").stdout
+        lsf.wait_until(lambda jobs: [job.state for job in jobs] == ["DONE"], timeout=60, what="the worker to leave")
+        [log] = project.directory.rglob("workers/dfm-*.log")
+        assert "leaving: idle" in log.read_text(encoding="utf-8")
+        assert lsf.invocations("bkill") == []
+
+
+def test_C17_C22_a_worker_logs_where_it_is_and_each_address_that_it_tries(project: Project, cluster: Clusters) -> None:
+    lsf = cluster()
+    use(project, lsf, {"a": "true"}, bind=["127.0.0.1"], addresses=["127.0.0.77", "127.0.0.1"])
+    with project.daemon():
+        assert project.dfm("run", "a").returncode == 0
+        [log] = project.directory.rglob("workers/dfm-*.log")
+        text = log.read_text(encoding="utf-8")
+    first, *rest = text.splitlines()
+    assert re.search(rf"worker s-\S+ on {re.escape(socket.gethostname())}, process \d+$", first)
+    assert f"directory {project.directory}" in rest[0]
+    tries = [line.split("trying ")[1].split()[0] for line in rest if "trying " in line]
+    assert tries[:2] == ["127.0.0.77", "127.0.0.1"]
 
 
 def test_the_task_of_a_lost_host_runs_on_another(project: Project, cluster: Clusters) -> None:
@@ -358,7 +520,20 @@ def test_ctrl_c_while_the_job_is_pending_leaves_no_job(project: Project, cluster
     assert lines(project, "begun") == []
 
 
-def test_the_worker_of_a_run_that_was_killed_leaves_by_itself(project: Project, cluster: Clusters) -> None:
+def test_C19_at_the_end_of_a_run_a_worker_leaves_before_its_job_is_cancelled(
+    project: Project, cluster: Clusters
+) -> None:
+    lsf = cluster()
+    use(project, lsf, {"a": "true"})
+    assert project.dfm("run", "a").returncode == 0
+    [log] = project.rundir.rglob("dfm-*.log")
+    [last] = re.findall(r"^(\S+ \S+) INFO the link is gone", log.read_text(encoding="utf-8"), re.MULTILINE)
+    left = datetime.strptime(last, "%Y-%m-%d %H:%M:%S,%f").astimezone(UTC)
+    [kill] = lsf.invocations("bkill")
+    assert left.timestamp() < kill.started
+
+
+def test_C14_the_worker_of_a_run_that_was_killed_leaves_by_itself(project: Project, cluster: Clusters) -> None:
     lsf = cluster()
     use(project, lsf, {"held": HOLD}, lost_timeout="1m")
     with project.started("run", "held") as process:
@@ -369,12 +544,13 @@ def test_the_worker_of_a_run_that_was_killed_leaves_by_itself(project: Project, 
     assert lsf.invocations("bkill") == []
 
 
-def test_a_restarted_daemon_adopts_its_jobs(project: Project, cluster: Clusters) -> None:
+def test_C19_a_restarted_daemon_adopts_its_jobs(project: Project, cluster: Clusters) -> None:
     lsf = cluster()
     use(project, lsf, {"held": HOLD})
     with project.daemon(), project.started("run", "held", "--json") as process:
         begun(project)
         os.kill(project.status()["pid"], signal.SIGKILL)
+        wait_for_turn(lsf)
         assert project.dfm("daemon", "start").returncode == 0
         let_go(project)
         assert result(process)[:2] == (0, {"held": "succeeded"})
@@ -382,15 +558,36 @@ def test_a_restarted_daemon_adopts_its_jobs(project: Project, cluster: Clusters)
     assert (len(lines(project, "begun")), len(lsf.jobs())) == (1, 1)
 
 
+def test_C19_reap_asks_for_all_jobs_at_once_and_ends_them_with_one_bkill(project: Project, cluster: Clusters) -> None:
+    lsf = cluster()
+    tasks = {f"held{n}": HOLD for n in range(3)}
+    use(project, lsf, {**tasks, "all": {"needs": list(tasks), "run": "true"}}, max_workers=3, lost_timeout="1h")
+    with project.daemon(), project.started("run", "all") as process:
+        begun(project, 3)
+        os.kill(project.status()["pid"], signal.SIGKILL)
+        process.kill()
+        process.wait()
+    asked = lsf.invocations("bjobs")
+    wait_for_turn(lsf)
+    answer = project.dfm("daemon", "reap", "--runner", "lsf")
+    assert (answer.returncode, answer.stderr.count("ended: dfm-")) == (0, 3), answer.stderr
+    assert len(lsf.invocations("bjobs")) - len(asked) <= 4
+    [kill] = lsf.invocations("bkill")
+    assert sorted(kill.argv) == sorted(str(job.id) for job in lsf.jobs())
+    assert living(lsf) == []
+
+
 # LSF as a whole.
 
 
-def test_what_runs_ends_well_while_mbatchd_is_away(project: Project, cluster: Clusters) -> None:
-    lsf = cluster()
+def test_what_runs_ends_well_while_mbatchd_is_away_for_minutes(project: Project, cluster: Clusters) -> None:
+    lsf = cluster(speed=60)
     use(project, lsf, {"held": HOLD, "after": {"run": "true", "needs": ["held"]}})
     with project.started("run", "after", "--json") as process:
         begun(project)
         lsf.ctl.down()
+        since = time.monotonic()
+        wait_until(lambda: time.monotonic() - since >= lsf.seconds(300), "five minutes of LSF's to pass")
         let_go(project)
         wait_until(lambda: lines(project, "done"), "the body to end")
         lsf.ctl.up()

@@ -394,6 +394,21 @@ def test_the_first_host_of_a_job_is_told(text: str, host: str) -> None:
     assert status(STAT="RUN", EXEC_HOST=text).host == host
 
 
+@pytest.mark.parametrize(
+    ("reason", "has_no_host"),
+    [
+        ("There are no suitable hosts for the job;", True),
+        ("Job's resource requirements not satisfied: 3 hosts;", True),
+        ("Job's resource requirements not satisfied: 3 hosts; Job slot limit reached: 2 hosts;", False),
+        ("Job's requirements for resource reservation not satisfied;", False),
+        ("New job is waiting for scheduling;", False),
+        ("", False),
+    ],
+)
+def test_C12_a_job_that_fits_no_host_is_told_from_one_that_waits_for_room(reason: str, *, has_no_host: bool) -> None:
+    assert status(STAT="PEND", PEND_REASON=reason).has_no_host == has_no_host
+
+
 # L14
 
 

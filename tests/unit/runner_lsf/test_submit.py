@@ -272,6 +272,20 @@ def test_C11_hosts_that_eat_jobs_are_excluded_beside_memory_and_span() -> None:
 def test_L16_no_licence_is_asked_for_by_itself() -> None:
     job = replace(JOB, cores=2, memory_bytes=GIB, queue="q")
     assert [word for word in flags(job) if "rusage" in word] == ["rusage[mem=1024] span[hosts=1]"]
+    assert LsfDialect(LsfOptions()).held_tokens == {}
+
+
+@pytest.mark.parametrize(
+    ("requirements", "held"),
+    [
+        (("rusage[xcelium=1]",), {"xcelium": 1}),
+        (("rusage[mem=4000:vcs=2:vip=1]", "select[type==any] rusage[vcs=1]"), {"vcs": 3, "vip": 1}),
+        (("rusage[xcelium=1,xcelium_dynamic=1:duration=1]",), {"xcelium": 1}),
+        (("rusage[xcelium=1:duration=1:decay=1]", "rusage[swp=10]", "span[ptile=2]"), {}),
+    ],
+)
+def test_L16_what_a_worker_holds_as_long_as_it_lives_is_known(requirements: tuple[str, ...], held: object) -> None:
+    assert LsfDialect(LsfOptions(resource_requirements=requirements)).held_tokens == held
 
 
 @pytest.mark.parametrize(

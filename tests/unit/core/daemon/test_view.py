@@ -12,6 +12,7 @@ STATUS: dict[str, Any] = {
     "epoch": 3,
     "uptime_seconds": 61.0,
     "paused": "",
+    "held_tokens": {},
     "workers_count": {"total": 3, "busy": 1, "idle": 0, "pending": 1},
     "tasks_count": {"queued": 5, "running": 2, "done": 7},
     "workers": [{"slot": "s-1-1", "state": "busy"}, {"slot": "s-1-2", "state": "silent"}],
@@ -33,6 +34,11 @@ def test_a_worker_that_is_there_tells_what_it_does_and_a_job_without_one_how_it_
         "  s-1-2  job 102  running  b",
         "  s-1-3  job -  ambiguous  -: bsub did not answer",
     ]
+
+
+def test_licences_that_workers_hold_are_told() -> None:
+    held = {"xcelium": 2.0, "vip": 0.0}
+    assert "licences held by workers: 2 xcelium, 0 vip" in status_lines({**STATUS, "held_tokens": held})
 
 
 def test_a_pause_is_told_with_its_reason() -> None:

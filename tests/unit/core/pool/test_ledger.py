@@ -391,6 +391,21 @@ def test_a_job_that_has_no_id_yet_is_cancelled_as_soon_as_it_has() -> None:
     assert bench.launch() == []
 
 
+def test_at_the_end_a_job_is_cancelled_when_its_worker_has_left_and_one_without_a_worker_at_once(
+    running: Bench,
+) -> None:
+    running.launch()
+    running.do(SubmitAnswered(name="dfm-inst-1-2-1", answer=Submitted(id="8")))
+    pending = JobKey(name="dfm-inst-1-2-1", id="8", submitted_at=5.0)
+    assert running.do(CancelAllWanted("the end")) == [CancelJobs((pending,))]
+    assert running.do(WorkerParted(slot=SLOT, is_in_order=True)) == [CancelJobs((KEY,))]
+
+
+def test_at_the_end_a_worker_that_does_not_leave_has_its_job_cancelled(running: Bench) -> None:
+    assert running.do(CancelAllWanted("the end")) == []
+    assert running.do(CancelAllWanted("the end", is_urgent=True)) == [CancelJobs((KEY,))]
+
+
 def test_a_second_job_of_one_submission_is_cancelled(pending: Bench) -> None:
     twin = CancelJobs((JobKey(name=NAME, id="8", submitted_at=5.0),))
     actions = pending.poll(status(JobState.PENDING), status(JobState.PENDING, "8"))
@@ -443,6 +458,28 @@ def test_a_trial_that_tells_nothing_is_followed_by_another() -> None:
     answer = SubmitFailed(kind=FailureKind.TRANSIENT, text="LSF is down")
     bench.do(SubmitAnswered(name="dfm-inst-1-4-1", answer=answer))
     assert bench.ledger.ramp(bench.now)[SHAPE] == 1
+
+
+@pytest.mark.parametrize("is_told", [True, False])
+def test_a_job_that_waits_only_for_hosts_it_avoids_is_taken_back_and_they_are_tried_again(*, is_told: bool) -> None:
+    bench = Bench()
+    bench.do(HostExcluded(host="bad", text="it ate two workers"))
+    [submit] = bench.launch()
+    assert isinstance(submit, SubmitJob)
+    assert submit.excluded_hosts == ("bad",)
+    bench.do(SubmitAnswered(name=NAME, answer=Submitted(id="7")))
+    waiting = status(JobState.PENDING, reason="no suitable hosts", has_no_host=is_told)
+    assert bench.poll(waiting) == []
+    if not is_told:
+        for _ in range(29):
+            assert bench.poll(waiting, after=60.0) == [], "as long as the host is avoided"
+        bench.poll(waiting, after=60.0)
+    told, cancel = bench.poll(waiting)
+    assert isinstance(told, Tell)
+    assert told.text.endswith("hosts that were avoided are tried again")
+    assert cancel == CancelJobs((KEY,))
+    assert bench.do(HostExcluded(host="bad", text="again")) == [], "it is not avoided again at once"
+    assert bench.ledger.excluded_hosts(bench.now) == {}
 
 
 # Arrays.

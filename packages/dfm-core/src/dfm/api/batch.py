@@ -181,6 +181,7 @@ class JobStatus:
         host: where it runs or ran, empty where unknown.
         reason: the scheduler's words: why it is pending, why it ended.
         is_hopeless: it is pending for a reason that will not go away.
+        has_no_host: it is pending because no host fits what it asks for, as things stand.
         is_requeued: it will run again under the same id.
         warning: something a person should know, such as a state we do not know.
     """
@@ -194,6 +195,7 @@ class JobStatus:
     reason: str = ""
     cluster: str | None = None
     is_hopeless: bool = False
+    has_no_host: bool = False
     is_requeued: bool = False
     warning: str | None = None
 
@@ -347,3 +349,12 @@ class ArrayDialect(BatchDialect, Protocol):
 
     def parse_submit_array(self, job: WorkerJob, count: int, output: CommandOutput) -> Sequence[SubmitAnswer]:
         """Return what the answer means for each element, in the order of their indexes."""
+
+
+@runtime_checkable
+class TokenDialect(BatchDialect, Protocol):
+    """A batch system whose worker jobs may hold tokens of what is shared, such as licences, as long as they live."""
+
+    @property
+    def held_tokens(self) -> Mapping[str, float]:
+        """Return how many of what each worker job holds from its start to its end; empty where it holds none."""

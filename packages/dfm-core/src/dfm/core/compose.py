@@ -8,7 +8,7 @@ import shutil
 import sys
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, TypeGuard
@@ -24,7 +24,7 @@ from dfm.core.crashpoint import crash_point
 from dfm.core.execute.guard import start_guard
 from dfm.core.flow.model import Flow
 from dfm.core.graph.growth import Growth
-from dfm.core.graph.node import Graph
+from dfm.core.graph.node import Graph, Node
 from dfm.core.plugins.dialect import dialect_of
 from dfm.core.plugins.discovery import load_runner
 from dfm.core.reading import LoadedFlow, growing_graph_of, locate_root, root_rundir
@@ -99,8 +99,8 @@ def run(options: RunOptions, loaded: LoadedFlow, sink: EventSink, environ: Mappi
             f"DV_FLOW_RUNDIR_LAYOUT={layout} is not heeded: run directories have the full names of their tasks"
         )
     if options.is_dry:
-        _show_submission(plugin, runner_options, settings, facts)
-        return _run_graph(options, loaded.flow, growing, NoRunner(), plugin.name, settings, facts, desk, sink)
+        show = _shower(plugin, runner_options, settings, facts)
+        return _run_graph(options, loaded.flow, growing, NoRunner(), plugin.name, settings, facts, desk, sink, show)
     _make_root_rundir(directory)
     with RunLock(directory) as lock:
         crash_point("run.locked")
@@ -159,12 +159,24 @@ def _is_pooled(runner: Runner) -> "TypeGuard[PooledRunner]":
     return pooled is not None and isinstance(runner, pooled.PooledRunner)
 
 
-def _show_submission(plugin: RunnerPlugin, runner_options: object, settings: RunnerSettings, facts: RunFacts) -> None:
+def _shower(
+    plugin: RunnerPlugin, runner_options: object, settings: RunnerSettings, facts: RunFacts
+) -> Callable[[Sequence[Node]], None]:
+    """Return what tells how the workers of the nodes that would run would be submitted: one of each shape."""
     dialect = dialect_of(plugin, runner_options)
-    if dialect is not None:
-        from dfm.core.pooled import shown_submission  # noqa: PLC0415  (a run without a pool must not load it)
 
-        facts.notice(f"a worker would be submitted with:\n{shown_submission(dialect, settings, facts)}")
+    def show(nodes: Sequence[Node]) -> None:
+        if dialect is None:
+            return
+        from dfm.core.pooled import shown_submissions  # noqa: PLC0415  (a run without a pool must not load it)
+
+        asked = [(node.name, settings.resolve_resources(node.resources)) for node in nodes]
+        for tasks, text in shown_submissions(dialect, settings, facts, asked):
+            others = f" and {len(tasks) - 3} more" if len(tasks) > 4 else ""
+            names = ", ".join(tasks[: 3 if others else 4])
+            facts.notice(f"for {names}{others} a worker would be submitted with:\n{text}")
+
+    return show
 
 
 def _run_graph(
@@ -177,6 +189,7 @@ def _run_graph(
     facts: RunFacts,
     desk: Desk,
     sink: EventSink,
+    show: Callable[[Sequence[Node]], None] | None = None,
 ) -> int:
     run_id, directory = facts.run_id, facts.root_rundir
     graph, growth = growing
@@ -211,6 +224,8 @@ def _run_graph(
         exit_code = asyncio.run(session.run())
         for task, option in () if options.is_dry else growth.idle_overrides():
             facts.notice(f"{option} had no effect: task {task!r} is not part of this run")
+        if show is not None:
+            show(session.would_run())
     except DfmError as error:
         exit_code = error.exit_code
         raise
@@ -350,10 +365,15 @@ def reap_jobs(endpoint: "Endpoint", cli_options: CliOptions, environ: Mapping[st
 
     settings = load_settings(environ, endpoint.project, cli_options)
     plugin, options = chosen_runner(settings)
-    dialect = local_dialect() if plugin.name == DEFAULT_RUNNER else dialect_of(plugin, options)
+    poll_seconds = settings.pool.poll_interval * settings.pool.time_scale
+    dialect: BatchDialect | None
+    if plugin.name == DEFAULT_RUNNER:
+        dialect, poll_seconds = local_dialect(), min(poll_seconds, 1.0)
+    else:
+        dialect = dialect_of(plugin, options)
     if dialect is None:
         return [], []
     with contextlib.ExitStack() as stack:
         has_snapshot = os.path.isfile(endpoint.snapshot_path) and stack.enter_context(endpoint.locked())
         snapshots = [endpoint.snapshot_path] if has_snapshot else []
-        return asyncio.run(reap(dialect, environ, state_root(), snapshots))
+        return asyncio.run(reap(dialect, environ, state_root(), poll_seconds, snapshots))

@@ -6,10 +6,11 @@ as long as it lives.
 
 import os
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 
 from dfm.api.batch import BatchDialect
 from dfm.api.errors import RunnerError
+from dfm.api.runner import Resources
 from dfm.core.config.load import Settings
 from dfm.core.daemon.client import DaemonLink, living_daemon
 from dfm.core.daemon.endpoint import Endpoint, state_directory
@@ -22,7 +23,7 @@ from dfm.core.pool.runner import PooledRunner, PoolLink, shape_of
 from dfm.core.runfacts import DaemonUse, RunFacts
 from dfm.core.wire.access import ACCESS_FILE, access_directory
 from dfm.core.wire.environment import travelling
-from dfm.core.wire.messages import ToClient
+from dfm.core.wire.messages import Shape, ToClient
 
 WORKERS_DIRECTORY = ".dfm-workers"
 
@@ -103,28 +104,40 @@ def daemon_plan(dialect: BatchDialect, settings: Settings, endpoint: Endpoint, p
     )
 
 
-def shown_submission(dialect: BatchDialect, settings: Settings, facts: RunFacts) -> str:
-    """Return how a worker of the default shape would be submitted, exactly, for `--dry-run`.
+def shown_submissions(
+    dialect: BatchDialect, settings: Settings, facts: RunFacts, asked: Sequence[tuple[str, Resources]]
+) -> Iterator[tuple[list[str], str]]:
+    """Yield the tasks of each shape, and how a worker for them would be submitted, exactly, for `--dry-run`.
+
+    Args:
+        dialect: of the batch system.
+        settings: of the pool.
+        facts: of the run.
+        asked: tasks and what they ask of their machine, settled.
 
     Raises:
         RunnerError: the batch system would misread it.
     """
+    tasks: dict[Shape, list[str]] = {}
+    for name, resources in asked:
+        tasks.setdefault(shape_of(resources), []).append(name)
     place = JobPlace(
         prefix=f"dfm-{facts.run_id[:8]}-",
         directory=facts.project,
         log_directory=os.path.join(facts.root_rundir, WORKERS_DIRECTORY),
         access=os.path.join("~", ".dfm", "run", f"run-{facts.run_id[:16]}", "access.json"),
     )
-    job = worker_job(
-        place,
-        settings.pool,
-        name=f"{place.prefix}1-1",
-        slot="s-1",
-        slots=settings.pool.worker_slots,
-        shape=shape_of(settings.resolve_resources(None)),
-    )
-    dialect.validate(job)
-    return dialect.shown(job)
+    for number, (shape, names) in enumerate(tasks.items(), start=1):
+        job = worker_job(
+            place,
+            settings.pool,
+            name=f"{place.prefix}1-{number}-1",
+            slot=f"s-1-{number}",
+            slots=settings.pool.worker_slots,
+            shape=shape,
+        )
+        dialect.validate(job)
+        yield names, dialect.shown(job)
 
 
 def _access_base(settings: Settings) -> str | None:

@@ -10,7 +10,7 @@ from dfm.api.events import EventSink, RunnerNotice, Verdict
 from dfm.api.runner import Answer, Question, Runner, TaskRequest, TaskResult
 from dfm.core.crashpoint import crash_point
 from dfm.core.graph.growth import Growth
-from dfm.core.graph.node import Graph
+from dfm.core.graph.node import Graph, Node
 from dfm.core.record.store import RecordStore
 from dfm.core.schedule.lifecycle import Lifecycle, Settings
 from dfm.core.schedule.policy import FailurePolicy
@@ -90,6 +90,15 @@ class Session:
     def counts(self) -> dict[Verdict, int]:
         """Return how many visible nodes ended each way."""
         return {} if self._scheduler is None else self._scheduler.outcome.counts(self._graph)
+
+    def would_run(self) -> list[Node]:
+        """Return the nodes that a dry run found to be given to the runner."""
+        verdicts = self._scheduler.outcome.verdicts if self._scheduler is not None else []
+        return [
+            node
+            for node, verdict in zip(self._graph.nodes, verdicts, strict=True)
+            if verdict is Verdict.WOULD_RUN and node.task.script is not None and node.task.script.shell != "builtin"
+        ]
 
     def _tick(self, loop: asyncio.AbstractEventLoop) -> None:
         self._sink.tick()

@@ -63,6 +63,9 @@ class PoolSettings:
     )
     worker_slots: int = option(1, doc="tasks that one worker runs at once", minimum=1)
     idle_timeout: float = option(300.0, unit=Unit.DURATION, doc="a worker without work leaves after this time")
+    licence_idle_timeout: float = option(
+        30.0, unit=Unit.DURATION, doc="as idle_timeout, of workers that hold licences; the shorter of the two holds"
+    )
     launch_batch_size: int = option(
         4, doc="most workers that may be on their way at once, not yet connected", minimum=1
     )

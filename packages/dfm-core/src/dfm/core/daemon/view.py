@@ -58,6 +58,8 @@ def status_lines(status: Status) -> list[str]:
     workers, tasks = status["workers_count"], status["tasks_count"]
     up = clock(float(status["uptime_seconds"]))
     pause = [f"no workers are submitted: {status['paused']}"] if status["paused"] else []
+    tokens = [f"{count:g} {name}" for name, count in status["held_tokens"].items()]
+    held = [f"licences held by workers: {', '.join(tokens)}"] if tokens else []
     connected = {worker["slot"]: worker["state"] for worker in status["workers"] if worker["state"] != "silent"}
     rows = []
     for job in status["jobs"]:
@@ -70,6 +72,7 @@ def status_lines(status: Status) -> list[str]:
         f"workers: {workers['total']}, {workers['busy']} busy, {workers['idle']} idle, {workers['pending']} pending",
         f"tasks: {tasks['queued']} queued, {tasks['running']} running, {tasks['done']} done",
         *pause,
+        *held,
         *rows,
     ]
 

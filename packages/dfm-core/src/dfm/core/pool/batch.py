@@ -10,7 +10,7 @@ import contextlib
 import logging
 import sys
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from dfm.api.batch import (
@@ -28,6 +28,7 @@ from dfm.api.batch import (
     QueryFailed,
     SubmitAnswer,
     SubmitFailed,
+    TokenDialect,
     WorkerJob,
 )
 from dfm.api.errors import DfmError
@@ -125,6 +126,34 @@ def worker_job(
     )
 
 
+Questions = Callable[[BatchDialect], Sequence[Command]]
+"""Makes the commands that ask for states; asked again where the batch system wants a simpler form."""
+
+
+async def ask(
+    dialect: BatchDialect, questions: Questions, run: Callable[[Command], Awaitable[CommandOutput]]
+) -> tuple[Listed | QueryFailed, BatchDialect]:
+    """Return what all commands say together, and the dialect to go on with; one that fails makes all a failure."""
+    found: list[JobStatus] = []
+    missing: list[JobKey] = []
+    answered = 0
+    while answered < len(commands := questions(dialect)):
+        command = commands[answered]
+        answer = dialect.parse_query(command, await run(command))
+        match answer:
+            case FormatRefused(text=text, next=simpler):
+                _log.info("%s does not know this form of the question: %s", dialect.name, text)
+                dialect = simpler
+                found, missing, answered = [], [], 0
+            case QueryFailed():
+                return answer, dialect
+            case Listed():
+                found += answer.jobs
+                missing += answer.missing
+                answered += 1
+    return Listed(jobs=tuple(found), missing=tuple(missing)), dialect
+
+
 @dataclass(slots=True)
 class BatchJobs:
     """Carries out what the ledger decides.
@@ -153,6 +182,11 @@ class BatchJobs:
     _asked_at: float = float("-inf")
     _is_history_awaited: bool = False
     _changed: asyncio.Event = field(default_factory=asyncio.Event)
+
+    @property
+    def held_tokens(self) -> Mapping[str, float]:
+        """How many of what, such as licences, each worker job holds."""
+        return self.dialect.held_tokens if isinstance(self.dialect, TokenDialect) else {}
 
     def feed(self, event: LedgerEvent) -> None:
         """Let the ledger take in an event, and do what it says."""
@@ -259,7 +293,8 @@ class BatchJobs:
             self.dialect.validate(job)
             made = command(job)
         except DfmError as error:
-            return SubmitFailed(kind=FailureKind.PERMANENT, text=error.message)
+            text = f"{error.message} ({error.hint})" if error.hint else error.message
+            return SubmitFailed(kind=FailureKind.PERMANENT, text=text)
         await self.flush()
         crash_point("pool.launch.before")
         output = await self._run(made)
@@ -267,35 +302,22 @@ class BatchJobs:
         return output
 
     async def _look_up(self, name: str, names: Sequence[str]) -> None:
-        answer = await self._ask(lambda: [self.dialect.find(name)])
+        answer = await self._ask(lambda dialect: [dialect.find(name)])
         for number, one in enumerate(names):
             self.feed(LookUpAnswered(name=one, answer=answer, is_repeated=number > 0))
 
     async def _query(self, jobs: tuple[JobKey, ...]) -> None:
         started = self.clock()
-        answer = await self._ask(lambda: self.dialect.query(self.place.prefix, jobs))
+        answer = await self._ask(lambda dialect: dialect.query(self.place.prefix, jobs))
         self.feed(QueryAnswered(answer=answer, seconds=self.clock() - started))
 
-    async def _ask(self, commands: "Callable[[], Sequence[Command]]") -> Listed | QueryFailed:
-        """Return what all commands say together; one that fails makes the whole a failure."""
-        found: list[JobStatus] = []
-        missing: list[JobKey] = []
-        answered = 0
-        while answered < len(commands()):
-            command = commands()[answered]
-            answer = self.dialect.parse_query(command, await self._run_in_turn(command))
-            match answer:
-                case FormatRefused(text=text, next=simpler):
-                    _log.info("%s does not know this form of the question: %s", self.dialect.name, text)
-                    self.dialect = simpler
-                    found, missing, answered = [], [], 0
-                case QueryFailed():
-                    return answer
-                case Listed():
-                    found += answer.jobs
-                    missing += answer.missing
-                    answered += 1
-        return Listed(jobs=tuple(found), missing=tuple(missing))
+    async def _ask(self, questions: Questions) -> Listed | QueryFailed:
+        """Return what all commands say together; from a refused form on, the simpler one is used."""
+        asked = self.dialect
+        answer, dialect = await ask(asked, questions, self._run_in_turn)
+        if dialect is not asked:
+            self.dialect = dialect
+        return answer
 
     async def _ask_history(self, job: JobKey) -> None:
         command = None if self._is_history_awaited else self.dialect.history(job)

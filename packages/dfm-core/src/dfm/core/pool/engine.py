@@ -7,6 +7,7 @@ that no result is acknowledged, and no attempt is under way, that the journal do
 
 import asyncio
 import logging
+import math
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -108,6 +109,8 @@ from dfm.core.wire.messages import (
 from dfm.core.wire.redaction import Redaction
 
 TICK_SECONDS = 0.5
+GATHER_SECONDS = 0.01
+"""How long after a task came it is asked whether workers are wanted, so that those that come with it count too."""
 CHECK_SECONDS = 10.0
 """How often the watchdog asks whether everything is as it must be."""
 WAITS_SECONDS = 2.0
@@ -118,6 +121,8 @@ RATE_WINDOW = 10_000
 RATE_SECONDS = 10.0
 _SILENT_BEATS = 2
 """So many heartbeats late, a worker's job is asked for at once; its lease lasts longer than that and the answer."""
+_HOLDING = frozenset({Phase.RUNNING, Phase.SUSPENDED, Phase.UNKNOWN})
+"""Where a job stands that has what it asked for."""
 _COMES_AGAIN = frozenset({Phase.PENDING, Phase.HELD})
 """Where a job stands that the batch system has put back: another life of its worker will come."""
 
@@ -233,6 +238,7 @@ class Engine:
         self._is_acting = False
         self._events: deque[PoolEvent] = deque()
         self._timer: asyncio.TimerHandle | None = None
+        self._gathering: asyncio.TimerHandle | None = None
         self._beat_at = 0.0
         self._check_at = 0.0
         self._waits = ""
@@ -252,6 +258,8 @@ class Engine:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+        if self._gathering is not None:
+            self._gathering.cancel()
         self._flush()
         workers, self._workers = self._workers, {}  # that their links are gone is no news to anybody any more
         for worker in workers.values():
@@ -374,6 +382,8 @@ class Engine:
                 wall_seconds=message.wall_seconds,
             )
         )
+        if self._gathering is None and len(self._workers) < self._settings.max_workers:
+            self._gathering = asyncio.get_running_loop().call_later(GATHER_SECONDS, self._scale_for_gathered)
 
     # Workers.
 
@@ -592,12 +602,17 @@ class Engine:
             epoch=self._epoch,
             heartbeat_seconds=settings.heartbeat_interval * scale,
             silence_seconds=0.75 * settings.lease_timeout * scale,
-            idle_seconds=settings.idle_timeout * scale,
+            idle_seconds=self._idle_seconds * scale,
             lost_seconds=settings.lost_timeout * scale,
             kill_grace_seconds=settings.kill_grace * scale,
             margin_seconds=settings.walltime_margin * scale,
             keep=list(keep),
         )
+
+    @property
+    def _idle_seconds(self) -> float:
+        settings = self._settings
+        return min(settings.idle_timeout, settings.licence_idle_timeout if self._batch.held_tokens else math.inf)
 
     def _worker(self, slot: str) -> _Worker | None:
         return self._workers.get((slot, self._current.get(slot, "")))
@@ -691,6 +706,10 @@ class Engine:
         if any(now - worker.heard_at > limit for worker in silent):
             self._batch.feed(WorkersSilent())
 
+    def _scale_for_gathered(self) -> None:
+        self._gathering = None
+        self._scale(self._clock())
+
     def _scale(self, now: float) -> None:
         ledger, reactor = self._ledger, self._reactor
         workers = reactor.workers()
@@ -736,6 +755,10 @@ class Engine:
             "uptime_seconds": now - self._started,
             "paused": self._ledger.pause_reason(now),
             "excluded_hosts": self._ledger.excluded_hosts(now),
+            "held_tokens": {
+                name: count * sum(job.phase in _HOLDING for job in jobs)
+                for name, count in self._batch.held_tokens.items()
+            },
             "workers": [
                 {
                     "slot": worker.slot,

@@ -49,6 +49,8 @@ from dfm.core.wire.messages import FromWorker, Hello, Message, Shape
 from dfm.core.wire.redaction import Redaction
 
 END_SECONDS = 10.0
+LEAVE_SECONDS = 2.0
+"""Beyond `kill_grace`: how long a worker may take to leave before its job is cancelled under it."""
 SYNC_SECONDS = 0.02
 SNAPSHOT_SECONDS = 60.0
 """How old the snapshot for other hosts may become; a job it does not have leaves by itself when its slot is unknown."""
@@ -319,13 +321,16 @@ class _WorkerEnd:
 
 
 async def _ended(plan: PoolPlan, engine: Engine, jobs: BatchJobs) -> None:
-    """Have every worker go and every job end, and wait for it, not long."""
+    """Have every worker go and every job end, and wait for it, not long: a worker ends its tasks in order first."""
     engine.dismiss_workers("the pool closes")
     jobs.feed(CancelAllWanted("the pool closes"))
     with contextlib.suppress(FileNotFoundError):
         os.unlink(plan.access_path)
     crash_point("pool.access.removed")
-    await jobs.all_ended(END_SECONDS)
+    await jobs.all_ended(plan.settings.kill_grace * plan.settings.time_scale + LEAVE_SECONDS)
+    if jobs.left():
+        jobs.feed(CancelAllWanted("the pool closes", is_urgent=True))
+        await jobs.all_ended(END_SECONDS)
     crash_point("pool.jobs.ended")
     left = jobs.left()
     if not left:

@@ -158,9 +158,14 @@ class CancelWanted:
 
 @dataclass(frozen=True, slots=True)
 class CancelAllWanted:
-    """The pool closes: every job of the ledger shall end, and none shall begin."""
+    """The pool closes: every job of the ledger shall end, and none shall begin.
+
+    Attributes:
+        is_urgent: also those whose workers are still there; else they are cancelled when their worker has left.
+    """
 
     why: str
+    is_urgent: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

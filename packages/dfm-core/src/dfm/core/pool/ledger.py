@@ -212,8 +212,9 @@ class Ledger:
         self._answered_at = _LONG_AGO
         self._host_deaths: dict[str, list[float]] = {}
         self._excluded: dict[str, tuple[float, str]] = {}
+        self._trusts_until = _LONG_AGO
         self._strays: set[str] = set()
-        self._is_closing = False
+        self._closing = ""
 
     def handle(self, event: LedgerEvent, now: float) -> list[LedgerAction]:
         """Take in one event; return what must be done, in order.
@@ -239,7 +240,7 @@ class Ledger:
                 self._on_connected(event, now, actions)
                 return actions
             case WorkerParted():
-                self._on_parted(event, now)
+                self._on_parted(event, now, actions)
             case WorkersSilent():
                 self._ask_soon()
             case WorkerUnfit():
@@ -250,8 +251,9 @@ class Ledger:
             case CancelWanted():
                 self._cancel([job for slot in event.slots if (job := self._slots.get(slot))], event.why, actions)
             case CancelAllWanted():
-                self._is_closing = True
-                self._cancel(list(self._jobs.values()), event.why, actions)
+                self._closing = event.why
+                waiting = [job for job in self._jobs.values() if event.is_urgent or not job.is_connected]
+                self._cancel(waiting, event.why, actions)
             case HostExcluded():
                 self._exclude(event.host, event.text, now, actions)
             case ResumeWanted():
@@ -407,7 +409,7 @@ class Ledger:
         elif phase in (Phase.PENDING, Phase.HELD):
             job.running_since = None
         self._move(job, phase, status.reason, now)
-        self._judge_pending(job, status, actions)
+        self._judge_pending(job, status, now, actions)
         if job.has_left and not job.is_unwanted and now - job.parted_at >= self._settings.leave_seconds:
             self._cancel([job], "its worker has left, and it goes on", actions)
 
@@ -429,17 +431,23 @@ class Ledger:
             job.suspended_at = None
             actions.append(Announce(WorkerResumed(job.slot)))
 
-    def _judge_pending(self, job: _Job, status: JobStatus, actions: list[LedgerAction]) -> None:
-        job.hopeless = job.hopeless + 1 if status.is_hopeless else 0
+    def _judge_pending(self, job: _Job, status: JobStatus, now: float, actions: list[LedgerAction]) -> None:
+        is_barred = status.state is JobState.PENDING and self._is_barred(job, status, now)
+        job.hopeless = job.hopeless + 1 if status.is_hopeless or is_barred else 0
         if job.hopeless < _HOPELESS_ANSWERS or job.is_unwanted:
             return
         text = f"the batch system will never start job {job.id}: {status.reason}"
         if job.excluded:
             self._excluded.clear()
+            self._trusts_until = now + self._settings.exclusion_seconds
             actions.append(Tell(f"{text}; hosts that were avoided are tried again"))
         else:
             actions.append(Announce(ShapeRefused(job.shape, text)))
         self._cancel([job], text, actions)
+
+    def _is_barred(self, job: _Job, status: JobStatus, now: float) -> bool:
+        """Return whether a job waits for the hosts that it was told to avoid: it cannot be told otherwise any more."""
+        return bool(job.excluded) and (status.has_no_host or not self.excluded_hosts(now).keys() & set(job.excluded))
 
     def _on_twin(self, job: _Job, status: JobStatus, actions: list[LedgerAction]) -> None:
         """End a job that the scheduler made twice of one submission."""
@@ -531,7 +539,7 @@ class Ledger:
 
     def _exclude(self, host: str, text: str, now: float, actions: list[LedgerAction]) -> None:
         current = self.excluded_hosts(now)
-        if host in current or len(current) >= _MOST_EXCLUDED:
+        if host in current or len(current) >= _MOST_EXCLUDED or now < self._trusts_until:
             return
         self._excluded[host] = (now + self._settings.exclusion_seconds, text)
         actions.append(Tell(f"host {host} gets no workers for a while: {text}"))
@@ -609,7 +617,7 @@ class Ledger:
         job.id = job_id
         actions.append(Record(_identified(job)))
 
-    def _on_parted(self, event: WorkerParted, now: float) -> None:
+    def _on_parted(self, event: WorkerParted, now: float, actions: list[LedgerAction]) -> None:
         job = self._slots.get(event.slot)
         if job is None:
             return
@@ -620,6 +628,8 @@ class Ledger:
         if event.is_in_order:
             job.has_left = True
             self._do_well(job)
+        if self._closing:
+            self._cancel([job], self._closing, actions)
         self._ask_soon()
 
     def _ask_soon(self) -> None:
@@ -778,7 +788,7 @@ class Ledger:
         minute = 60.0 * self._settings.scale
         while self._submits and self._submits[0] <= now - minute:
             self._submits.popleft()
-        if self._is_closing or now < self._submit_at:
+        if self._closing or now < self._submit_at:
             return 0
         left = max(self._settings.max_submits_per_minute - len(self._submits), 0)
         allowed = self._refusals.allows(now)
@@ -799,7 +809,7 @@ class Ledger:
     def pause_reason(self, now: float, shape: Shape | None = None) -> str:
         """Return why nothing is submitted, for `dfm why` and `status`; empty where jobs may be submitted."""
         deaths = [breaker for of, breaker in self._deaths.items() if shape in (None, of)]
-        if self._is_closing:
+        if self._closing:
             return "the pool is closing"
         if self._refusals.is_open:
             return self._pause_text(self._refusals, "the batch system takes no jobs", now)
@@ -899,6 +909,11 @@ def job_name(instance: str, slot: str) -> str:
     """Return the name of the job of a slot: `s-2-7` has a job of its own, `s-2-7.3` is an element of an array."""
     number, _, index = slot.removeprefix("s-").partition(".")
     return f"dfm-{instance}-{number}-1{f'[{index}]' if index else ''}"
+
+
+def prefix_of(name: str) -> str:
+    """Return what the names of all jobs of an instance begin with."""
+    return f"{name.rsplit('-', 3)[0]}-"
 
 
 def array_of(name: str) -> str:

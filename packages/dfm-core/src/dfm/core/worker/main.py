@@ -7,11 +7,10 @@ import re
 import sys
 from collections.abc import Sequence
 
+from dfm.api.batch import ARRAY_INDEX
 from dfm.api.errors import ExitCode
 from dfm.core.wire.redaction import Redaction
 
-_ARRAY_INDEX = "%I"
-"""What `dfm.api.batch.ARRAY_INDEX` is; a worker does without that module."""
 _INDEX_VARIABLES = ("SLURM_ARRAY_TASK_ID", "LSB_JOBINDEX")
 _SLOT = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
 
@@ -65,19 +64,19 @@ def _put_in_index(arguments: argparse.Namespace) -> None:
     Raises:
         ValueError: the words are for an array, and this job is of none.
     """
-    if _ARRAY_INDEX not in arguments.slot:
+    if ARRAY_INDEX not in arguments.slot:
         return
     index = next((os.environ[name] for name in _INDEX_VARIABLES if os.environ.get(name, "") not in ("", "0")), None)
     if index is None:
         raise ValueError(f"slot {arguments.slot} is for an element of an array, and this job is of none")
-    arguments.slot = arguments.slot.replace(_ARRAY_INDEX, index)
+    arguments.slot = arguments.slot.replace(ARRAY_INDEX, index)
     if arguments.log is not None:
         directory, name = os.path.split(arguments.log)
-        arguments.log = os.path.join(directory, name.replace(_ARRAY_INDEX, index))
+        arguments.log = os.path.join(directory, name.replace(ARRAY_INDEX, index))
 
 
 def _slot(text: str) -> str:
-    if not _SLOT.fullmatch(text.replace(_ARRAY_INDEX, "1")):
+    if not _SLOT.fullmatch(text.replace(ARRAY_INDEX, "1")):
         raise argparse.ArgumentTypeError(f"{text!r} is no slot: letters, digits, '.', '_' and '-'")
     return text
 

@@ -84,7 +84,7 @@ class Params:
         shared_roots: what execution hosts can see beside the system's own directories; empty is everything.
         daemon_retry: between two tries of a command while mbatchd is away.
         bjobs_not_found_status: status of bjobs for one id that is not found, of dialect ibm10 and ibm9.
-        signal_escapees: whether signals reach processes that left the job's session (as cgroup tracking would).
+        signal_escapees: whether signals and limits reach processes that left the job's session, as with cgroups.
         lsid_exists: some emulations have none.
         home: HOME on the execution hosts; empty is a directory inside FAKE_LSF_DIR.
     """

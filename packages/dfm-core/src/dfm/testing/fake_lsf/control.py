@@ -271,7 +271,7 @@ class Control:
     def _members(self, job: Job) -> list[Process]:
         if self._cluster.config.params.signal_escapees:
             start = os.path.basename(job.run_directory)
-            return processes.marked(self._cluster.directory).get(start, [])
+            return processes.with_descendants(processes.marked(self._cluster.directory).get(start, []))
         pid = job.pid or self._read_pid(job)
         return processes.of_session(pid) if pid else []
 

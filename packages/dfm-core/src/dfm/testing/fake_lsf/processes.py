@@ -17,6 +17,7 @@ class Process:
     """A line of /proc; zombies are not listed, for nothing of them is left to end."""
 
     pid: int
+    parent: int
     session: int
     resident_bytes: int
     cpu_seconds: float
@@ -44,6 +45,21 @@ def marked(directory: str) -> dict[str, list[Process]]:
         if place == directory:
             found.setdefault(start, []).append(process)
     return found
+
+
+def with_descendants(processes: list[Process]) -> list[Process]:
+    """Return the processes and all that they, and theirs, have begun and that are still below them."""
+    children: dict[int, list[Process]] = {}
+    for process in all_processes():
+        children.setdefault(process.parent, []).append(process)
+    found = {process.pid: process for process in processes}
+    waiting = list(found)
+    while waiting:
+        for child in children.get(waiting.pop(), []):
+            if child.pid not in found:
+                found[child.pid] = child
+                waiting.append(child.pid)
+    return list(found.values())
 
 
 def is_alive(pid: int) -> bool:
@@ -101,5 +117,9 @@ def _read(pid: int) -> Process | None:
     if fields[0] in {b"Z", b"X"}:
         return None
     return Process(
-        pid, int(fields[3]), int(fields[21]) * PAGE_BYTES, (int(fields[11]) + int(fields[12])) / TICKS_PER_SECOND
+        pid=pid,
+        parent=int(fields[1]),
+        session=int(fields[3]),
+        resident_bytes=int(fields[21]) * PAGE_BYTES,
+        cpu_seconds=(int(fields[11]) + int(fields[12])) / TICKS_PER_SECOND,
     )

@@ -19,6 +19,7 @@ from dfm.api.batch import (
 )
 from dfm.runner.lsf import cancel, history, probes, query, submit
 from dfm.runner.lsf.commands import Commands
+from dfm.runner.lsf.grammar import held_tokens
 from dfm.runner.lsf.options import LsfOptions
 from dfm.runner.lsf.query import Form, Refused
 
@@ -53,6 +54,10 @@ class LsfDialect:
     @property
     def array_size(self) -> int:
         return self.options.max_array_size if self.options.use_arrays else 1
+
+    @property
+    def held_tokens(self) -> Mapping[str, float]:
+        return held_tokens(self.options.resource_requirements)
 
     def submit_array(self, job: WorkerJob, count: int) -> Command:
         return submit.submission(job, self._commands, count)

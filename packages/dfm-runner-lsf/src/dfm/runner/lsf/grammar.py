@@ -6,7 +6,7 @@ sections `name[...]`, each at most once in a string, predicates joined by `&&` a
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from dfm.api.errors import RunnerError
 
@@ -17,6 +17,10 @@ _HOST = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*\Z")
 _HOST_CHOICE = re.compile(r"[A-Za-z0-9_~][A-Za-z0-9_.@!+-]*\Z")
 _SECTION_NAME = re.compile(r"([A-Za-z_]+)\s*\Z")
 _WRAPPED = re.compile(r"\s*select\s*\[(?P<predicate>[^\[\]]*)\]\s*\Z")
+_USAGE = re.compile(r"rusage\s*\[(?P<usage>[^\[\]]*)\]")
+_TOKENS = re.compile(r"\s*(?P<name>[A-Za-z_][A-Za-z0-9_.-]*)\s*=\s*(?P<count>[0-9]+(?:\.[0-9]+)?)\s*\Z")
+_OF_HOSTS = frozenset({"mem", "swp", "tmp", "ut", "pg", "io", "ls", "it", "r15s", "r1m", "r15m", "slots"})
+"""What hosts have by themselves; all else that `rusage` names is shared, such as a licence."""
 _CLOSERS = {")": "(", "]": "[", "}": "{"}
 MAX_JOB_NAME = 511
 """Longest name of a job; LSF before 9 takes no more, later ones take 4094."""
@@ -104,6 +108,20 @@ def requirement_fault(text: str) -> str | None:
     if twice is not None and "{" not in text:
         return f"{text!r}: section '{twice}' stands there twice"
     return None
+
+
+def held_tokens(requirements: Sequence[str]) -> dict[str, float]:
+    """Return what `rusage` reserves of shared resources for the whole life of a job; with a `duration` it is less."""
+    held: dict[str, float] = {}
+    usages = [usage for text in requirements for match in _USAGE.finditer(text) for usage in match["usage"].split(",")]
+    for usage in usages:
+        parts = usage.split(":")
+        if any(part.strip().startswith("duration") for part in parts):
+            continue
+        for token in map(_TOKENS.match, parts):
+            if token is not None and token["name"] not in _OF_HOSTS:
+                held[token["name"]] = held.get(token["name"], 0.0) + float(token["count"])
+    return held
 
 
 def _scan_fault(text: str) -> str | None:

@@ -40,6 +40,7 @@ _REFUSED = re.compile(
     r"|option cannot be used|cannot be used with",
 )
 _WIDE_HEADER = re.compile(r"JOBID\s+USER\s+STAT\b")
+_NO_HOST = re.compile(r"no suitable hosts for the job|resource requirements not satisfied")
 _SLOTS = re.compile(r"^\d+\*")
 _ELEMENT = re.compile(r"(?P<array>.*)\[(?P<index>[1-9][0-9]*)\]\Z")
 """Name of an element of an array; only where its index is not told apart is it taken from here."""
@@ -242,6 +243,7 @@ def _status(row: Mapping[str, str]) -> JobStatus | None:
         reason=_cell(row, "exit_reason" if ending else "pend_reason")
         or (words_of_status(exit_status) if ending else ""),
         is_requeued=ending.is_requeued if ending else False,
+        has_no_host=state is JobState.PENDING and _is_no_host(_cell(row, "pend_reason")),
         warning=warning,
     )
 
@@ -257,6 +259,12 @@ def _cell(row: Mapping[str, str], name: str) -> str:
     """Return a field, empty where it is absent: LSF writes `-` or nothing."""
     text = row.get(name, "").strip()
     return "" if text == "-" else text
+
+
+def _is_no_host(reasons: str) -> bool:
+    """Return whether no host fits: this is so for every reason that is told, and not one host is merely full."""
+    told = [reason for reason in reasons.split(";") if reason.strip()]
+    return bool(told) and all(_NO_HOST.search(reason) for reason in told)
 
 
 def _exit_status(text: str) -> int | None:
