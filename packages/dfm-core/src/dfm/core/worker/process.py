@@ -98,7 +98,7 @@ class Options:
 
 def run_worker(options: Options) -> int:
     """Be a worker until it is time to leave; return the exit status."""
-    _log.info("dfm %s worker %s on %s, process %d", __version__, options.slot, socket.gethostname(), os.getpid())
+    _log.info("dfm %s worker %s on %s, process %d", __version__, options.slot, _host(), os.getpid())
     _log.info("python %s, directory %s", sys.executable, _present_directory())
     daemon = hashlib.sha256(os.fsencode(os.path.abspath(options.access))).hexdigest()[:12]
     run_token = f"worker-{daemon}-{options.slot}"  # the same in every life of the slot, and of no other
@@ -122,7 +122,7 @@ class _Worker:
     def __init__(self, options: Options, run_token: str) -> None:
         self._options = options
         self._run_token = run_token
-        self._host = socket.gethostname()
+        self._host = _host()
         self._kept = KeptResults(os.path.dirname(os.path.abspath(options.access)), options.slot)
         self._channel: Channel | None = None
         self._tasks: dict[int, asyncio.Task[None]] = {}
@@ -390,6 +390,11 @@ def _is_refusal(error: ConnectError) -> bool:
 
 def _now() -> float:
     return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
+def _host() -> str:
+    """Return this host's name as the batch system has it: by that name workers are kept off it."""
+    return os.environ.get("SLURMD_NODENAME") or socket.gethostname()
 
 
 def _job_id() -> str:
