@@ -204,10 +204,16 @@ def test_C11_C18_S10_a_directory_that_the_node_does_not_have_ends_the_run_with_t
 
 
 def test_C11_a_node_that_eats_every_worker_is_left_out(project: Project, submitted: Submitted) -> None:
-    dfm = wrapper(project, "dfm", f'[ "$SLURMD_NODENAME" = n1 ] && exit 1\nexec {sys.executable} -m dfm.core "$@"')
+    dfm = wrapper(
+        project,
+        "dfm",
+        f'[ "$SLURMD_NODENAME" = n1 ] && echo no tools here && exit 1\nexec {sys.executable} -m dfm.core "$@"',
+    )
     project.write_flow({"a": "true"})
     with project.started("run", "--runner-opt", f"worker_dfm_path={dfm}", "a") as run:
-        assert "host n1 gets no workers for a while" in told_by(run, "n1")
+        told = told_by(run, "n1")
+        assert "host n1 gets no workers for a while" in told
+        assert "its log ends with 'no tools here'" in told
         assert "1 ok" in ended_well(run)
     assert sorted(job.node for job in submitted()) == ["n1", "n1", "n2"]
 
