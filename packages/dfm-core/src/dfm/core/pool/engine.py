@@ -104,6 +104,8 @@ from dfm.core.wire.messages import (
 )
 
 TICK_SECONDS = 0.5
+GATHER_SECONDS = 0.02
+"""So long tasks that come together are waited for where there is no worker, before workers are submitted."""
 CHECK_SECONDS = 10.0
 """How often the watchdog asks whether everything is as it must be."""
 RECENT = 100
@@ -313,6 +315,8 @@ class Engine:
                 wall_seconds=message.wall_seconds,
             )
         )
+        if not self._workers:
+            self._tick_within(GATHER_SECONDS)
 
     # Workers.
 
@@ -584,6 +588,12 @@ class Engine:
             self._records = []
 
     # Time.
+
+    def _tick_within(self, seconds: float) -> None:
+        loop = asyncio.get_running_loop()
+        if self._timer is not None and self._timer.when() > loop.time() + seconds:
+            self._timer.cancel()
+            self._timer = loop.call_later(seconds, self._tick)
 
     def _tick(self) -> None:
         loop, now = asyncio.get_running_loop(), self._clock()
