@@ -2,7 +2,7 @@
 
 import dataclasses
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -110,11 +110,9 @@ def site(cluster: SlurmCluster, tmp_path: Path) -> Site:
 
 
 @pytest.fixture
-def own_site(tmp_path: Path) -> Iterator[Site]:
+def own_site(own_cluster: SlurmCluster, tmp_path: Path) -> Site:
     """A cluster that the test may break."""
-    shape = Shape(node_timeout_seconds=5)
-    with SlurmCluster(tmp_path / "slurm", shape) as cluster:
-        yield Site(cluster, tmp_path)
+    return Site(own_cluster, tmp_path)
 
 
 PLAIN = SlurmDialect()
@@ -218,6 +216,36 @@ def test_S7_a_request_that_waits_its_turn_is_not_hopeless(site: Site) -> None:
     site.wait(first, dialect, is_running)
     waiting = site.wait(second, dialect, lambda status: status.reason == "Licenses")
     assert (waiting.state, waiting.is_hopeless) == (JobState.PENDING, False)
+
+
+def test_S7_a_request_that_only_drained_nodes_can_be_given_is_not_hopeless(site: Site) -> None:
+    dialect = SlurmDialect(SlurmOptions(constraint="bigmem"))
+    site.cluster.drain("n4")
+    try:
+        key = site.started(site.job(cores=8), dialect)
+        waiting = site.wait(key, dialect, lambda status: "UnavailableNodes:n4" in status.reason)
+    finally:
+        site.cluster.resume_node("n4")
+    assert (waiting.state, waiting.is_hopeless) == (JobState.PENDING, False)
+    assert site.wait(key, dialect, is_running).host == "n4"
+
+
+@pytest.mark.parametrize("state", ["DOWN", "DRAIN", "INACTIVE"])
+def test_S7_C9_a_partition_that_is_closed_for_a_while_is_waited_for(site: Site, state: str) -> None:
+    dialect = SlurmDialect(SlurmOptions(partition="regr_high"))
+    site.cluster.set_partition("regr_high", state)
+    try:
+        answer = site.submit(job := site.job(), dialect)
+        if state == "DOWN":
+            key = JobKey(name=job.name, id=answer.id if isinstance(answer, Submitted) else None)
+            waiting = site.wait(key, dialect, lambda status: status.reason == "PartitionDown")
+            assert (waiting.state, waiting.is_hopeless) == (JobState.PENDING, False)
+        else:
+            assert isinstance(answer, SubmitFailed), answer
+            assert answer.kind is FailureKind.TRANSIENT
+            assert "Required partition not available (inactive or drain)" in answer.text
+    finally:
+        site.cluster.set_partition("regr_high", "UP")
 
 
 def test_S10_a_log_that_the_node_cannot_write_is_a_launch_failure(site: Site) -> None:
@@ -357,13 +385,12 @@ def test_C8_commands_may_pass_the_shell_of_another_host(site: Site) -> None:
     assert site.wait(key, dialect, is_ended).cause is EndCause.KILLED_BY_OWNER
 
 
-def test_a_time_limit_is_warned_of_and_is_the_cause_of_the_end(site: Site) -> None:
-    body = "trap 'echo warned' USR1; echo ready; while :; do sleep 1 & wait; done"
-    job = site.job(("/bin/sh", "-c", body), wall_seconds=60.0, warning_seconds=50.0)
-    key = site.started(job, PLAIN)
-    ended = site.wait(key, PLAIN, is_ended, seconds=150.0)
-    assert ended.cause is EndCause.WALLTIME
-    assert "ready\nwarned\n" in Path(job.log).read_text()
+def test_a_time_limit_is_the_cause_of_the_end(site: Site) -> None:
+    key = site.started(site.job(), PLAIN)
+    site.wait(key, PLAIN, is_running)
+    assert key.id is not None
+    site.cluster.end_time(key.id, 1)
+    assert site.wait(key, PLAIN, is_ended, seconds=120.0).cause is EndCause.WALLTIME
 
 
 def test_C21_probes_find_the_cluster_well(site: Site) -> None:

@@ -1,81 +1,36 @@
 """Runs on a real SLURM that misbehaves: no hang, nothing lost or doubled, and soon nothing of ours in squeue."""
 
 import os
+import shlex
 import signal
-from collections.abc import Iterator
+import sys
+import time
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
+from tests.cluster.runs import (
+    FIRST_HANGS,
+    WAITS_FOR_LEAVE,
+    Submitted,
+    attempts,
+    begun,
+    ended_well,
+    let_go,
+    overheard_sbatch,
+    sbatch_with,
+    told_by,
+    worker_of,
+    wrapper,
+)
 
 from dfm.api.errors import ExitCode
 from dfm.testing.project import QUICK_POOL, Project, wait_until
-from dfm.testing.slurm_cluster import ClusterJob, Shape, SlurmCluster
-
-if TYPE_CHECKING:
-    import subprocess
+from dfm.testing.slurm_cluster import SlurmCluster
 
 pytestmark = pytest.mark.cluster
 
-LIVE = ("PENDING", "CONFIGURING", "RUNNING", "SUSPENDED", "COMPLETING")
-GONE_SECONDS = 30.0
-"""So long may it take from the end of a run to the end of its last job."""
-FIRST_HANGS = "echo >> began; [ $(wc -l < began) = 1 ] && exec sleep 600; exit 0"
-"""A body that does not end by itself, but for its later attempts."""
-WAITS_FOR_LEAVE = 'echo >> began; until [ -e "$DFM_SRCDIR/leave" ]; do sleep 0.1; done'
 
-
-def live_jobs(cluster: SlurmCluster) -> list[ClusterJob]:
-    return [job for job in cluster.jobs(name_prefix="dfm-") if job.state in LIVE]
-
-
-def project_on(cluster: SlurmCluster, directory: Path) -> Project:
-    project = Project(directory)
-    project.environ.update(cluster.environ)
-    project.write_settings({"default": "slurm", "pool": dict(QUICK_POOL)})
-    return project
-
-
-@pytest.fixture
-def project(tmp_path: Path, cluster: SlurmCluster) -> Iterator[Project]:
-    """A project on the cluster; at its end nothing of it is in squeue, and no process of it lives."""
-    found = project_on(cluster, tmp_path)
-    yield found
-    cluster.wait_until(lambda: not live_jobs(cluster), "jobs of an ended run are in squeue", GONE_SECONDS)
-    wait_until(lambda: not found.processes(), "the processes of the project to be gone")
-
-
-def attempts(project: Project, task: str) -> int:
-    """Return how often the body of a task has begun."""
-    path = project.rundir / f"p.{task}" / "began"
-    return len(path.read_text(encoding="utf-8").splitlines()) if path.exists() else 0
-
-
-def worker_of(project: Project, cluster: SlurmCluster, task: str) -> ClusterJob:
-    """Wait until the body of the only task has begun; return the job of its worker."""
-    wait_until(lambda: attempts(project, task) == 1, f"{task} to begin")
-    [job] = live_jobs(cluster)
-    return job
-
-
-def told_by(process: "subprocess.Popen[str]", words: str) -> str:
-    """Read what a run says up to the line that holds the words."""
-    said = ""
-    assert process.stdout is not None
-    while words not in said:
-        line = process.stdout.readline()
-        assert line, f"the run ended and did not say {words!r}: {said}"
-        said += line
-    return said
-
-
-def ended_well(process: "subprocess.Popen[str]") -> str:
-    stdout, stderr = process.communicate(timeout=200)
-    assert process.returncode == 0, stdout + stderr
-    return stdout
-
-
-def test_a_task_whose_worker_is_cancelled_runs_again(project: Project, cluster: SlurmCluster) -> None:
+def test_C15_a_task_whose_worker_is_cancelled_runs_again(project: Project, cluster: SlurmCluster) -> None:
     project.write_flow({"a": FIRST_HANGS})
     with project.started("run", "a") as run:
         cluster.cancel(worker_of(project, cluster, "a").id)
@@ -83,16 +38,19 @@ def test_a_task_whose_worker_is_cancelled_runs_again(project: Project, cluster: 
     assert attempts(project, "a") == 2
 
 
-def test_a_worker_that_is_warned_of_its_time_limit_hands_its_task_on(project: Project, cluster: SlurmCluster) -> None:
+def test_S3_C14_a_worker_that_is_warned_of_its_time_limit_hands_its_task_on(
+    project: Project, cluster: SlurmCluster
+) -> None:
     project.write_flow({"a": FIRST_HANGS})
     with project.started("run", "a") as run:
         job = worker_of(project, cluster, "a")
-        assert cluster.run("scontrol", "update", f"JobId={job.id}", "TimeLimit=1").returncode == 0
+        cluster.end_time(job.id, 40)
         assert "1 ok" in ended_well(run)
     assert attempts(project, "a") == 2
+    assert cluster.wait_for_state(job.id, "FAILED", "TIMEOUT").state == "FAILED"  # it left by itself, before its time
 
 
-def test_a_job_that_slurm_starts_anew_under_its_old_id_serves_again(project: Project, cluster: SlurmCluster) -> None:
+def test_S9_a_job_that_slurm_starts_anew_under_its_old_id_serves_again(project: Project, cluster: SlurmCluster) -> None:
     project.write_flow({"a": FIRST_HANGS})
     with project.started("run", "--runner-opt", "requeue=true", "a") as run:
         job = worker_of(project, cluster, "a")
@@ -103,15 +61,26 @@ def test_a_job_that_slurm_starts_anew_under_its_old_id_serves_again(project: Pro
     assert attempts(project, "a") == 2
 
 
-def test_a_node_that_is_given_up_loses_its_task_to_another(tmp_path: Path) -> None:
-    with SlurmCluster(tmp_path / "slurm", Shape(node_timeout_seconds=5)) as cluster:
-        project = project_on(cluster, tmp_path)
-        project.write_flow({"a": FIRST_HANGS})
-        with project.started("run", "a") as run:
-            cluster.kill_node(worker_of(project, cluster, "a").node)
-            assert "1 ok" in ended_well(run)
-        assert attempts(project, "a") == 2
-        cluster.wait_until(lambda: not live_jobs(cluster), "jobs of an ended run are in squeue", GONE_SECONDS)
+def test_a_node_that_is_given_up_loses_its_task_to_another(own_project: Project, own_cluster: SlurmCluster) -> None:
+    own_project.write_flow({"a": FIRST_HANGS})
+    with own_project.started("run", "a") as run:
+        own_cluster.kill_node(worker_of(own_project, own_cluster, "a").node)
+        assert "1 ok" in ended_well(run)
+    assert attempts(own_project, "a") == 2
+
+
+def test_C3_S9_of_two_lives_of_one_job_the_later_one_counts(own_project: Project, own_cluster: SlurmCluster) -> None:
+    own_project.write_flow({"a": FIRST_HANGS})
+    with own_project.started("run", "--runner-opt", "requeue=true", "a") as run:
+        job = worker_of(own_project, own_cluster, "a")
+        [first] = own_project.workers()
+        own_cluster.kill_node(job.node)
+        own_cluster.wait_for_state(job.id, "PENDING")
+        assert first in own_project.workers()  # nobody is left on its node to end it
+        own_cluster.start_now(job.id)
+        assert "1 ok" in ended_well(run)
+    assert attempts(own_project, "a") == 2
+    assert {job.id for job in own_cluster.jobs(name_prefix="dfm-")} == {job.id}
 
 
 def test_a_preempted_worker_hands_its_task_to_another(project: Project, cluster: SlurmCluster) -> None:
@@ -122,35 +91,83 @@ def test_a_preempted_worker_hands_its_task_to_another(project: Project, cluster:
     assert attempts(project, "a") == 2
 
 
-def test_a_run_outlives_a_controller_that_is_away(tmp_path: Path) -> None:
-    with SlurmCluster(tmp_path / "slurm") as cluster:
-        project = project_on(cluster, tmp_path)
-        project.write_flow({"a": WAITS_FOR_LEAVE, "b": {"run": "true", "needs": ["a"]}})
-        with project.started("run", "b") as run:
-            worker_of(project, cluster, "a")
-            cluster.stop_controller()
-            (tmp_path / "leave").touch()
-            wait_until((project.rundir / "p.b").exists, "the run to go on without a controller")
-            cluster.start_controller()
-            assert "2 ok" in ended_well(run)
-        assert attempts(project, "a") == 1
-        cluster.wait_until(lambda: not live_jobs(cluster), "jobs of an ended run are in squeue", GONE_SECONDS)
+def test_a_run_outlives_a_controller_that_is_away(own_project: Project, own_cluster: SlurmCluster) -> None:
+    own_project.write_flow({"a": WAITS_FOR_LEAVE, "b": {"run": "true", "needs": ["a"]}})
+    with own_project.started("run", "b") as run:
+        begun(own_project, "a")
+        own_cluster.stop_controller()
+        let_go(own_project)
+        wait_until((own_project.rundir / "p.b").exists, "the run to go on without a controller")
+        own_cluster.start_controller()
+        assert "2 ok" in ended_well(run)
+    assert attempts(own_project, "a") == 1
 
 
-def test_a_run_waits_for_a_controller_that_is_not_there_yet(tmp_path: Path) -> None:
-    with SlurmCluster(tmp_path / "slurm") as cluster:
-        project = project_on(cluster, tmp_path)
-        log = tmp_path / "sbatch.log"
-        sbatch = tmp_path / "sbatch"
-        sbatch.write_text(f'#!/bin/sh\nsbatch "$@" 2>> {log}\nstatus=$?\ncat {log} >&2\nexit $status\n')
-        sbatch.chmod(0o755)
-        project.write_flow({"a": "true"})
-        cluster.stop_controller()
-        with project.started("run", "--runner-opt", f"sbatch_cmd={sbatch}", "a") as run:
-            wait_until(lambda: log.exists() and "Unable to contact" in log.read_text(), "a refusal")
-            log.write_text("")
-            cluster.start_controller()
+AWAY_SECONDS = 120.0 * float(str(QUICK_POOL["time_scale"]))
+"""Two minutes of a pool whose times are ten times as short."""
+
+
+def test_C4_C5_what_dies_in_two_minutes_without_a_controller_is_made_good_when_it_is_back(
+    own_project: Project, own_cluster: SlurmCluster
+) -> None:
+    own_project.write_flow({"a": WAITS_FOR_LEAVE, "b": WAITS_FOR_LEAVE})
+    with own_project.started("run", "a", "b") as run:
+        begun(own_project, "a")
+        begun(own_project, "b")
+        own_cluster.stop_controller()
+        back_at = time.monotonic() + AWAY_SECONDS
+        os.kill(own_project.workers()[0], signal.SIGKILL)
+        wait_until(lambda: time.monotonic() > back_at, "two minutes to pass")
+        assert run.poll() is None
+        own_cluster.start_controller()
+        wait_until(lambda: attempts(own_project, "a") + attempts(own_project, "b") == 3, "the lost task to begin again")
+        let_go(own_project)
+        assert "2 ok" in ended_well(run)
+    assert sorted(attempts(own_project, task) for task in "ab") == [1, 2]
+    assert len(own_cluster.jobs(name_prefix="dfm-")) == 3
+
+
+def test_a_run_waits_for_a_controller_that_is_not_there_yet(own_project: Project, own_cluster: SlurmCluster) -> None:
+    sbatch, said = overheard_sbatch(own_project)
+    own_project.write_flow({"a": "true"})
+    own_cluster.stop_controller()
+    with own_project.started("run", "--runner-opt", f"sbatch_cmd={sbatch}", "a") as run:
+        wait_until(lambda: "Unable to contact" in said.read_text(), "a refusal")
+        own_cluster.start_controller()
+        assert "1 ok" in ended_well(run)
+
+
+def test_C5_C9_a_submission_to_a_frozen_controller_is_found_and_not_made_twice(
+    own_project: Project, own_cluster: SlurmCluster
+) -> None:
+    sbatch, said = overheard_sbatch(own_project)
+    own_project.write_flow({"a": "echo >> began"})
+    own_cluster.freeze_controller()
+    try:
+        with own_project.started("run", "--runner-opt", f"sbatch_cmd={sbatch}", "a") as run:
+            wait_until(lambda: "Socket timed out" in said.read_text(), "sbatch to give up")
+            own_cluster.thaw_controller()
             assert "1 ok" in ended_well(run)
+    finally:
+        own_cluster.thaw_controller()
+    assert attempts(own_project, "a") == 1
+    assert len(own_cluster.jobs(name_prefix="dfm-")) == 1
+
+
+def test_a_controller_that_freezes_while_a_task_runs_costs_nothing(
+    own_project: Project, own_cluster: SlurmCluster
+) -> None:
+    own_project.write_flow({"a": WAITS_FOR_LEAVE, "b": {"run": "true", "needs": ["a"]}})
+    with own_project.started("run", "b") as run:
+        begun(own_project, "a")
+        own_cluster.freeze_controller()
+        try:
+            let_go(own_project)
+            wait_until((own_project.rundir / "p.b").exists, "the run to go on without a controller")
+        finally:
+            own_cluster.thaw_controller()
+        assert "2 ok" in ended_well(run)
+    assert attempts(own_project, "a") == 1
 
 
 def test_a_drained_node_keeps_its_task_and_gets_no_new_worker(project: Project, cluster: SlurmCluster) -> None:
@@ -159,7 +176,7 @@ def test_a_drained_node_keeps_its_task_and_gets_no_new_worker(project: Project, 
         node = worker_of(project, cluster, "a").node
         cluster.drain(node)
         try:
-            (project.directory / "leave").touch()
+            let_go(project)
             assert "1 ok" in ended_well(run)
             assert project.dfm("run", "a").returncode == 0
             assert {job.node for job in cluster.jobs(name_prefix="dfm-")} > {node}
@@ -167,18 +184,81 @@ def test_a_drained_node_keeps_its_task_and_gets_no_new_worker(project: Project, 
             cluster.resume_node(node)
 
 
-def test_a_log_that_the_node_cannot_write_is_told_as_the_reason_why_no_worker_comes_up(project: Project) -> None:
-    wrapper = project.directory / "sbatch"
-    words = 'for word; do case $word in --output=*) word=--output=/no/such/log;; esac; set -- "$@" "$word"; shift; done'
-    wrapper.write_text(f'#!/bin/sh\n{words}\nexec sbatch "$@"\n', encoding="utf-8")
-    wrapper.chmod(0o755)
-    project.write_flow({"a": "true"})
-    with project.started("run", "--runner-opt", f"sbatch_cmd={wrapper}", "a") as run:
-        said = told_by(run, "workers do not come up, 3 times in a row")
-        run.send_signal(signal.SIGINT)
-        run.communicate(timeout=100)
-    assert "its directory or output path is not usable" in said
+@pytest.mark.parametrize(
+    ("option", "words"),
+    [
+        ("output", "its directory or output path is not usable"),
+        ("chdir", "started in /tmp and not in "),
+    ],
+)
+def test_C11_C18_S10_a_directory_that_the_node_does_not_have_ends_the_run_with_the_reason(
+    project: Project, option: str, words: str
+) -> None:
+    project.write_settings({"default": "slurm", "pool": {**QUICK_POOL, "time_scale": 0.03}})
+    project.write_flow({"a": "echo >> began"})
+    answer = project.dfm("run", "--runner-opt", f"sbatch_cmd={sbatch_with(project, option, '/no/such/place')}", "a")
+    assert answer.returncode == ExitCode.RUNNER_UNAVAILABLE, answer.stdout + answer.stderr
+    assert words in answer.stdout
+    assert "1 refused" in answer.stdout
     assert attempts(project, "a") == 0
+
+
+def test_C11_a_node_that_eats_every_worker_is_left_out(project: Project, submitted: Submitted) -> None:
+    dfm = wrapper(
+        project,
+        "dfm",
+        f'[ "$SLURMD_NODENAME" = n1 ] && echo no tools here && exit 1\nexec {sys.executable} -m dfm.core "$@"',
+    )
+    project.write_flow({"a": "true"})
+    with project.started("run", "--runner-opt", f"worker_dfm_path={dfm}", "a") as run:
+        told = told_by(run, "n1")
+        assert "host n1 gets no workers for a while" in told
+        assert "its log ends with 'no tools here'" in told
+        assert "1 ok" in ended_well(run)
+    assert sorted(job.node for job in submitted()) == ["n1", "n1", "n2"]
+
+
+def test_C1_a_worker_that_is_connected_outlives_a_squeue_that_does_not_list_it(
+    project: Project, submitted: Submitted
+) -> None:
+    asked = project.directory / "asked"
+    squeue = wrapper(project, "squeue", f"echo >> {asked}")
+    project.write_settings({"default": "slurm", "pool": {**QUICK_POOL, "poll_interval": "2s"}})
+    project.write_flow({"a": WAITS_FOR_LEAVE})
+    with project.started("run", "--runner-opt", f"squeue_cmd={squeue}", "a") as run:
+        begun(project, "a")
+        wait_until(lambda: asked.exists() and len(asked.read_text().splitlines()) >= 5, "squeue to be asked often")
+        let_go(project)
+        assert "1 ok" in ended_well(run)
+    assert (attempts(project, "a"), len(submitted())) == (1, 1)
+
+
+def test_C10_many_tasks_need_few_workers(project: Project, submitted: Submitted) -> None:
+    numbers = ", ".join(str(number) for number in range(100))
+    (project.directory / "flow.yaml").write_text(
+        f"package:\n  name: p\n  tasks:\n  - name: many\n    strategy: {{matrix: {{n: [{numbers}]}}}}\n"
+        "    body:\n    - {name: one, shell: sh, run: 'echo >> $DFM_SRCDIR/ran'}\n",
+        encoding="utf-8",
+    )
+    answer = project.dfm("run", "many")
+    assert answer.returncode == 0, answer.stdout + answer.stderr
+    assert len((project.directory / "ran").read_text(encoding="utf-8").splitlines()) == 100
+    assert 1 <= len(submitted()) <= int(str(QUICK_POOL["max_workers"]))
+
+
+def test_C22_a_worker_tries_one_address_after_another_and_tells_of_each(project: Project) -> None:
+    pool = {**QUICK_POOL, "addresses": ["nowhere.invalid", "127.0.0.1"], "bind": ["127.0.0.1"]}
+    project.write_settings({"default": "slurm", "pool": pool})
+    project.write_flow({"a": WAITS_FOR_LEAVE})
+    with project.started("run", "a") as run:
+        begun(project, "a")
+        [log] = project.directory.rglob("dfm-*.log")
+        assert "nowhere.invalid" in log.read_text(encoding="utf-8")
+        let_go(project)
+        assert "1 ok" in ended_well(run)
+
+
+# What cannot be.
 
 
 @pytest.mark.parametrize(
@@ -190,13 +270,20 @@ def test_a_log_that_the_node_cannot_write_is_told_as_the_reason_why_no_worker_co
         (["sbatch_cmd=/no/sbatch"], "/no/sbatch was not found; load SLURM's module"),
     ],
 )
-def test_what_slurm_will_never_do_is_told_in_its_words(project: Project, options: list[str], words: str) -> None:
+def test_C9_S7_what_slurm_will_never_do_is_told_in_its_words(project: Project, options: list[str], words: str) -> None:
     project.write_flow({"a": "true"})
     answer = project.dfm("run", *(word for option in options for word in ("--runner-opt", option)), "a")
     assert answer.returncode == ExitCode.RUNNER_UNAVAILABLE
     assert words in answer.stdout
     assert "1 refused" in answer.stdout
     assert attempts(project, "a") == 0
+
+
+def test_without_sbatch_on_path_it_is_told_what_to_set(project: Project) -> None:
+    project.write_flow({"a": "true"})
+    answer = project.dfm("run", "a", env={"PATH": "/nowhere"})
+    assert answer.returncode == ExitCode.RUNNER_UNAVAILABLE
+    assert "sbatch was not found; load SLURM's module, or set sbatch_cmd of runner slurm" in answer.stdout
 
 
 @pytest.mark.parametrize(
@@ -207,7 +294,7 @@ def test_what_slurm_will_never_do_is_told_in_its_words(project: Project, options
         ({"walltime": "2:00:00"}, ["--runner-opt", "partition=regr_high"], "the batch system will never start job"),
     ],
 )
-def test_a_request_larger_than_any_node_is_told_and_not_left_pending(
+def test_C12_S7_a_request_larger_than_any_node_is_told_and_not_left_pending(
     project: Project, resources: dict[str, object], options: list[str], words: str
 ) -> None:
     project.write_flow({"a": {"run": "true", "tags": [{"std.ResourceTag": resources}]}})
@@ -216,20 +303,63 @@ def test_a_request_larger_than_any_node_is_told_and_not_left_pending(
     assert words in answer.stdout
 
 
-def test_a_run_from_inside_a_job_submits_what_it_says(project: Project) -> None:
+def test_memory_and_time_that_slurm_would_misread_reach_it_in_its_own_units(
+    project: Project, cluster: SlurmCluster
+) -> None:
+    resources = {"memory": "1.5G", "walltime": "1h"}
+    project.write_flow({"a": {"run": WAITS_FOR_LEAVE, "tags": [{"std.ResourceTag": resources}]}})
+    with project.started("run", "a") as run:
+        job = worker_of(project, cluster, "a")
+        shown = cluster.run("scontrol", "-o", "show", "job", job.id).stdout
+        let_go(project)
+        assert "1 ok" in ended_well(run)
+    assert " MinMemoryNode=1.50G " in shown, shown
+    assert " TimeLimit=01:04:00 " in shown  # and twice the margin, in which a worker takes no task
+
+
+@pytest.mark.parametrize(
+    "option",
+    [
+        "partition=-x",
+        "account=--wrap=x",
+        "exclude=-n1",
+        "sbatch_cmd=-x",
+        "memory_per_core=1,5G",
+        "sbatch_extra=--time=1h",
+    ],
+)
+def test_a_value_that_sbatch_would_misread_is_refused_before_anything_is_submitted(
+    project: Project, submitted: Submitted, option: str
+) -> None:
     project.write_flow({"a": "true"})
-    inside = {
-        "SLURM_JOB_ID": "1",
-        "SLURM_JOBID": "1",
-        "SLURM_MEM_PER_CPU": "1",
-        "SLURM_NTASKS": "64",
-        "SBATCH_PARTITION": "nowhere",
-        "SBATCH_TIMELIMIT": "1",
-        "SQUEUE_STATES": "FAILED",
-        "SLURM_CLUSTERS": "elsewhere",
-    }
-    answer = project.dfm("run", "a", env=inside)
-    assert answer.returncode == 0, answer.stdout + answer.stderr
+    answer = project.dfm("run", "--runner-opt", option, "a")
+    name, _, value = option.partition("=")
+    assert answer.returncode == ExitCode.USAGE
+    assert f"runner.slurm.{name}: {value!r}" in answer.stderr
+    assert submitted() == []
+
+
+def test_accounting_that_is_not_there_costs_nothing(project: Project, cluster: SlurmCluster) -> None:
+    project.write_flow({"a": FIRST_HANGS})
+    with project.started("run", "--runner-opt", "accounting=true", "a") as run:
+        cluster.cancel(worker_of(project, cluster, "a").id)
+        assert "1 ok" in ended_well(run)
+    assert attempts(project, "a") == 2
+
+
+def test_S4_C20_a_run_inside_a_job_submits_what_it_says(
+    project: Project, cluster: SlurmCluster, submitted: Submitted
+) -> None:
+    project.write_flow({"a": "true"})
+    places = {name: project.environ[name] for name in ("DFM_STATE_DIR", "DFM_ACCESS_DIR", "XDG_CONFIG_HOME")}
+    inherited = {"SBATCH_PARTITION": "nowhere", "SQUEUE_STATES": "FAILED", "SLURM_CLUSTERS": "elsewhere", **places}
+    exports = "".join(f"export {name}={shlex.quote(value)}\n" for name, value in inherited.items())
+    run = shlex.join([str(Path(sys.executable).parent / "dfm"), "run", "a"])
+    options = ("-J", "outer", "-c3", "--mem=300M", "-t30", f"--chdir={project.directory}")
+    outer = cluster.submit(f"#!/bin/sh\n{exports}exec {run}\n", *options)
+    assert cluster.wait_for_state(outer, "COMPLETED", "FAILED").state == "COMPLETED"
+    [worker] = submitted()
+    assert (worker.cores, worker.partition) == ("1", "normal")
 
 
 def test_an_interrupted_run_leaves_no_job(project: Project, cluster: SlurmCluster) -> None:

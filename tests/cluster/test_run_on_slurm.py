@@ -2,7 +2,6 @@
 
 import json
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,18 +12,13 @@ from dfm.testing.slurm_cluster import SlurmCluster
 pytestmark = pytest.mark.cluster
 
 EXAMPLES = Path(__file__).parent.parent.parent / "examples"
-LIVE = ("PENDING", "CONFIGURING", "RUNNING", "SUSPENDED", "COMPLETING")
-GONE_SECONDS = 30.0
 
 
 @pytest.fixture
-def project(tmp_path: Path, cluster: SlurmCluster) -> Iterator[Project]:
-    """A project on the cluster; soon after its end none of its jobs is in squeue."""
-    found = Project(tmp_path)
-    found.environ.update(cluster.environ)
-    yield found
-    ours = "jobs of an ended run are in squeue"
-    cluster.wait_until(lambda: not any(job.state in LIVE for job in cluster.jobs()), ours, GONE_SECONDS)
+def project(project: Project) -> Project:
+    """A project without settings, as a person begins."""
+    (project.state / "config.yaml").unlink()
+    return project
 
 
 def test_the_rtl_example_runs_and_is_then_up_to_date(project: Project, cluster: SlurmCluster) -> None:

@@ -12,7 +12,6 @@ from dfm.testing.project import Project
 from dfm.testing.slurm_cluster import SlurmCluster, missing_programs
 from dfm.testing.tasks import Workspace
 
-LIVE = ("PENDING", "CONFIGURING", "RUNNING", "SUSPENDED", "COMPLETING")
 GONE_SECONDS = 30.0
 """So long may it take from the end of a run to the end of its last job."""
 
@@ -25,7 +24,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SlurmCluster]:
     with SlurmCluster(tmp_path_factory.mktemp("slurm")) as cluster:
         yield cluster
         left = "jobs of ended runs are in squeue"
-        cluster.wait_until(lambda: not any(job.state in LIVE for job in cluster.jobs()), left, GONE_SECONDS)
+        cluster.wait_until(lambda: not any(job.is_live for job in cluster.jobs()), left, GONE_SECONDS)
 
 
 @pytest.fixture
@@ -46,6 +45,7 @@ def served(project: Project, cluster: SlurmCluster) -> Iterator[Project]:
 @pytest.mark.usefixtures("commands")
 class TestSlurm(RunnerConformance):
     has_jobserver = True
+    carries_questions = True
 
     @pytest.fixture
     def open_runner(self, workspace: Workspace, own_places: Project, run_id: str) -> OpenRunner:
@@ -57,6 +57,7 @@ class TestSlurm(RunnerConformance):
 @pytest.mark.usefixtures("commands")
 class TestSlurmWithDaemon(RunnerConformance):
     has_jobserver = True
+    carries_questions = True
 
     @pytest.fixture
     def open_runner(self, workspace: Workspace, served: Project, run_id: str) -> OpenRunner:

@@ -148,6 +148,7 @@ def test_S2_the_script_goes_through_stdin_and_the_worker_replaces_the_shell(job:
     ("argv", "expected"),
     [
         (("/here/python3", "-m", "dfm.core", "worker", "x"), ("/there/dfm", "worker", "x")),
+        (("/here/python3", "-m", "dfm.core.worker", "x"), ("/there/dfm", "worker", "x")),
         (("/here/dfm", "worker", "x"), ("/there/dfm", "worker", "x")),
     ],
 )

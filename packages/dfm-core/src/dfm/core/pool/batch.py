@@ -7,7 +7,9 @@ too: nothing is left open that the ledger waits for.
 
 import asyncio
 import contextlib
+import dataclasses
 import logging
+import os
 import sys
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
@@ -20,9 +22,11 @@ from dfm.api.batch import (
     CancelState,
     Command,
     CommandOutput,
+    EndCause,
     FailureKind,
     FormatRefused,
     JobKey,
+    JobState,
     JobStatus,
     Listed,
     QueryFailed,
@@ -62,6 +66,8 @@ from dfm.core.pool.scaling import Launch, Release, Withdraw, job_wall_seconds
 from dfm.core.wire.messages import Shape
 
 _log = logging.getLogger(__name__)
+_TAIL_BYTES = 2000
+_LINE_CHARACTERS = 300
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -309,7 +315,18 @@ class BatchJobs:
     async def _query(self, jobs: tuple[JobKey, ...]) -> None:
         started = self.clock()
         answer = await self._ask(lambda dialect: dialect.query(self.place.prefix, jobs))
-        self.feed(QueryAnswered(answer=answer, seconds=self.clock() - started))
+        seconds = self.clock() - started
+        if isinstance(answer, Listed):
+            answer = dataclasses.replace(answer, jobs=tuple([await self._explained(status) for status in answer.jobs]))
+        self.feed(QueryAnswered(answer=answer, seconds=seconds))
+
+    async def _explained(self, status: JobStatus) -> JobStatus:
+        """Return how a job stands, with the last words of its log where it has failed: they often say why."""
+        if status.state is not JobState.ENDED or status.cause not in (EndCause.FAILED, EndCause.LAUNCH):
+            return status
+        words = await asyncio.to_thread(last_line, self.place.log_of(status.name)) if status.name else ""
+        reason = "; ".join(filter(None, (status.reason, words and f"its log ends with {words!r}")))
+        return dataclasses.replace(status, reason=reason)
 
     async def _ask(self, questions: Questions) -> Listed | QueryFailed:
         """Return what all commands say together; from a refused form on, the simpler one is used."""
@@ -325,6 +342,7 @@ class BatchJobs:
         if command is not None:
             self._is_history_awaited = True
             status = self.dialect.parse_history(job, await self._run_in_turn(command))
+            status = None if status is None else await self._explained(status)
             self._is_history_awaited = False
         self.feed(HistoryAnswered(name=job.name, status=status))
 
@@ -362,3 +380,14 @@ class BatchJobs:
 def time_of_day() -> float:
     """Return the time of day in seconds since the epoch, for searches in histories of batch systems."""
     return time.time_ns() / 1e9
+
+
+def last_line(path: str) -> str:
+    """Return the last line of a file that is not blank, shortened; empty where there is none, or no such file."""
+    try:
+        with open(path, "rb") as file:
+            file.seek(max(file.seek(0, os.SEEK_END) - _TAIL_BYTES, 0))
+            lines = file.read().decode(errors="replace").split("\n")
+    except OSError:
+        return ""
+    return next((line.strip() for line in reversed(lines) if line.strip()), "")[:_LINE_CHARACTERS]

@@ -104,7 +104,7 @@ def run_worker(options: Options, redaction: Redaction) -> int:
         options: of the command line.
         redaction: of the log; learns the environments of tasks.
     """
-    _log.info("dfm %s worker %s on %s, process %d", __version__, options.slot, socket.gethostname(), os.getpid())
+    _log.info("dfm %s worker %s on %s, process %d", __version__, options.slot, _host(), os.getpid())
     _log.info("python %s, directory %s", sys.executable, _present_directory())
     daemon = hashlib.sha256(os.fsencode(os.path.abspath(options.access))).hexdigest()[:12]
     run_token = f"worker-{daemon}-{options.slot}"  # the same in every life of the slot, and of no other
@@ -129,7 +129,7 @@ class _Worker:
         self._options = options
         self._redaction = redaction
         self._run_token = run_token
-        self._host = socket.gethostname()
+        self._host = _host()
         self._kept = KeptResults(os.path.dirname(os.path.abspath(options.access)), options.slot)
         self._channel: Channel | None = None
         self._daemon_address = ""
@@ -405,6 +405,11 @@ class _Worker:
 
 def _now() -> float:
     return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
+def _host() -> str:
+    """Return this host's name as the batch system has it: by that name workers are kept off it."""
+    return os.environ.get("SLURMD_NODENAME") or socket.gethostname()
 
 
 def _job_id() -> str:

@@ -27,6 +27,7 @@ POLL_SECONDS = 0.1
 _SYSTEM_PATH = "/usr/sbin:/sbin:/usr/local/sbin"
 _JOB_FORMAT = "%i|%j|%T|%r|%N|%k|%P|%C"
 _PREEMPTIBLE = "preemptible"
+_LIVE = ("PENDING", "CONFIGURING", "RUNNING", "SUSPENDED", "COMPLETING")
 
 
 def missing_programs() -> tuple[str, ...]:
@@ -46,6 +47,11 @@ class ClusterJob:
     comment: str
     partition: str
     cores: str
+
+    @property
+    def is_live(self) -> bool:
+        """Whether it waits or runs; a job that is being cleaned up after its end is counted in."""
+        return self.state in _LIVE
 
 
 class SlurmCluster:
@@ -187,6 +193,10 @@ class SlurmCluster:
         """Stop slurmctld; jobs run on, commands fail."""
         self._daemon("slurmctld").stop()
 
+    def kill_controller(self) -> None:
+        """Kill slurmctld; it forgets what it has not yet written down, such as that a job has started."""
+        self._daemon("slurmctld").stop(signal.SIGKILL)
+
     def start_controller(self) -> None:
         """Start slurmctld where it left off, and wait until it answers."""
         self._start_controller(clear_state=False)
@@ -217,6 +227,10 @@ class SlurmCluster:
         """Let a node take jobs again."""
         self._done("scontrol", "update", f"NodeName={name}", "State=RESUME")
 
+    def set_partition(self, name: str, state: str) -> None:
+        """Open a partition (`UP`), or close it: `DOWN`, `DRAIN`, `INACTIVE` (scontrol(1))."""
+        self._done("scontrol", "update", f"PartitionName={name}", f"State={state}")
+
     def cancel(self, *identifiers: str) -> None:
         """End jobs as their owner would."""
         self._done("scancel", *identifiers)
@@ -228,6 +242,10 @@ class SlurmCluster:
     def start_now(self, identifier: str) -> None:
         """Let a requeued job start without the two minutes that SLURM would wait."""
         self._done("scontrol", "update", f"JobId={identifier}", "StartTime=now")
+
+    def end_time(self, identifier: str, seconds: int) -> None:
+        """Let a running job's time be up in so many seconds; SLURM looks at limits, and warns, every 30 s."""
+        self._done("scontrol", "update", f"JobId={identifier}", f"EndTime=now+{seconds}seconds")
 
     def suspend(self, identifier: str) -> None:
         """Stop a job's processes for a while."""

@@ -60,6 +60,8 @@ class Shape:
         kill_wait_seconds: between SIGTERM and SIGKILL.
         min_job_age_seconds: how long the controller remembers a job that has ended.
         node_timeout_seconds: silence after which a node is given up.
+        message_timeout_seconds: how long commands and daemons wait for an answer; a node is given up some of these
+            after its time-out.
         enforces_limits: requests beyond a partition's limits are rejected; otherwise they wait for ever.
     """
 
@@ -69,6 +71,7 @@ class Shape:
     kill_wait_seconds: int = 5
     min_job_age_seconds: int = 30
     node_timeout_seconds: int = 30
+    message_timeout_seconds: int = 10
     enforces_limits: bool = False
 
     @property
@@ -123,6 +126,7 @@ ReturnToService=2
 KillWait={shape.kill_wait_seconds}
 MinJobAge={shape.min_job_age_seconds}
 SlurmdTimeout={shape.node_timeout_seconds}
+MessageTimeout={shape.message_timeout_seconds}
 SlurmctldTimeout=30
 InactiveLimit=0
 SchedulerType=sched/backfill

@@ -10,7 +10,6 @@ Source: sbatch(1) and the answers of SLURM 22.05.8.
 import math
 import re
 import shlex
-from collections.abc import Sequence
 
 from dfm.api.batch import Command, CommandOutput, FailureKind, SubmitAnswer, SubmitFailed, Submitted, WorkerJob
 from dfm.api.errors import RunnerError
@@ -20,6 +19,7 @@ from dfm.runner.slurm.options import SlurmOptions
 
 MAX_SIGNAL_SECONDS = 65535
 """sbatch(1), --signal: "sig_time ... from 0 to 65535"."""
+WORKER_MODULE = "dfm.core.worker"
 _MIB = 1 << 20
 _PARSABLE = re.compile(r"^(\d+)(?:;(\S+))?\s*$", re.MULTILINE)
 _PROSE = re.compile(r"Submitted batch job (\d+)(?: on cluster (\S+))?")
@@ -62,11 +62,16 @@ def script(options: SlurmOptions, job: WorkerJob) -> str:
     return f"#!/bin/sh\nexec {shlex.join(worker_argv(options, job.argv))}\n"
 
 
-def worker_argv(options: SlurmOptions, argv: Sequence[str]) -> tuple[str, ...]:
-    """Return the worker's command with the nodes' own `dfm` for its program, be that `python -m module` or one word."""
+def worker_argv(options: SlurmOptions, argv: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the worker's command with the nodes' own `dfm` for its program.
+
+    The program is one word, `python -m dfm.core`, or `python -m dfm.core.worker`, which is `dfm worker`.
+    """
     if options.worker_dfm_path is None:
         return tuple(argv)
-    return (options.worker_dfm_path, *argv[3 if argv[1:2] == ("-m",) else 1 :])
+    if argv[1:2] != ("-m",):
+        return (options.worker_dfm_path, *argv[1:])
+    return (options.worker_dfm_path, *(["worker"] if argv[2] == WORKER_MODULE else []), *argv[3:])
 
 
 def shown(options: SlurmOptions, job: WorkerJob) -> str:
