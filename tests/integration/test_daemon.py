@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import termios
 import threading
 from collections.abc import Callable, Iterator
@@ -121,9 +122,14 @@ def test_a_run_that_wants_a_daemon_says_so_where_none_answers(project: Project) 
         assert "dfm daemon start" in answer.stderr
 
 
-def test_a_project_whose_path_is_too_long_for_a_socket_has_a_daemon(tmp_path: Path) -> None:
-    runtime = tmp_path / "r"
-    runtime.mkdir(mode=0o700)
+@pytest.fixture
+def runtime() -> Iterator[Path]:
+    """Return a private directory with a short path."""
+    with tempfile.TemporaryDirectory(prefix="dfm-", dir="/tmp") as directory:
+        yield Path(directory)
+
+
+def test_a_project_whose_path_is_too_long_for_a_socket_has_a_daemon(tmp_path: Path, runtime: Path) -> None:
     deep = tmp_path.joinpath(*["a directory with a long name"] * 5)
     deep.mkdir(parents=True)
     project = Project(deep)
@@ -375,7 +381,7 @@ def test_reap_ends_the_workers_of_a_daemon_that_does_not_come_back(project: Proj
 @pytest.fixture
 def lost_host(project: Project, tmp_path: Path) -> Iterator[Project]:
     """Return a project whose daemon died with its host, seen from another host: its journal is not there."""
-    project.write_settings(settings(min_workers=1, time_scale=0.02, lease_timeout="10m"))
+    project.write_settings(settings(min_workers=1, time_scale=0.02, lease_timeout="10m", heartbeat_interval="1m"))
     project.write_flow({"a": "true"})
     assert project.dfm("daemon", "start").returncode == 0
     wait_until(lambda: project.status()["workers_count"]["idle"] == 1, "a warm worker")

@@ -598,9 +598,11 @@ def test_f6_a_held_job_is_psusp_until_it_is_resumed(lsf: FakeLsf) -> None:
 
 
 def test_f6_members_of_a_chunk_wait_for_the_first(start: Start) -> None:
-    lsf = start(queues=[Queue(name="normal", chunk_size=3)], params=Params(mbd_sleep_time=50))
+    lsf = start(queues=[Queue(name="normal", chunk_size=3)])
+    lsf.run("badmin", "qinact", "normal")
     jobs = [submit(lsf, *SLEEP) for _ in range(3)]
     exempt = submit(lsf, "-W", "31", *SLEEP)
+    lsf.run("badmin", "qact", "normal")
     lsf.wait_for(jobs[1], "WAIT")
     assert [lsf.wait_for(job, "RUN", "WAIT").state for job in (*jobs, exempt)] == ["RUN", "WAIT", "WAIT", "RUN"]
     assert "CHUNK_JOB_SIZE:  3" in lsf.run("bqueues", "-l").stdout

@@ -93,16 +93,16 @@ async def test_a_key_detaches(key: str) -> None:
 
 
 async def test_a_daemon_that_does_not_answer_is_told_and_asked_again() -> None:
-    answers: list[dict[str, Any] | RunnerError] = [RunnerError("the daemon does not answer"), STATUS]
+    answers: list[dict[str, Any]] = []
 
     async def ask() -> dict[str, Any]:
-        answer = answers.pop(0)
-        if isinstance(answer, RunnerError):
-            raise answer
-        return answer
+        if not answers:
+            raise RunnerError("the daemon does not answer")
+        return answers[0]
 
     async with Monitor(ask).run_test() as pilot:
         assert isinstance(pilot.app, Monitor)
         assert "does not answer" in str(pilot.app.query_one("#head", Static).render())
+        answers.append(STATUS)
         await pilot.app.refresh_status()
         assert "lsf daemon" in str(pilot.app.query_one("#head", Static).render())

@@ -8,6 +8,7 @@ from typing import Self
 from dfm.api.errors import ExitCode
 from dfm.api.events import EventSink, RunnerNotice, Verdict
 from dfm.api.runner import Answer, Question, Runner, TaskRequest, TaskResult
+from dfm.core.causes import first_cause
 from dfm.core.crashpoint import crash_point
 from dfm.core.graph.growth import Growth
 from dfm.core.graph.node import Graph, Node
@@ -72,7 +73,7 @@ class Session:
                 raise
             return self._stopped_by
         except ExceptionGroup as group:
-            raise _first_cause(group) from group
+            raise first_cause(group) from group
         finally:
             if self._timer is not None:
                 self._timer.cancel()
@@ -121,14 +122,6 @@ class Session:
         if failures.get(Verdict.LOST):
             return ExitCode.INFRASTRUCTURE
         return ExitCode.OK
-
-
-def _first_cause(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    """Return the first plain exception inside a group: the others follow from it."""
-    error: BaseException = group
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    return error
 
 
 class Desk:

@@ -22,6 +22,7 @@ from typing import cast
 from dfm.api.batch import BatchDialect
 from dfm.api.errors import InfrastructureError, RunnerError
 from dfm.core.__about__ import __version__
+from dfm.core.causes import first_cause
 from dfm.core.config.settings import PoolSettings
 from dfm.core.crashpoint import crash_point
 from dfm.core.pool.addresses import LOOPBACK, listening_addresses, own_addresses
@@ -189,9 +190,9 @@ async def _hosted(
                     syncing.cancel()
                     listening.cancel()
                     engine.stop()
-        except BaseExceptionGroup:
+        except BaseExceptionGroup as group:
             if alarm.error is None:
-                raise
+                raise first_cause(group) from group
             raise alarm.error from alarm.error.__cause__
 
 

@@ -56,7 +56,6 @@ class Tally(Struct):
                 pass
 
     @property
-    @property
     def standing(self) -> str:
         """How many tasks run, wait and so on: `2 running, 3 waiting`."""
         counts = Counter(_WORDS.get(progress, "running") for progress in self.running.values())

@@ -90,15 +90,20 @@ def access_directory(project: str, base: str | None = None) -> str:
     return private_directory(os.path.join(parent, digest))
 
 
+_SOCKET_NAME_BYTES = len("/dfm/.sock") + 24
+
+
 def runtime_directory() -> str:
     """Return the private directory of this user for sockets on this host; make it where it is not there.
+
+    One in which the path of a socket would be too long is passed over.
 
     Raises:
         AccessError: it cannot be made, or somebody else has made it.
     """
     for name in ("DFM_RUNTIME_DIR", "XDG_RUNTIME_DIR"):
         given = os.environ.get(name, "")
-        if given and _is_private(given):
+        if given and len(os.fsencode(given)) <= _MAX_SOCKET_PATH - _SOCKET_NAME_BYTES and _is_private(given):
             return private_directory(os.path.join(given, "dfm"))
     return private_directory(f"/tmp/dfm-{os.geteuid()}")  # noqa: S108  (owner, mode and kind are looked at)
 
