@@ -48,7 +48,7 @@ def test_the_lines_of_the_readme_try_it_without_a_cluster(tmp_path: Path) -> Non
     try:
         answer = shell(lines, project, environ)
         assert answer.returncode == 0, answer.stderr
-        assert re.match(r"14 ok, 2 up to date in ", answer.stdout.splitlines()[-1])
+        assert re.match(r"15 ok, 1 up to date in ", answer.stdout.splitlines()[-1])
     finally:
         subprocess.run(
             [sys.executable, "-m", "dfm.testing.fake_lsf", "down"],
@@ -87,7 +87,7 @@ def test_the_rtl_example_runs_on_lsf_and_is_then_up_to_date(tmp_path: Path, lsf:
     project.environ["PATH"] = lsf.environ["PATH"]
     first = project.dfm("run", "regression", "--runner", "lsf", "--json")
     assert first.returncode == 0, first.stderr
-    assert list(verdicts(first).values()).count("succeeded") == 14
+    assert list(verdicts(first).values()).count("succeeded") == 15
     table = (project.rundir / "rtl.regression" / "table.txt").read_text(encoding="utf-8")
     assert len(table.splitlines()) == 14
     submissions = len(lsf.invocations("bsub"))
