@@ -135,6 +135,9 @@ def _import(node: Node, diagnostics: Diagnostics) -> ImportDefinition | None:
     if reader is None:
         return None
     wanted, path = reader.text("name"), reader.text("from")
+    alias = reader.word("as")
+    if alias is not None and not _PACKAGE_NAME.match(alias):
+        reader.fault("as", "bad-name", f"{alias!r} cannot be the alias of a package")
     if wanted is None and path is None:
         if not reader.node.entries.keys() & {"name", "from"}:
             diagnostics.error("missing-key", "the import has neither `from` nor `name`", node)
@@ -143,7 +146,7 @@ def _import(node: Node, diagnostics: Diagnostics) -> ImportDefinition | None:
         at=node,
         wanted=wanted,
         path=path,
-        alias=reader.text("as") if reader.word("as") is not None else None,
+        alias=None if alias is None else reader.text("as"),
         assignments=assignments(reader),
         config=reader.text("config"),
     )
