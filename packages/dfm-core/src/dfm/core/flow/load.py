@@ -31,12 +31,11 @@ from dfm.core.flow.overrides import Overrides
 from dfm.core.flow.registry import PackageRegistry, registry_from
 from dfm.core.flow.resolve import resolve_flow
 from dfm.core.flow.scopes import PackageNames
-from dfm.core.flow.source import Scalar
+from dfm.core.flow.source import KeyMark, Scalar
 from dfm.core.flow.values import ValueFault, coerce, evaluate, evaluate_text
 from dfm.core.plugins.packages import PluginPackages
 
 if TYPE_CHECKING:
-    from dfm.core.flow.source import KeyMark
     from dfm.core.flow.source import Place as PlaceInFile
 
 DEFAULT_CONFIG = "default"
@@ -298,27 +297,44 @@ class Loader:
                 self._refuse_unknown(package, item.name, item.key)
         for name, (_, key) in given.items():
             self._refuse_unknown(package, name, key)
-        is_waiting = False
-        for name, declaration in declared.items():
-            statements = [item for item in package.definition.assignments if item.name == name]
-            statements += [item for item in assigned if item.name == name]
-            override = self.overrides.of_package(package.name, name, is_root=package.is_root)
-            sink = self.diagnostics if report else Diagnostics()
-            try:
-                if override is not None:
-                    value = override[1]
-                elif name in given:
-                    value = given[name][0]
-                else:
-                    value = self._value(statements, package, sink)
-                package.scope.params[name] = coerce(value, declaration.type)
-            except ValueFault:
-                is_waiting = True
-            except ValueError as error:
-                source = f" (set by {self.overrides.option(override[0])})" if override is not None else ""
-                at = given[name][1] if name in given and override is None else statements[-1].key
-                self.diagnostics.error("wrong-type", f"parameter {name!r}: {error}{source}", at)
-        return is_waiting
+        statements: dict[str, list[AssignmentDefinition]] = {}
+        for item in (*package.definition.assignments, *assigned):
+            statements.setdefault(item.name, []).append(item)
+        for name in declared:
+            package.scope.params.pop(name, None)
+        waiting, before = list(declared), len(declared) + 1
+        while waiting and len(waiting) < before:
+            before = len(waiting)
+            waiting = [n for n in waiting if not self._settle_one(package, statements[n], given, Diagnostics())]
+        if report:
+            waiting = [n for n in waiting if not self._settle_one(package, statements[n], given, self.diagnostics)]
+        return bool(waiting)
+
+    def _settle_one(
+        self,
+        package: LoadedPackage,
+        statements: list[AssignmentDefinition],
+        given: Mapping[str, tuple[object, KeyMark]],
+        sink: Diagnostics,
+    ) -> bool:
+        """Evaluate one parameter; return False where another one that it needs has no value yet."""
+        name = statements[0].name
+        override = self.overrides.of_package(package.name, name, is_root=package.is_root)
+        try:
+            if override is not None:
+                value = override[1]
+            elif name in given:
+                value = given[name][0]
+            else:
+                value = self._value(statements, package, sink)
+            package.scope.params[name] = coerce(value, statements[0].type)
+        except ValueFault:
+            return False
+        except ValueError as error:
+            source = f" (set by {self.overrides.option(override[0])})" if override is not None else ""
+            at = given[name][1] if name in given and override is None else statements[-1].key
+            self.diagnostics.error("wrong-type", f"parameter {name!r}: {error}{source}", at)
+        return True
 
     def _value(self, statements: list[AssignmentDefinition], package: LoadedPackage, sink: Diagnostics) -> object:
         kind = statements[0].type
