@@ -151,6 +151,8 @@ def task(*, name: str, flow: FlowOptions, depth: str | None, is_verbose: bool, i
     if meant.node is not None:
         found = narrow.sub_task(found, meant.node) if node is None else node.task
     detail = describe.task_detail(found, {} if node is None else node.params)
+    if node is not None and node.produces:
+        detail["produces"] = [dict(pattern) for pattern in node.produces]
     if depth is not None:
         detail["needs_chain"] = describe.needs_chain(loaded.flow, found, steps)
     if is_json:
