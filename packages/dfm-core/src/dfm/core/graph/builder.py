@@ -419,9 +419,14 @@ class Builder:
         node.text = self._script_text(node, names)
 
     def _evaluate_params(self, node: Node, names: NodeNames) -> None:
-        """Evaluate all parameters; from here on, names and parameters no longer know of each other."""
+        """Evaluate all parameters; from here on, names and parameters no longer know of each other.
+
+        They do where a parameter waits for the inputs: what needs it before is to be told so.
+        """
         if isinstance(names.own, Parameters):
-            node.params = names.own = names.own.all()
+            node.params = names.own.all()
+            if not any(isinstance(value, Deferred) for value in node.params.values()):
+                names.own = node.params
 
     def _evaluate_rules(self, node: Node, names: NodeNames) -> None:
         task = node.task
