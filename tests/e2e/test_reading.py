@@ -123,7 +123,7 @@ def test_a_task_tells_parameters_with_type_value_and_help(results: Results) -> N
     assert detail["params"] == {
         "lang": {"type": "str", "value": "verilog", "written": None, "deferred": False, "doc": "a language"}
     }
-    assert detail["produces"] == [{"type": "std.FileSet", "filetype": "${{ lang }}"}]
+    assert detail["produces"] == [{"type": "std.FileSet", "filetype": "verilog"}]
     assert detail["scope"] == ["export"]
     assert results("task", "maker", "-D", "maker.lang=sv")[0]["params"]["lang"]["value"] == "sv"
 
