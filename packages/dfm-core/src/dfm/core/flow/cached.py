@@ -15,6 +15,7 @@ import contextlib
 import dataclasses
 import hashlib
 import hmac
+import itertools
 import os
 import pickle
 import secrets
@@ -138,11 +139,11 @@ class FlowCache:
     ) -> "tuple[Flow, set[str]] | None":
         try:
             content = memoryview(_read_private(path))
-            if not hmac.compare_digest(content[:_MAC_BYTES], _mac(secret, [content[_MAC_BYTES:]])):
+            content, mac = content[:-_MAC_BYTES], content[-_MAC_BYTES:]
+            if not hmac.compare_digest(mac, _mac(secret, content)):
                 return None
-            length = int.from_bytes(content[_MAC_BYTES : _MAC_BYTES + 8])
-            split = _MAC_BYTES + 8 + length
-            questions = msgspec.msgpack.decode(content[_MAC_BYTES + 8 : split], type=Questions)
+            split = 8 + int.from_bytes(content[:8])
+            questions = msgspec.msgpack.decode(content[8:split], type=Questions)
             if not _still_hold(questions, secret, environ, plugins):
                 return None
             pieces = stored.pieces_of(content[split:])
@@ -156,8 +157,8 @@ class FlowCache:
     def _write(self, path: str, secret: bytes, questions: Questions, flow: "Flow", used: set[str]) -> None:
         with contextlib.suppress(OSError, RecursionError, pickle.PicklingError):
             told = msgspec.msgpack.encode(questions)
-            parts = [len(told).to_bytes(8), told, *stored.to_parts(flow, used)]
-            _write_private(path, [_mac(secret, parts), *parts])
+            parts = itertools.chain([len(told).to_bytes(8), told], stored.to_parts(flow, used))
+            _write_private(path, _signed(secret, parts))
             self._tidy()
 
     def _secret(self) -> bytes | None:
@@ -224,14 +225,20 @@ def _sources() -> list[list[object]]:
 
 
 def _hidden(secret: bytes, value: str | None) -> str | None:
-    return None if value is None else _mac(secret, [value.encode("utf-8", "surrogateescape")]).hex()
+    return None if value is None else _mac(secret, value.encode("utf-8", "surrogateescape")).hex()
 
 
-def _mac(secret: bytes, parts: Iterable[bytes | memoryview]) -> bytes:
+def _mac(secret: bytes, content: bytes | memoryview) -> bytes:
+    return hmac.digest(secret, content, "sha256")
+
+
+def _signed(secret: bytes, parts: Iterable[bytes]) -> Iterator[bytes]:
+    """Yield the parts, and at last the MAC of all of them."""
     mac = hmac.new(secret, digestmod="sha256")
     for part in parts:
         mac.update(part)
-    return mac.digest()
+        yield part
+    yield mac.digest()
 
 
 def _read_private(path: str) -> bytes:

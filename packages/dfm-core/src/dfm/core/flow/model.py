@@ -18,7 +18,7 @@ from dfm.api.errors import SourceLocation
 from dfm.core.expr.nodes import Expression
 from dfm.core.flow.diagnostics import Diagnostic
 from dfm.core.flow.source import Mapping as MappingNode
-from dfm.core.flow.source import Node, Placed
+from dfm.core.flow.source import Node, Place, Placed, SourceFile
 
 DEFAULT_SHELL = "bash"
 """What runs a `run` that names no shell."""
@@ -194,16 +194,24 @@ class Need(_Part, frozen=True):
     """One entry of `needs`, resolved.
 
     Attributes:
-        node: the name as it is written.
+        width: columns that the name covers where it is written.
         target: fully qualified name of a task of a package; None where a sub-task names one of its siblings.
         sibling: leaf name of a sub-task of the same compound task, or of one that encloses it.
         is_needs_of: all that the task needs is meant, not the task itself.
     """
 
-    node: Node
+    file: SourceFile
+    line: int
+    column: int
+    width: int
     target: str | None = None
     sibling: str | None = None
     is_needs_of: bool = False
+
+    @property
+    def place(self) -> Place:
+        """Where the name is written."""
+        return Place(self.file, self.line, self.column, self.width)
 
 
 class Script(_Part, frozen=True):

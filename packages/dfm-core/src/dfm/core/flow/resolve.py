@@ -53,6 +53,7 @@ from dfm.core.flow.model import (
 )
 from dfm.core.flow.source import Mapping as MappingNode
 from dfm.core.flow.source import Node, Scalar, to_plain
+from dfm.core.flow.source import Place as PlaceInFile
 from dfm.core.flow.source import Sequence as SequenceNode
 from dfm.core.flow.values import ValueFault, check_syntax, coerce, evaluate_text
 
@@ -143,19 +144,24 @@ def _refuse_cycles(tasks: Mapping[str, Task], diagnostics: Diagnostics) -> None:
         diagnostics.error(
             "cycle",
             f"the needs go round in a circle: {path}",
-            _need_node(tasks[cycle[0]], cycle[1]),
+            _need_place(tasks[cycle[0]], cycle[1]),
         )
 
 
-def _need_node(task: Task, target: str) -> Node | None:
+def _need_place(task: Task, target: str) -> PlaceInFile | None:
     stack = [task]
     while stack:
         current = stack.pop()
         for need in current.needs:
             if need.target == target:
-                return need.node
+                return need.place
         stack.extend(current.sub_tasks)
     return None
+
+
+def _need_at(text: Text, target: str | None = None, sibling: str | None = None, *, is_needs_of: bool = False) -> Need:
+    at = text.node
+    return Need(at.file, at.line, at.column, at.width, target, sibling, is_needs_of)
 
 
 def _assignment(item: AssignmentDefinition, scope: PackageScope) -> Assignment:
@@ -186,6 +192,7 @@ class _Resolver:
         self._fed: dict[str, list[Need]] = {}
         self._bases: dict[str, str | None] = {}
         self._making: set[str] = set()
+        self._lineages: dict[tuple[str, ...], tuple[str, ...]] = {}
         self._extended: set[str] = set()
         self._take_in()
 
@@ -231,7 +238,7 @@ class _Resolver:
                     if target is None:
                         self._unknown("task", replace(text, value=value), item.place, self.tasks)
                     elif target != name:
-                        self._fed.setdefault(target, []).append(Need(node=text.node, target=name))
+                        self._fed.setdefault(target, []).append(_need_at(text, target=name))
 
     def overrides(self, root: LoadedPackage, tasks: dict[str, Task], replaced: Mapping[str, str]) -> dict[str, Task]:
         """Return the tasks that stand in the place of others: those of packages, of the root, of the command line."""
@@ -522,7 +529,7 @@ class _Resolver:
             at=definition.at,
             srcdir=place.srcdir,
             visibility=definition.visibility,
-            bases=() if base_name is None else (base_name, *(base.bases if base is not None else ())),
+            bases=self._lineage(base_name, base),
             assignments=(*inherited, *own),
             needs=(
                 *(base.needs if base else ()),
@@ -556,6 +563,13 @@ class _Resolver:
         )
         self._look_for_sub_tasks(task, definition)
         return task
+
+    def _lineage(self, base_name: str | None, base: Task | None) -> tuple[str, ...]:
+        """Return the names of what a task inherits from, nearest first; equal ones are one object."""
+        if base_name is None:
+            return ()
+        lineage = (base_name, *(() if base is None else base.bases))
+        return self._lineages.setdefault(lineage, lineage)
 
     def _look_for_sub_tasks(self, task: Task, definition: TaskDefinition) -> None:
         """Tell keys that speak of sub-tasks where there are none."""
@@ -754,7 +768,7 @@ class _Resolver:
     ) -> Need | None:
         raw = text.value.removesuffix(_NEEDS_OF)
         if any(raw in names for names in siblings):
-            return Need(node=text.node, sibling=raw, is_needs_of=raw != text.value)
+            return _need_at(text, sibling=raw, is_needs_of=raw != text.value)
         value = self._expand(text, package)
         if value is None:
             return None
@@ -762,11 +776,11 @@ class _Resolver:
             if is_needs_of and candidate == value:
                 continue
             if any(candidate in names for names in siblings):
-                return Need(node=text.node, sibling=candidate, is_needs_of=is_needs_of)
+                return _need_at(text, sibling=candidate, is_needs_of=is_needs_of)
             target = self._find(candidate, package, place, self.tasks)
             if target is not None:
                 self._warn_local(text, target, place)
-                return Need(node=text.node, target=target, is_needs_of=is_needs_of)
+                return _need_at(text, target=target, is_needs_of=is_needs_of)
         near = [leaf for names in siblings for leaf in names]
         around = value.rpartition(".")[0]
         outer = self._find(around, package, place, self.tasks) if around else None
@@ -985,7 +999,7 @@ def _fed_siblings(leaves: Mapping[str, TaskDefinition]) -> dict[str, list[Need]]
     for leaf, sub in leaves.items():
         for text in sub.feeds:
             if text.value in leaves and text.value != leaf:
-                found.setdefault(text.value, []).append(Need(node=text.node, sibling=leaf))
+                found.setdefault(text.value, []).append(_need_at(text, sibling=leaf))
     return found
 
 

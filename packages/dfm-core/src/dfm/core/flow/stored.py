@@ -25,8 +25,8 @@ PIECE = 2_000
 """Tasks in a piece, or as many as are inherited from where that is more: each piece begins with those."""
 
 
-def to_parts(flow: Flow, used: set[str]) -> list[bytes]:
-    """Return what `pieces_of` takes apart when it is put together.
+def to_parts(flow: Flow, used: set[str]) -> Iterator[bytes]:
+    """Yield what `pieces_of` takes apart when it is put together.
 
     Args:
         flow: any.
@@ -36,36 +36,20 @@ def to_parts(flow: Flow, used: set[str]) -> list[bytes]:
         PicklingError: the flow holds what cannot be stored.
         RecursionError: it is nested too deep.
     """
-    packages = [replace(package, tasks={}) for package in flow.packages.values()]
-    root = next(package for package in packages if package.name == flow.root.name)
-    common = replace(flow, root=root, packages={package.name: package for package in packages}, tasks={})
-    inherited = _inherited(flow)
-    file = io.BytesIO()
-    first = pickle.Pickler(file, pickle.HIGHEST_PROTOCOL)
-    first.dump((common, used, inherited, _files(flow)))
-    pieces = [file.getvalue()]
-    homes = {name: package.name for package in flow.packages.values() for name in package.tasks}
-    names = iter(flow.tasks)
-    while some := list(itertools.islice(names, max(PIECE, len(inherited)))):
-        file = io.BytesIO()
-        pickler = pickle.Pickler(file, pickle.HIGHEST_PROTOCOL)
-        pickler.memo = first.memo
-        pickler.dump([(home, {n: flow.tasks[n] for n in own}) for home, own in itertools.groupby(some, homes.get)])
-        pieces.append(file.getvalue())
-    lengths = msgspec.msgpack.encode([len(piece) for piece in pieces])
-    return [len(lengths).to_bytes(_LENGTH_BYTES), lengths, *pieces]
+    for piece in _pieces(flow, used):
+        yield len(piece).to_bytes(_LENGTH_BYTES)
+        yield piece
 
 
 def pieces_of(content: memoryview) -> list[bytes]:
-    """Return the pieces of what `to_parts` made, the last one first.
-
-    Raises:
-        ValueError: it is no such content.
-    """
-    start = _LENGTH_BYTES + int.from_bytes(content[:_LENGTH_BYTES])
-    lengths = msgspec.msgpack.decode(content[_LENGTH_BYTES:start], type=list[int])
-    ends = list(itertools.accumulate(lengths, initial=start))
-    return [bytes(content[begin:end]) for begin, end in itertools.pairwise(ends)][::-1]
+    """Return the pieces of what `to_parts` made, the last one first."""
+    pieces = []
+    start = 0
+    while start < len(content):
+        begin = start + _LENGTH_BYTES
+        start = begin + int.from_bytes(content[start:begin])
+        pieces.append(bytes(content[begin:start]))
+    return pieces[::-1]
 
 
 def from_pieces(pieces: list[bytes]) -> tuple[Flow, set[str]]:
@@ -89,6 +73,25 @@ def from_pieces(pieces: list[bytes]) -> tuple[Flow, set[str]]:
                 own[home].update(some)
     packages: dict[str, Package] = {n: replace(p, tasks=own[n]) for n, p in common.packages.items()}
     return replace(common, root=packages[common.root.name], packages=packages, tasks=tasks), used
+
+
+def _pieces(flow: Flow, used: set[str]) -> Iterator[bytes]:
+    packages = [replace(package, tasks={}) for package in flow.packages.values()]
+    root = next(package for package in packages if package.name == flow.root.name)
+    common = replace(flow, root=root, packages={package.name: package for package in packages}, tasks={})
+    inherited = _inherited(flow)
+    file = io.BytesIO()
+    first = pickle.Pickler(file, pickle.HIGHEST_PROTOCOL)
+    first.dump((common, used, inherited, _files(flow)))
+    yield file.getvalue()
+    homes = {name: package.name for package in flow.packages.values() for name in package.tasks}
+    names = iter(flow.tasks)
+    while some := list(itertools.islice(names, max(PIECE, len(inherited)))):
+        file = io.BytesIO()
+        pickler = pickle.Pickler(file, pickle.HIGHEST_PROTOCOL)
+        pickler.memo = first.memo
+        pickler.dump([(home, {n: flow.tasks[n] for n in own}) for home, own in itertools.groupby(some, homes.get)])
+        yield file.getvalue()
 
 
 def read_pickle(content: bytes | memoryview) -> Any:  # noqa: ANN401  (whatever was stored)

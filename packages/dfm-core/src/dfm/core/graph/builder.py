@@ -273,7 +273,11 @@ class Builder:
         node.needs = node.sources = (entry.index,)
         node.condition, entry.condition = entry.condition, None
         node.opens = instance.guard if instance.guard is not entry.guard else None
-        inner = [Need(node=need.node, target=name) for task in entry.task.sub_tasks for need, name in self._needs(task)]
+        inner = [
+            replace(need, target=name, sibling=None, is_needs_of=False)
+            for task in entry.task.sub_tasks
+            for need, name in self._needs(task)
+        ]
         self._wanting.append((node.index, inner, instance.around))
         self.unfolding[node] = instance
         refuse_unknown_names(entry.task, instance.names, self.diagnostics)
@@ -486,7 +490,7 @@ class Builder:
             self.diagnostics.error(
                 "unknown-task",
                 f"the sub-task {need.sibling!r} is in another branch, and does not run together with this one",
-                need.node,
+                need.place,
             )
             return
         member = around.members[need.sibling]

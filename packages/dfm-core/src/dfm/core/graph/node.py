@@ -140,13 +140,23 @@ class Graph:
     nodes: list[Node]
     targets: Sequence[int]
 
-    def dependents(self) -> list[list[int]]:
+    def dependents(self) -> list[Sequence[int]]:
         """Return for each node the nodes that need it, each once."""
-        result: list[list[int]] = [[] for _ in self.nodes]
+        result: list[Sequence[int]] = [()] * len(self.nodes)
         for node in self.nodes:
+            alone = (node.index,)
             for need in dict.fromkeys(node.needs):
-                result[need].append(node.index)
+                add_dependent(result, need, alone)
         return result
+
+
+def add_dependent(dependents: list[Sequence[int]], need: int, alone: tuple[int]) -> None:
+    """Take in that a node is needed by one more; those that only one node needs share its tuple."""
+    before = dependents[need]
+    if isinstance(before, list):
+        before += alone
+    else:
+        dependents[need] = [*before, *alone] if before else alone
 
 
 def joined(indices: Iterable[int], more: Iterable[int]) -> tuple[int, ...]:

@@ -17,7 +17,7 @@ from msgspec import Struct, field
 from dfm.api.events import EventSink, TaskFinished, Verdict
 from dfm.api.items import TASK_FAILURE, Item
 from dfm.core.graph.growth import Grown, Growth
-from dfm.core.graph.node import Graph, Guard, Node
+from dfm.core.graph.node import Graph, Guard, Node, add_dependent
 from dfm.core.schedule.lifecycle import Ended, Lifecycle, Pending, Unfolding
 from dfm.core.schedule.policy import FailurePolicy
 from dfm.core.schedule.unfold import Batch, Unfolder
@@ -377,7 +377,7 @@ class Scheduler:
         """Take in new nodes; their needs are there already, or among them."""
         for node in nodes:
             assert node.index == len(self._dependents), node.name
-            self._dependents.append([])
+            self._dependents.append(())
             self._outputs.append(())
             self._changed.append(False)
             self._unmet.append(0)
@@ -387,7 +387,7 @@ class Scheduler:
             needs = dict.fromkeys(node.needs)
             open_needs = [need for need in needs if self._outcome.verdicts[need] is None]
             for need in open_needs:
-                self._dependents[need].append(node.index)
+                add_dependent(self._dependents, need, (node.index,))
             self._unmet[node.index] = len(open_needs)
         for node in nodes:
             self._admit_one(node)
