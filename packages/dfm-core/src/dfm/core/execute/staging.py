@@ -169,7 +169,7 @@ def _text_of(path: str) -> str:
 def beginning_with(prefix: str) -> list[str]:
     """Return the paths in one directory that begin so: one look at it is less than one at each that may be there."""
     directory, _, start = prefix.rpartition("/")
-    return [f"{directory}/{name}" for name in os.listdir(directory) if name.startswith(start)]
+    return [f"{directory}/{name}" for name in os.listdir(directory or "/") if name.startswith(start)]
 
 
 def as_variable(value: object) -> str:

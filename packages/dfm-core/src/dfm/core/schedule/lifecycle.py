@@ -517,7 +517,8 @@ class Lifecycle(Struct, eq=False):
         if os.access(log, os.F_OK, follow_symlinks=False):
             _remove_log(log)
         result = await self.runner.run(request)
-        result = replace(result, resource_class=result.resource_class or request.resources.resource_class)
+        if result.resource_class is None and request.resources.resource_class is not None:
+            result = replace(result, resource_class=request.resources.resource_class)
         crash_point("task.ended")
         return self._commit(node, pending, begun, result, log=log)
 
