@@ -88,5 +88,14 @@ def machine() -> str:
     return f"{os.cpu_count()} x {model}, Linux {platform.release()}, Python {platform.python_version()}, load {load}"
 
 
+def file_system(directory: Path) -> str:
+    """Return the kind of the file system that a directory lies on, and where that is mounted."""
+    mounts = [line.split() for line in Path("/proc/mounts").read_text(encoding="utf-8").splitlines()]
+    place = directory.resolve()
+    above = [(words[1], words[2]) for words in mounts if place.is_relative_to(words[1])]
+    where, kind = max(above, key=lambda mount: len(mount[0]))
+    return f"{kind} ({where})"
+
+
 _UNWANTED = ("MAKEFLAGS", "PYTHONDONTWRITEBYTECODE", "DV_FLOW_CACHE")
 """What would make one tool work in another way than a person's: a jobserver, no byte code, a cache."""

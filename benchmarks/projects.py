@@ -1,11 +1,24 @@
 """The same work written for each tool, and the peers as far as this environment has them."""
 
+import itertools
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from measuring import SCRIPTS, Cost, cost
+
+_numbers = itertools.count()
+
+
+def put_away(path: Path) -> None:
+    """Give a file or directory that may be there another name.
+
+    It is not removed: ext4 makes new files slowly for minutes after many were removed, and of those who are compared
+    one makes more files than another.
+    """
+    if path.exists():
+        path.rename(path.with_name(f"{path.name}.{next(_numbers)}.old"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,7 +27,7 @@ class Tool:
 
     Attributes:
         largest: more tasks than this take it minutes.
-        leaves: what to remove for a cold start.
+        leaves: what to put away for a cold start.
         is_slow: it is measured once, not in turns.
     """
 
@@ -119,8 +132,10 @@ def _dv_flow(count: int) -> str:
     return dfm_flow(count, "uses: std.Message, with: {msg: hello}")
 
 
+FLOWS = ".flows"
+"""Where dfm keeps what it has read of flows."""
 TOOLS = (
-    Tool("dfm", "dfm", "flow.yaml", dfm_flow, ("run", "all", "-j2", "-q"), ("rundir", ".flows")),
+    Tool("dfm", "dfm", "flow.yaml", dfm_flow, ("run", "all", "-j2", "-q"), ("rundir", FLOWS)),
     Tool("ninja", "ninja", "build.ninja", _ninja, ("-j2", "--quiet"), (".ninja_log", ".ninja_deps")),
     Tool("make", "make", "Makefile", _make, ("-j2", "-s")),
     Tool("doit", "doit", "dodo.py", _doit, ("-n2", "-P", "process"), (".doit.db", ".doit.db.db"), 10_000),
@@ -157,15 +172,17 @@ class Project:
         (directory / tool.file).write_text(tool.write(count), encoding="utf-8")
         return cls(tool, directory, program)
 
-    def cold(self) -> Cost:
-        """Run with nothing built."""
-        for name in self.tool.leaves:
-            path = self.directory / name
-            shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
-        shutil.rmtree(self.directory / "out")
+    def cold(self, kept: Sequence[str] = ()) -> Cost:
+        """Run with nothing built, and nothing left of earlier runs but what is `kept`."""
+        for name in {"out", *self.tool.leaves}.difference(kept):
+            put_away(self.directory / name)
         (self.directory / "out").mkdir()
         return self.again()
 
+    def cold_but_read(self) -> Cost:
+        """Run with nothing built, the flow known from a run before."""
+        return self.cold(kept=[FLOWS])
+
     def again(self) -> Cost:
         """Run with all built, or as it is."""
-        return cost([self.program, *self.tool.argv], self.directory, flows=self.directory / ".flows")
+        return cost([self.program, *self.tool.argv], self.directory, flows=self.directory / FLOWS)

@@ -29,7 +29,7 @@ def test_the_api_imports_nothing_else_of_dfm(module: str) -> None:
 def modules_after(*words: str) -> set[str]:
     code = (
         f"import sys; sys.argv = ['dfm', *{words!r}]\nimport dfm.core.cli.app as app\n"
-        "try: app.main()\nexcept SystemExit: pass\nprint('\\n'.join(sys.modules), file=sys.stderr)"
+        "try: app.main(sys.argv[1:])\nexcept SystemExit: pass\nprint('\\n'.join(sys.modules), file=sys.stderr)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
     return set(done.stderr.split("\n"))

@@ -1,6 +1,5 @@
 """Did you mean ...?: the nearest of the words that would have been right."""
 
-import difflib
 from collections.abc import Iterable
 
 _NEAR = 0.6
@@ -26,5 +25,7 @@ def nearest(word: str, candidates: Iterable[str]) -> str | None:
         return ending[0]
     if len(unique) > _LONGEST_LIST:
         unique = [c for c in unique if abs(len(c) - len(word)) <= 2 and (c[0] == word[:1] or c[-1] == word[-1:])]
+    import difflib  # noqa: PLC0415  (only a mistake needs it)
+
     found = difflib.get_close_matches(word, unique, n=1, cutoff=_NEAR)
     return found[0] if found else None

@@ -16,7 +16,32 @@ def main(argv: Sequence[str] | None = None) -> None:
     if words in (["--version"], ["-V"]):
         print(f"dfm {__version__}")
         sys.exit(0)
-    sys.exit(_run(words))
+    status = _run(words)
+    if argv is None:
+        _leave_at_once(status)
+    sys.exit(status)
+
+
+def _leave_at_once(status: int) -> None:
+    """End the process as it stands: to take it apart is a tenth of a small run, and 20 ms after 10,000 tasks.
+
+    All is closed and stopped by now. Threads, a profiler or a tracer have something left to do, and output that cannot
+    be written has something to tell: then this returns.
+    """
+    import os
+    import threading
+
+    monitoring = getattr(sys, "monitoring", None)  # Python 3.12
+    if monitoring is not None and any(monitoring.get_tool(number) for number in range(6)):
+        return
+    if threading.active_count() > 1 or sys.gettrace() is not None or sys.getprofile() is not None:
+        return
+    try:
+        sys.stdout.flush()
+        sys.stderr.flush()
+    except (OSError, ValueError):
+        return
+    os._exit(status)
 
 
 def _run(words: list[str]) -> int:

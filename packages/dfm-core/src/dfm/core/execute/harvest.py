@@ -15,7 +15,7 @@ from msgspec import Struct, field
 from dfm.api.items import ENV, FILE_SET, Item
 from dfm.api.runner import CommandRecord, TaskRequest
 from dfm.api.task import Marker, MarkerLocation, Severity
-from dfm.core.execute.staging import StagedScript, there
+from dfm.core.execute.staging import StagedScript, beginning_with, own_prefix
 
 MAX_CHANNEL_BYTES = 64 * 1024 * 1024
 _HEREDOC = re.compile(r"(?P<name>[A-Za-z_][A-Za-z0-9_]*)<<(?P<end>\S+)\Z")
@@ -44,7 +44,7 @@ def harvest_script(request: TaskRequest, staged: StagedScript) -> Harvest:
     """Read what a script wrote into its channels."""
     harvest = Harvest()
     with contextlib.suppress(OSError):  # a task may have removed its own directory; what is left is told below
-        if not there(staged.channels.values()):
+        if not beginning_with(own_prefix(request)):
             return harvest
     for place, line in _json_lines(staged.channels["DFM_OUTPUT"], harvest):
         item = _item(line, request.rundir)

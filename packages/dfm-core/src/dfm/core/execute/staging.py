@@ -12,7 +12,7 @@ import re
 import shlex
 import shutil
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 from msgspec import Struct
 
@@ -166,11 +166,10 @@ def _text_of(path: str) -> str:
         return file.read()
 
 
-def there(paths: Iterable[str]) -> set[str]:
-    """Return those of some paths in one directory that there are: one look at it is less than one at each of them."""
-    wanted = set(paths)
-    directory = os.path.dirname(next(iter(wanted)))
-    return wanted.intersection(f"{directory}/{name}" for name in os.listdir(directory))
+def beginning_with(prefix: str) -> list[str]:
+    """Return the paths in one directory that begin so: one look at it is less than one at each that may be there."""
+    directory, _, start = prefix.rpartition("/")
+    return [f"{directory}/{name}" for name in os.listdir(directory or "/") if name.startswith(start)]
 
 
 def as_variable(value: object) -> str:
@@ -209,8 +208,9 @@ def _write_inputs(request: TaskRequest, prefix: str, bin_dir: str) -> dict[str, 
 def _clear_channels(prefix: str) -> dict[str, str]:
     """Return the paths of the channels, and remove what an earlier run left in them."""
     paths = {variable: prefix + name for variable, name in CHANNEL_NAMES.items()}
-    for path in there(paths.values()):
-        os.unlink(path)
+    for path in beginning_with(prefix):
+        if path in paths.values():
+            os.unlink(path)
     return paths
 
 

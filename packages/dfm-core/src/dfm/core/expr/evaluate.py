@@ -3,8 +3,9 @@
 import operator
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
+
+from msgspec import Struct
 
 from dfm.core.expr.errors import ExpressionError, UnknownNameError
 from dfm.core.expr.functions import (
@@ -121,8 +122,7 @@ class MappingScope:
         raise ValueError(f"the filter {used.name!r} cannot run here")
 
 
-@dataclass(frozen=True, slots=True)
-class _ElementScope:
+class _ElementScope(Struct, frozen=True):
     """A scope inside map, select and group_by: `item`, `input` and the leading dot are the element at hand."""
 
     outer: Scope
@@ -141,8 +141,7 @@ class _ElementScope:
         return self.outer.run_filter(used, value, arguments)
 
 
-@dataclass(frozen=True, slots=True)
-class _FilterScope:
+class _FilterScope(Struct, frozen=True):
     """A scope inside a filter: its arguments, and what is piped into it as `input`, `item` and the leading dot."""
 
     outer: Scope

@@ -6,7 +6,8 @@ map literals do not end it. So it is the lexer that pairs the brackets.
 
 import enum
 import re
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from dfm.core.expr.errors import ExpressionError
 
@@ -24,8 +25,7 @@ class TokenKind(enum.Enum):
     END = "end"
 
 
-@dataclass(frozen=True, slots=True)
-class Token:
+class Token(Struct, frozen=True):
     """One token; `offset` counts from the start of the whole template."""
 
     kind: TokenKind

@@ -1,31 +1,29 @@
 """What an expression is made of, after parsing. `at` is the offset and the length of the token a fault is shown at."""
 
-from dataclasses import dataclass
 from typing import TypeAlias
+
+from msgspec import Struct
 
 At = tuple[int, int]
 INTO = "into an expression"
 """The function of a pipe whose right side is an expression over the leading dot: `value | . == 1`."""
 
 
-@dataclass(frozen=True, slots=True)
-class Literal:
+class Literal(Struct, frozen=True):
     """A number, a string, true, false or null."""
 
     value: object
     at: At
 
 
-@dataclass(frozen=True, slots=True)
-class Name:
+class Name(Struct, frozen=True):
     """A name on its own."""
 
     name: str
     at: At
 
 
-@dataclass(frozen=True, slots=True)
-class Attribute:
+class Attribute(Struct, frozen=True):
     """`value.name`."""
 
     value: "Expression"
@@ -33,8 +31,7 @@ class Attribute:
     at: At
 
 
-@dataclass(frozen=True, slots=True)
-class Index:
+class Index(Struct, frozen=True):
     """`value[index]`."""
 
     value: "Expression"
@@ -42,8 +39,7 @@ class Index:
     at: At
 
 
-@dataclass(frozen=True, slots=True)
-class Slice:
+class Slice(Struct, frozen=True):
     """`value[start:stop]`."""
 
     value: "Expression"
@@ -52,24 +48,21 @@ class Slice:
     at: At
 
 
-@dataclass(frozen=True, slots=True)
-class ListLiteral:
+class ListLiteral(Struct, frozen=True):
     """`[a, b]`."""
 
     items: "tuple[Expression, ...]"
     at: At
 
 
-@dataclass(frozen=True, slots=True)
-class MapLiteral:
+class MapLiteral(Struct, frozen=True):
     """`{a: b}`."""
 
     entries: "tuple[tuple[Expression, Expression], ...]"
     at: At
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
+class Call(Struct, frozen=True):
     """`f(a)`, `value.f(a)` and `value | f(a)`; `subject` is the value of the last two."""
 
     function: str
@@ -78,8 +71,7 @@ class Call:
     at: At
 
 
-@dataclass(frozen=True, slots=True)
-class Unary:
+class Unary(Struct, frozen=True):
     """`!a`, `-a`."""
 
     operator: str
@@ -87,8 +79,7 @@ class Unary:
     at: At
 
 
-@dataclass(frozen=True, slots=True)
-class Binary:
+class Binary(Struct, frozen=True):
     """`a + b` and the others."""
 
     operator: str
@@ -97,8 +88,7 @@ class Binary:
     at: At
 
 
-@dataclass(frozen=True, slots=True)
-class Condition:
+class Condition(Struct, frozen=True):
     """`a ? b : c`, `b if a else c`."""
 
     test: "Expression"
@@ -107,8 +97,7 @@ class Condition:
     at: At
 
 
-@dataclass(frozen=True, slots=True)
-class Default:
+class Default(Struct, frozen=True):
     """`a:-text`: the text where `a` is absent or empty."""
 
     value: "Expression"
@@ -116,8 +105,7 @@ class Default:
     at: At
 
 
-@dataclass(frozen=True, slots=True)
-class Element:
+class Element(Struct, frozen=True):
     """The element at hand inside map, select and group_by, written as a leading dot."""
 
     at: At

@@ -1,8 +1,9 @@
 """Text with `${{ ... }}` in it. `$${{` stands for a literal `${{`."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from functools import lru_cache
+
+from msgspec import Struct
 
 from dfm.core.expr.errors import ExpressionError
 from dfm.core.expr.evaluate import Scope, evaluate
@@ -14,8 +15,7 @@ from dfm.core.expr.parser import parse
 OPENING = "${{"
 
 
-@dataclass(frozen=True, slots=True)
-class Template:
+class Template(Struct, frozen=True):
     """A text, parsed.
 
     Attributes:

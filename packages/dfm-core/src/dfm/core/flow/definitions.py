@@ -1,7 +1,8 @@
 """What the files of a flow say, one by one: nothing is looked up or inherited yet."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from dfm.core.flow.model import (
     CacheRule,
@@ -17,8 +18,7 @@ from dfm.core.flow.source import KeyMark, Node, Place
 from dfm.core.flow.source import Mapping as MappingNode
 
 
-@dataclass(slots=True, kw_only=True)
-class AssignmentDefinition:
+class AssignmentDefinition(Struct, kw_only=True):
     """One statement about one parameter; a declaration may make several."""
 
     name: str
@@ -29,16 +29,14 @@ class AssignmentDefinition:
     doc: str = ""
 
 
-@dataclass(slots=True, kw_only=True)
-class CaseDefinition:
+class CaseDefinition(Struct, kw_only=True):
     """One branch: the body and the condition under which it is taken, None for one that is always."""
 
     condition: Node | None
     body: "Sequence[TaskDefinition]"
 
 
-@dataclass(slots=True, kw_only=True)
-class ControlDefinition:
+class ControlDefinition(Struct, kw_only=True):
     """What `control` says; the body of a loop, and of `if` where it holds, is that of the task."""
 
     kind: ControlKind
@@ -51,8 +49,7 @@ class ControlDefinition:
     feedback: Node | None = None
 
 
-@dataclass(slots=True, kw_only=True)
-class TaskDefinition:
+class TaskDefinition(Struct, kw_only=True):
     """What a file says about one task.
 
     Attributes:
@@ -94,8 +91,7 @@ class TaskDefinition:
     doc: str = ""
 
 
-@dataclass(slots=True, kw_only=True)
-class TypeDefinition:
+class TypeDefinition(Struct, kw_only=True):
     """What a file says about one type."""
 
     name: str
@@ -107,8 +103,7 @@ class TypeDefinition:
     doc: str = ""
 
 
-@dataclass(slots=True, kw_only=True)
-class ImportDefinition:
+class ImportDefinition(Struct, kw_only=True):
     """One entry of `imports`.
 
     Attributes:
@@ -123,8 +118,7 @@ class ImportDefinition:
     config: Text | None = None
 
 
-@dataclass(slots=True, kw_only=True)
-class FilterDefinition:
+class FilterDefinition(Struct, kw_only=True):
     """One entry of `filters`: an expression, or a program with its shell.
 
     Attributes:
@@ -142,8 +136,7 @@ class FilterDefinition:
     doc: str = ""
 
 
-@dataclass(slots=True, kw_only=True)
-class OverrideDefinition:
+class OverrideDefinition(Struct, kw_only=True):
     """One task (or all those of one package) to be replaced, by what is named or by a task written out."""
 
     target: Text
@@ -151,8 +144,7 @@ class OverrideDefinition:
     replacement: "Text | TaskDefinition"
 
 
-@dataclass(slots=True, kw_only=True)
-class ExtensionDefinition:
+class ExtensionDefinition(Struct, kw_only=True):
     """One entry of `extensions` in a configuration."""
 
     task: Text
@@ -161,8 +153,7 @@ class ExtensionDefinition:
     uses: Text | None = None
 
 
-@dataclass(slots=True, kw_only=True)
-class ConfigDefinition:
+class ConfigDefinition(Struct, kw_only=True):
     """One entry of `configs`."""
 
     name: str
@@ -179,8 +170,7 @@ class ConfigDefinition:
     doc: str = ""
 
 
-@dataclass(slots=True, kw_only=True)
-class FileDefinition:
+class FileDefinition(Struct, kw_only=True):
     """What one flow file says: a package, or a fragment of one.
 
     Attributes:

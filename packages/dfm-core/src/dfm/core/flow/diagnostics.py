@@ -2,7 +2,8 @@
 
 import enum
 from collections.abc import Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from dfm.api.errors import FlowError, SourceLocation
 from dfm.core.flow.source import KeyMark, Mapping, Place, Scalar
@@ -20,8 +21,7 @@ class Level(enum.StrEnum):
     WARNING = "warning"
 
 
-@dataclass(frozen=True, slots=True)
-class Diagnostic:
+class Diagnostic(Struct, frozen=True):
     """One fault.
 
     Attributes:

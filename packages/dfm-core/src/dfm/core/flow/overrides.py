@@ -6,13 +6,13 @@ override that met nothing is an error, never silence. `-D` wins over `-P`.
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from dfm.api.errors import UsageError
 
 
-@dataclass(slots=True)
-class Overrides:
+class Overrides(Struct):
     """What the command line sets, and which of it has met something.
 
     Attributes:

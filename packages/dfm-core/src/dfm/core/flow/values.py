@@ -6,8 +6,9 @@ by the task's life cycle. Faults are reported at the place inside the value wher
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import TypeVar
+
+from msgspec import Struct
 
 from dfm.core.expr.errors import ExpressionError
 from dfm.core.expr.evaluate import Scope
@@ -30,8 +31,7 @@ class ValueFault(Exception):  # noqa: N818  (it says that a fault was reported; 
     """A value that cannot be what it should be; it has been reported."""
 
 
-@dataclass(frozen=True, slots=True)
-class Deferred:
+class Deferred(Struct, frozen=True):
     """A value that waits for the task's inputs; the names in it are those that `scope` sees."""
 
     node: Node

@@ -2,7 +2,8 @@
 
 import itertools
 from collections.abc import Mapping
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from dfm.core.flow.diagnostics import Diagnostics
 from dfm.core.flow.model import Task
@@ -13,8 +14,7 @@ MAX_CELLS = 100_000
 """Combinations of one matrix; more is a slip of the pen that would fill the disk with directories."""
 
 
-@dataclass(frozen=True, slots=True)
-class Cell:
+class Cell(Struct, frozen=True):
     """One copy of the body: what its names end in, and the values it sees."""
 
     suffix: str

@@ -2,7 +2,6 @@
 
 import enum
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 
 from msgspec import Struct
 
@@ -25,8 +24,7 @@ class Kind(enum.Enum):
     DISABLED = "disabled"
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Guard:
+class Guard(Struct, frozen=True, eq=False):
     """Failures that stay inside a compound task: they count there, not in the run.
 
     Attributes:
@@ -129,8 +127,7 @@ class Node(Struct, eq=False, kw_only=True, gc=False):
         self.entry = None if self.entry is None else numbers[self.entry]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Graph:
+class Graph(Struct, frozen=True, eq=False):
     """A directed acyclic graph; `nodes[i].index == i`. Nodes are added to its end while it runs, and never removed.
 
     Attributes:

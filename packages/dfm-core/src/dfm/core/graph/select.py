@@ -1,7 +1,8 @@
 """Which task a person means by a name on the command line."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from dfm.api.errors import UsageError
 from dfm.core.flow.model import Flow, Task
@@ -9,8 +10,7 @@ from dfm.core.flow.overrides import Overrides
 from dfm.core.suggest import did_you_mean
 
 
-@dataclass(frozen=True, slots=True)
-class Selection:
+class Selection(Struct, frozen=True):
     """A task that was asked for; `node` is set where one node inside a compound task is meant."""
 
     task: str

@@ -60,14 +60,14 @@ class LogSink:
         """Take in one event."""
         self._tally.take(event)
         match event:
+            case TaskFinished():
+                self._finished(event)
             case TaskStarted():
                 self._started(event)
             case TaskMoved():
                 self._moved(event)
             case TaskOutputText():
                 self._text(event)
-            case TaskFinished():
-                self._finished(event)
             case RunnerNotice(text=text):
                 self._line(f"dfm: {plain(text)}")
             case RunFinished():

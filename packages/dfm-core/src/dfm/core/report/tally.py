@@ -35,6 +35,14 @@ class Tally(Struct):
     def take(self, event: Event) -> None:
         """Count one event."""
         match event:
+            case TaskFinished():
+                self.running.pop(event.task, None)
+                if event.is_visible:
+                    self.counts[event.verdict] += 1
+                    self.done += 1
+                    self.total = max(self.total, self.done)
+                if event.verdict in FAILURES:
+                    self.failures.append(event)
             case RunStarted(nodes=nodes):
                 self.total = nodes
             case TaskStarted(task=task):
@@ -44,14 +52,6 @@ class Tally(Struct):
                     self.running[task] = progress
             case RunnerWaits(text=text):
                 self.waits = text
-            case TaskFinished():
-                self.running.pop(event.task, None)
-                if event.is_visible:
-                    self.counts[event.verdict] += 1
-                    self.done += 1
-                    self.total = max(self.total, self.done)
-                if event.verdict in FAILURES:
-                    self.failures.append(event)
             case _:
                 pass
 

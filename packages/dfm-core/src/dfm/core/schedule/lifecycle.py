@@ -194,6 +194,12 @@ class Lifecycle(Struct, eq=False):
         items = dataflow.gather(handed_on)
         try:
             match node.kind:
+                case Kind.TASK:
+                    seen = dataflow.consumed(items, node.consumes)
+                    passed_on = dataflow.handed_on(items, seen, node.passthrough)
+                    return self._prepare_task(
+                        node, seen, passed_on, is_input_changed=is_input_changed, marked_by=marked_by
+                    )
                 case Kind.DISABLED:
                     return Ended(Verdict.DISABLED)
                 case Kind.ENTRY:
@@ -202,12 +208,6 @@ class Lifecycle(Struct, eq=False):
                     return self.collect(node, node.params, items, failures, unmet, is_input_changed=is_input_changed)
                 case Kind.UNFOLDING:
                     return self._prepare_unfolding(node, items, is_input_changed=is_input_changed)
-                case Kind.TASK:
-                    seen = dataflow.consumed(items, node.consumes)
-                    passed_on = dataflow.handed_on(items, seen, node.passthrough)
-                    return self._prepare_task(
-                        node, seen, passed_on, is_input_changed=is_input_changed, marked_by=marked_by
-                    )
         except FlowInvalid as error:
             return Ended(Verdict.FAILED, cause=str(error), is_changed=True)
 
@@ -517,7 +517,8 @@ class Lifecycle(Struct, eq=False):
         if os.access(log, os.F_OK, follow_symlinks=False):
             _remove_log(log)
         result = await self.runner.run(request)
-        result = replace(result, resource_class=result.resource_class or request.resources.resource_class)
+        if result.resource_class is None and request.resources.resource_class is not None:
+            result = replace(result, resource_class=request.resources.resource_class)
         crash_point("task.ended")
         return self._commit(node, pending, begun, result, log=log)
 

@@ -231,6 +231,8 @@ class Scheduler:
         return None
 
     def _prepare(self, node: Node) -> Ended | Pending | Unfolding:
+        if not node.needs and node.opens is None:
+            return self.lifecycle.prepare(node, (), is_input_changed=False)
         received = [need for need in node.receives if self._is_good(need)]
         return self.lifecycle.prepare(
             node,
