@@ -1,8 +1,8 @@
 """Faults planted into the cores, as subclasses: each must be found by the simulation, or the simulation is blind."""
 
 from collections.abc import Iterable
-from dataclasses import replace
 
+from msgspec.structs import replace
 from tests.simulation.daemon import Cores
 
 from dfm.api.batch import FailureKind, Listed, QueryFailed, SubmitFailed

@@ -1,8 +1,7 @@
 """The reactor's decisions, one behaviour each. A recorder asserts that nothing else was asked for."""
 
-from dataclasses import replace
-
 import pytest
+from msgspec.structs import replace
 
 from dfm.core.pool.events import (
     Acknowledge,

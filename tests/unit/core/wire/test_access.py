@@ -1,6 +1,8 @@
 """The access file: ours alone, whole, or not believed."""
 
 import os
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -143,17 +145,33 @@ def test_projects_have_directories_of_their_own(tmp_path: Path) -> None:
     assert access_directory("/a", base) == access_directory("/a", base) != access_directory("/b", base)
 
 
+@pytest.fixture
+def runtime() -> Iterator[Path]:
+    """Return a private directory whose path is short, wherever temporary directories lie."""
+    with tempfile.TemporaryDirectory(prefix="dfm-", dir="/tmp") as directory:
+        yield Path(directory)
+
+
 def test_socket_of_a_long_project_path_lies_in_the_runtime_directory(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    runtime: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    runtime = tmp_path / "r"
-    runtime.mkdir(mode=0o700)
+    monkeypatch.delenv("DFM_RUNTIME_DIR", raising=False)
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(runtime))
     assert socket_path("/p") == "/p/.dfm/daemon.sock"
     long = socket_path("/" + "p" * 200)
     assert os.path.dirname(long) == str(runtime / "dfm") == runtime_directory()
     assert os.stat(runtime / "dfm").st_mode & 0o777 == 0o700
     assert socket_path("/" + "q" * 200) != long
+
+
+def test_runtime_directory_that_is_itself_too_long_for_a_socket_is_passed_over(
+    runtime: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deep = runtime / ("d" * 80)
+    deep.mkdir(mode=0o700)
+    monkeypatch.setenv("DFM_RUNTIME_DIR", str(deep))
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(runtime))
+    assert os.path.dirname(socket_path("/" + "p" * 200)) == str(runtime / "dfm")
 
 
 def test_probe_holds_what_it_says_until_it_is_removed(tmp_path: Path) -> None:

@@ -11,9 +11,10 @@ import math
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import Protocol
+
+import msgspec
 
 from dfm.core.__about__ import __version__
 from dfm.core.config.settings import PoolSettings
@@ -148,8 +149,7 @@ class Journal(Protocol):
         """Append the records, in one go."""
 
 
-@dataclass(slots=True)
-class _Client:
+class _Client(msgspec.Struct):
     """A client that is attached, with what it has said.
 
     Attributes:
@@ -169,17 +169,15 @@ class _Client:
     done: int = 0
 
 
-@dataclass(slots=True)
-class _Worker:
+class _Worker(msgspec.Struct):
     """One life of a worker that is connected."""
 
     hello: Hello
     link: WorkerLink
-    environments: set[str] = field(default_factory=set)
+    environments: set[str] = set()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ended:
+class Ended(msgspec.Struct, frozen=True, kw_only=True):
     """A task that has ended, for people."""
 
     task: str
@@ -798,7 +796,7 @@ class Engine:
                 "done": self._reactor.counters().committed,
             },
             "tasks_per_second": self._rate(now),
-            "counters": asdict(self._reactor.counters()),
+            "counters": msgspec.structs.asdict(self._reactor.counters()),
             "clients": [
                 {
                     "run_id": client.name,
@@ -807,7 +805,7 @@ class Engine:
                 }
                 for client in self._clients.values()
             ],
-            "recent": [asdict(ended) for ended in self._recent],
+            "recent": [msgspec.structs.asdict(ended) for ended in self._recent],
         }
 
     def why(self, needle: str) -> list[dict[str, object]]:

@@ -5,7 +5,8 @@ event is handed over together with `now`.
 """
 
 import enum
-from dataclasses import dataclass
+
+import msgspec
 
 from dfm.core.wire.messages import Shape
 
@@ -29,16 +30,14 @@ class LossKind(enum.StrEnum):
     """The host failed it: disk full, directory missing. Counts against the host."""
 
 
-@dataclass(frozen=True, slots=True)
-class Loss:
+class Loss(msgspec.Struct, frozen=True):
     """Why a worker or an attempt is gone, in a word and in words."""
 
     kind: LossKind
     text: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ClientOpened:
+class ClientOpened(msgspec.Struct, frozen=True, kw_only=True):
     """A client has opened its run, or has come back to it; `rundir` is where its tasks run, empty where nobody says."""
 
     client: str
@@ -46,22 +45,19 @@ class ClientOpened:
     rundir: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class ClientGone:
+class ClientGone(msgspec.Struct, frozen=True):
     """The link of a client broke; it may come back."""
 
     client: str
 
 
-@dataclass(frozen=True, slots=True)
-class ClientClosed:
+class ClientClosed(msgspec.Struct, frozen=True):
     """A client said that its run is over."""
 
     client: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TaskSubmitted:
+class TaskSubmitted(msgspec.Struct, frozen=True, kw_only=True):
     """A client wants a task run. Repeated after a reconnection; the same ticket is the same task.
 
     Attributes:
@@ -78,8 +74,7 @@ class TaskSubmitted:
     wall_seconds: float | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TaskCancelled:
+class TaskCancelled(msgspec.Struct, frozen=True, kw_only=True):
     """A client does not want a task any more."""
 
     client: str
@@ -87,16 +82,14 @@ class TaskCancelled:
     is_urgent: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class ResultReceived:
+class ResultReceived(msgspec.Struct, frozen=True):
     """A client has the result of a ticket; it may be forgotten."""
 
     client: str
     ticket: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WorkerArrived:
+class WorkerArrived(msgspec.Struct, frozen=True, kw_only=True):
     """A worker has proved its slot and said hello. A second life of a slot ends the first.
 
     Attributes:
@@ -116,16 +109,14 @@ class WorkerArrived:
     finished: tuple[int, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WorkerHeard:
+class WorkerHeard(msgspec.Struct, frozen=True, kw_only=True):
     """Something came from the worker, whatever it was."""
 
     slot: str
     incarnation: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AttemptStarted:
+class AttemptStarted(msgspec.Struct, frozen=True, kw_only=True):
     """The body of an attempt has been started."""
 
     slot: str
@@ -133,8 +124,7 @@ class AttemptStarted:
     attempt: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AttemptAsked:
+class AttemptAsked(msgspec.Struct, frozen=True, kw_only=True):
     """The body of an attempt asks the run something, and does nothing until it is answered: its slot is free meanwhile.
 
     Repeated after a reconnection; the same number is the same question.
@@ -147,8 +137,7 @@ class AttemptAsked:
     question: bytes
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class QuestionAnswered:
+class QuestionAnswered(msgspec.Struct, frozen=True, kw_only=True):
     """A client has answered a question of an attempt at its task."""
 
     client: str
@@ -158,8 +147,7 @@ class QuestionAnswered:
     answer: bytes
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AttemptEnded:
+class AttemptEnded(msgspec.Struct, frozen=True, kw_only=True):
     """A worker has a result."""
 
     slot: str
@@ -171,8 +159,7 @@ class AttemptEnded:
     is_infrastructure: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WorkerVacating:
+class WorkerVacating(msgspec.Struct, frozen=True, kw_only=True):
     """A worker was told to go and takes nothing more; `dropped` it has killed already."""
 
     slot: str
@@ -181,16 +168,14 @@ class WorkerVacating:
     dropped: tuple[int, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WorkerDisconnected:
+class WorkerDisconnected(msgspec.Struct, frozen=True, kw_only=True):
     """The link broke. The worker may come back within its lease, with what it runs."""
 
     slot: str
     incarnation: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WorkerLost:
+class WorkerLost(msgspec.Struct, frozen=True, kw_only=True):
     """A worker is gone for good: it left, its job ended, a person killed it. Its attempts are lost for that reason.
 
     Attributes:
@@ -202,37 +187,32 @@ class WorkerLost:
     loss: Loss
 
 
-@dataclass(frozen=True, slots=True)
-class WorkerSuspended:
+class WorkerSuspended(msgspec.Struct, frozen=True):
     """The batch system has stopped the worker's job: its silence means nothing until it is resumed."""
 
     slot: str
 
 
-@dataclass(frozen=True, slots=True)
-class WorkerResumed:
+class WorkerResumed(msgspec.Struct, frozen=True):
     """The batch system lets the worker's job run again."""
 
     slot: str
 
 
-@dataclass(frozen=True, slots=True)
-class DrainWorker:
+class DrainWorker(msgspec.Struct, frozen=True):
     """The pool wants to do without the worker once it is free."""
 
     slot: str
 
 
-@dataclass(frozen=True, slots=True)
-class ShapeRefused:
+class ShapeRefused(msgspec.Struct, frozen=True):
     """No worker of this shape can ever be had, in the batch system's own words: its waiting tasks end as refused."""
 
     shape: Shape
     text: str
 
 
-@dataclass(frozen=True, slots=True)
-class Tick:
+class Tick(msgspec.Struct, frozen=True):
     """Time has passed; leases, graces and deadlines are looked at."""
 
 
@@ -260,16 +240,14 @@ PoolEvent = (
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Welcomed:
+class Welcomed(msgspec.Struct, frozen=True, kw_only=True):
     """Tell the worker that it is in, and which of its running attempts are still wanted."""
 
     slot: str
     keep: tuple[int, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Assign:
+class Assign(msgspec.Struct, frozen=True, kw_only=True):
     """Send an attempt to a worker. Its `dispatch` record comes before it in the list of actions."""
 
     slot: str
@@ -281,8 +259,7 @@ class Assign:
     wall_seconds: float | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PassQuestion:
+class PassQuestion(msgspec.Struct, frozen=True, kw_only=True):
     """Send a client the question of an attempt at its task; repeated when the client comes back."""
 
     client: str
@@ -292,8 +269,7 @@ class PassQuestion:
     question: bytes
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PassAnswer:
+class PassAnswer(msgspec.Struct, frozen=True, kw_only=True):
     """Send a worker the answer to a question of one of its attempts."""
 
     slot: str
@@ -302,16 +278,14 @@ class PassAnswer:
     answer: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Acknowledge:
+class Acknowledge(msgspec.Struct, frozen=True):
     """Tell the worker that it may forget a result: it is committed, or nobody wants it."""
 
     slot: str
     attempt: int
 
 
-@dataclass(frozen=True, slots=True)
-class Stop:
+class Stop(msgspec.Struct, frozen=True):
     """Tell the worker to stop an attempt whose result nobody wants."""
 
     slot: str
@@ -319,8 +293,7 @@ class Stop:
     is_urgent: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Retire:
+class Retire(msgspec.Struct, frozen=True):
     """Tell the worker to kill what it runs and leave, and close its link."""
 
     slot: str
@@ -328,15 +301,13 @@ class Retire:
     why: str
 
 
-@dataclass(frozen=True, slots=True)
-class AskToDrain:
+class AskToDrain(msgspec.Struct, frozen=True):
     """Tell the worker to finish what runs and leave."""
 
     slot: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Deliver:
+class Deliver(msgspec.Struct, frozen=True, kw_only=True):
     """Send a client the end of a task; repeated when the client comes back, until it was received."""
 
     client: str
@@ -349,16 +320,14 @@ class Deliver:
     resource_class: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Confirm:
+class Confirm(msgspec.Struct, frozen=True, kw_only=True):
     """Tell a client that its submission is taken in; its `submit` record comes before it in the list of actions."""
 
     client: str
     ticket: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Report:
+class Report(msgspec.Struct, frozen=True, kw_only=True):
     """Tell a client where a task stands now."""
 
     client: str
@@ -369,23 +338,20 @@ class Report:
     attempt: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
+class Record(msgspec.Struct, frozen=True):
     """Append to the journal, before anything that follows in the list is done."""
 
     entry: "JournalEntry"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class JournalEntry:
+class JournalEntry(msgspec.Struct, frozen=True, kw_only=True):
     """One line of the journal: what kind, and its fields, all of them plain."""
 
     kind: str
     fields: dict[str, object]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HostSuspected:
+class HostSuspected(msgspec.Struct, frozen=True, kw_only=True):
     """A host has failed several tasks or workers: no job shall go there for a while."""
 
     host: str

@@ -19,6 +19,8 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import cast
 
+import msgspec
+
 from dfm.api.batch import BatchDialect
 from dfm.api.errors import InfrastructureError, RunnerError
 from dfm.core.__about__ import __version__
@@ -250,7 +252,7 @@ def _opened(plan: PoolPlan, header: Header) -> tuple[JournalFile, Replay]:
         raise InfrastructureError(f"cannot write {error.filename or plan.journal_path}: {error.strerror}") from error
     if jobs:
         plan.notice("this host has no journal of the project: the jobs of a daemon elsewhere are taken over")
-        found = dataclasses.replace(found, entries=jobs)
+        found = msgspec.structs.replace(found, entries=jobs)
     return journal, found
 
 

@@ -6,7 +6,8 @@ epoch, which only searches in the histories of batch systems need.
 
 import enum
 from collections.abc import Mapping
-from dataclasses import dataclass
+
+import msgspec
 
 from dfm.api.batch import CancelState, EndCause, JobKey, JobStatus, Listed, QueryFailed, SubmitAnswer
 from dfm.core.pool.events import PoolEvent, Record
@@ -31,8 +32,7 @@ class Phase(enum.StrEnum):
     ENDED = "ended"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LaunchWanted:
+class LaunchWanted(msgspec.Struct, frozen=True, kw_only=True):
     """The pool wants `count` more workers of a shape. One new name and slot each.
 
     Attributes:
@@ -46,8 +46,7 @@ class LaunchWanted:
     array_size: int = 1
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SubmitAnswered:
+class SubmitAnswered(msgspec.Struct, frozen=True, kw_only=True):
     """The answer to a SubmitJob.
 
     Attributes:
@@ -59,8 +58,7 @@ class SubmitAnswered:
     is_repeated: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LookUpAnswered:
+class LookUpAnswered(msgspec.Struct, frozen=True, kw_only=True):
     """The answer to a LookUpJob: a list in which the job is or is not, or no answer. `is_repeated` as above."""
 
     name: str
@@ -68,8 +66,7 @@ class LookUpAnswered:
     is_repeated: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class QueryAnswered:
+class QueryAnswered(msgspec.Struct, frozen=True, kw_only=True):
     """The answer to a QueryJobs: all its commands' answers as one; one that failed makes it a QueryFailed.
 
     Attributes:
@@ -80,16 +77,14 @@ class QueryAnswered:
     seconds: float = 0.0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HistoryAnswered:
+class HistoryAnswered(msgspec.Struct, frozen=True, kw_only=True):
     """The answer to an AskHistory; None is not known."""
 
     name: str
     status: JobStatus | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CancelAnswered:
+class CancelAnswered(msgspec.Struct, frozen=True, kw_only=True):
     """The answer to a CancelJobs.
 
     Attributes:
@@ -101,8 +96,7 @@ class CancelAnswered:
     text: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WorkerConnected:
+class WorkerConnected(msgspec.Struct, frozen=True, kw_only=True):
     """A worker has said hello for its slot. `job_id` is what it says of itself; believed only among known twins."""
 
     slot: str
@@ -110,8 +104,7 @@ class WorkerConnected:
     job_id: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WorkerParted:
+class WorkerParted(msgspec.Struct, frozen=True, kw_only=True):
     """The worker of a slot is not connected any more.
 
     Attributes:
@@ -124,13 +117,11 @@ class WorkerParted:
     is_final: bool = True
 
 
-@dataclass(frozen=True, slots=True)
-class WorkersSilent:
+class WorkersSilent(msgspec.Struct, frozen=True):
     """Workers that are connected say nothing: the scheduler may have suspended them, so it is asked soon."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WorkerUnfit:
+class WorkerUnfit(msgspec.Struct, frozen=True, kw_only=True):
     """A worker came, and said that its host cannot be used."""
 
     slot: str
@@ -138,8 +129,7 @@ class WorkerUnfit:
     text: str
 
 
-@dataclass(frozen=True, slots=True)
-class WorkerWorked:
+class WorkerWorked(msgspec.Struct, frozen=True):
     """A worker has begun a task: it came up well, and when it dies young, that is for the task to answer for.
 
     To be told at the first AttemptStarted at least; without it, tasks that kill their workers pause the pool.
@@ -148,16 +138,14 @@ class WorkerWorked:
     slot: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CancelWanted:
+class CancelWanted(msgspec.Struct, frozen=True, kw_only=True):
     """The jobs of these slots shall end."""
 
     slots: tuple[str, ...]
     why: str
 
 
-@dataclass(frozen=True, slots=True)
-class CancelAllWanted:
+class CancelAllWanted(msgspec.Struct, frozen=True):
     """The pool closes: every job of the ledger shall end, and none shall begin.
 
     Attributes:
@@ -168,21 +156,18 @@ class CancelAllWanted:
     is_urgent: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HostExcluded:
+class HostExcluded(msgspec.Struct, frozen=True, kw_only=True):
     """The reactor suspects a host: no job shall go there for a while."""
 
     host: str
     text: str
 
 
-@dataclass(frozen=True, slots=True)
-class ResumeWanted:
+class ResumeWanted(msgspec.Struct, frozen=True):
     """A person says that what was wrong is mended: pauses and exclusions are forgotten."""
 
 
-@dataclass(frozen=True, slots=True)
-class Clock:
+class Clock(msgspec.Struct, frozen=True):
     """Time has passed."""
 
 
@@ -206,8 +191,7 @@ LedgerEvent = (
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SubmitJob:
+class SubmitJob(msgspec.Struct, frozen=True, kw_only=True):
     """Submit a job; its `job-intent` record comes before it in the list. Answered by one SubmitAnswered.
 
     Elements of one array follow each other in one list, with `name[1]`, `name[2]` and so on for names.
@@ -220,50 +204,43 @@ class SubmitJob:
     excluded_hosts: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class LookUpJob:
+class LookUpJob(msgspec.Struct, frozen=True):
     """Ask for a job by its name. Answered by one LookUpAnswered."""
 
     name: str
 
 
-@dataclass(frozen=True, slots=True)
-class QueryJobs:
+class QueryJobs(msgspec.Struct, frozen=True):
     """Ask for the states of all jobs at once. Answered by one QueryAnswered; there is never a second on its way."""
 
     jobs: tuple[JobKey, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class AskHistory:
+class AskHistory(msgspec.Struct, frozen=True):
     """Ask how a job ended that is not listed any more. Answered by one HistoryAnswered."""
 
     job: JobKey
 
 
-@dataclass(frozen=True, slots=True)
-class CancelJobs:
+class CancelJobs(msgspec.Struct, frozen=True):
     """End these jobs. Answered by one CancelAnswered."""
 
     jobs: tuple[JobKey, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Announce:
+class Announce(msgspec.Struct, frozen=True):
     """Hand this to the reactor: WorkerLost, WorkerSuspended, WorkerResumed, ShapeRefused."""
 
     event: PoolEvent
 
 
-@dataclass(frozen=True, slots=True)
-class PausePool:
+class PausePool(msgspec.Struct, frozen=True):
     """No job is submitted for now; the person is told why, loudly."""
 
     text: str
 
 
-@dataclass(frozen=True, slots=True)
-class Tell:
+class Tell(msgspec.Struct, frozen=True):
     """One line for a person."""
 
     text: str
@@ -272,8 +249,7 @@ class Tell:
 LedgerAction = Record | SubmitJob | LookUpJob | QueryJobs | AskHistory | CancelJobs | Announce | PausePool | Tell
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class JobView:
+class JobView(msgspec.Struct, frozen=True, kw_only=True):
     """One job, for lists and for the scaling.
 
     Attributes:

@@ -12,7 +12,6 @@ import os
 import struct
 import zlib
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
 from types import TracebackType
 from typing import Self
 
@@ -26,8 +25,7 @@ ROTATE_BYTES = 64 * 1024 * 1024
 """A file that has grown beyond this is replaced by a snapshot."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Header:
+class Header(msgspec.Struct, frozen=True, kw_only=True):
     """The first record of a journal."""
 
     project: str
@@ -35,8 +33,7 @@ class Header:
     version: int = VERSION
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Replay:
+class Replay(msgspec.Struct, frozen=True, kw_only=True):
     """What a journal holds.
 
     Attributes:
@@ -59,7 +56,7 @@ _decoder = msgspec.msgpack.Decoder()
 
 def encode_header(header: Header) -> bytes:
     """Return the first record."""
-    return _frame(_encoder.encode(["journal", asdict(header)]))
+    return _frame(_encoder.encode(["journal", msgspec.structs.asdict(header)]))
 
 
 def encode(entries: Iterable[JournalEntry]) -> bytes:

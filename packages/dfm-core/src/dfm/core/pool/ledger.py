@@ -13,7 +13,6 @@ Journal entries are of the kinds `job-intent`, `job`, `job-twin`, `job-abandoned
 
 from collections import deque
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 
 import msgspec
 
@@ -109,8 +108,7 @@ _GUILTLESS = frozenset({EndCause.PREEMPTED, EndCause.KILLED_BY_OWNER, EndCause.K
 """Ends that say nothing of whether the next worker would do well."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LedgerSettings:
+class LedgerSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Times of the ledger, in seconds, scaled already; `scale` is the factor for those that are not settings.
 
     Attributes:
@@ -147,8 +145,7 @@ class LedgerSettings:
         )
 
 
-@dataclass(slots=True, eq=False)
-class _Job:
+class _Job(msgspec.Struct, eq=False):
     name: str
     slot: str
     shape: Shape
@@ -180,7 +177,7 @@ class _Job:
     is_cancelling: bool = False
     cancel_at: float = _NEVER
     cancels: int = 0
-    twins: set[str] = field(default_factory=set)
+    twins: set[str] = set()
 
     @property
     def key(self) -> JobKey:

@@ -18,7 +18,6 @@ Journal entries are of the kinds `client`, `close`, `submit`, `cancel`, `dispatc
 """
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from itertools import chain
 
 import msgspec
@@ -85,8 +84,7 @@ def _name_of_slot(slot: str) -> str:
     return slot
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ReactorSettings:
+class ReactorSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Limits and times of the reactor, in seconds, scaled already.
 
     Attributes:
@@ -132,8 +130,7 @@ class ReactorSettings:
         )
 
 
-@dataclass(slots=True, eq=False)
-class _Client:
+class _Client(msgspec.Struct, eq=False):
     share: Share
     tasks: "dict[int, _Task]"
     is_here: bool
@@ -141,8 +138,7 @@ class _Client:
     gone_at: float = 0.0
 
 
-@dataclass(slots=True, eq=False)
-class _Pool:
+class _Pool(msgspec.Struct, eq=False):
     """All of one shape. `encoded` is the shape as journal entries hold it."""
 
     shape: Shape
@@ -155,8 +151,7 @@ class _Pool:
     misfits: int = 0
 
 
-@dataclass(slots=True, eq=False)
-class _Task:
+class _Task(msgspec.Struct, eq=False):
     client: _Client
     share: Share
     ticket: int
@@ -191,8 +186,7 @@ class _Task:
     end: Deliver | None = None
 
 
-@dataclass(slots=True, eq=False)
-class _Worker:
+class _Worker(msgspec.Struct, eq=False):
     slot: str
     incarnation: str
     host: str

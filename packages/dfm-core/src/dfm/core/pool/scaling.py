@@ -17,7 +17,8 @@ the pool is paused.
 """
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+
+import msgspec
 
 from dfm.core.config.settings import PoolSettings
 from dfm.core.pool.jobs import JobView, Phase
@@ -25,8 +26,7 @@ from dfm.core.pool.standing import Demand
 from dfm.core.wire.messages import Shape
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PoolView:
+class PoolView(msgspec.Struct, frozen=True, kw_only=True):
     """All that a plan depends on.
 
     Attributes:
@@ -54,23 +54,20 @@ class PoolView:
     default: Shape
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Launch:
+class Launch(msgspec.Struct, frozen=True, kw_only=True):
     """Submit that many jobs for workers of this shape: a LaunchWanted for the ledger."""
 
     shape: Shape
     count: int
 
 
-@dataclass(frozen=True, slots=True)
-class Withdraw:
+class Withdraw(msgspec.Struct, frozen=True):
     """Cancel jobs that nobody waits for any more and that no worker has connected from: a CancelWanted."""
 
     slots: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Release:
+class Release(msgspec.Struct, frozen=True):
     """Ask a worker to finish and leave, so that another shape can have its place: a DrainWorker for the reactor."""
 
     slot: str
@@ -107,8 +104,7 @@ def job_wall_seconds(shape: Shape, settings: PoolSettings) -> float | None:
     return shape.wall_seconds + 2 * settings.walltime_margin
 
 
-@dataclass(slots=True)
-class _Counts:
+class _Counts(msgspec.Struct):
     """Jobs that count: all of the ledger, and by shape those on their way that are wanted."""
 
     total: int

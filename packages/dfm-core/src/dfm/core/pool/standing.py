@@ -1,7 +1,8 @@
 """What the reactor lets others see: for `dfm why`, the monitor, the scaling and the watchdog."""
 
 import enum
-from dataclasses import dataclass
+
+import msgspec
 
 from dfm.core.wire.messages import Shape
 
@@ -23,8 +24,7 @@ class Stage(enum.StrEnum):
     """It has its result, which its client has not yet received."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TaskStanding:
+class TaskStanding(msgspec.Struct, frozen=True, kw_only=True):
     """Where a task stands, why, since when, and when that is looked at again at the latest."""
 
     state: Stage
@@ -33,8 +33,7 @@ class TaskStanding:
     deadline: float
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TaskView:
+class TaskView(msgspec.Struct, frozen=True, kw_only=True):
     """One task, for lists.
 
     Attributes:
@@ -54,8 +53,7 @@ class TaskView:
     host: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WorkerView:
+class WorkerView(msgspec.Struct, frozen=True, kw_only=True):
     """One worker, for lists.
 
     Attributes:
@@ -81,8 +79,7 @@ class WorkerView:
     tasks: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Demand:
+class Demand(msgspec.Struct, frozen=True, kw_only=True):
     """What the tasks of one shape ask for.
 
     Attributes:
@@ -99,8 +96,7 @@ class Demand:
     waiting_since: float | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Counters:
+class Counters(msgspec.Struct, frozen=True, kw_only=True):
     """What has happened since the daemon started."""
 
     submitted: int = 0

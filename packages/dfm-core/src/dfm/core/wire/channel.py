@@ -17,8 +17,9 @@ import secrets
 import socket
 import struct
 from collections.abc import Callable, Collection, Iterable, Sequence
-from dataclasses import dataclass
 from typing import Any, Protocol
+
+import msgspec
 
 from dfm.api.errors import RunnerError
 from dfm.core.wire.access import Access
@@ -217,8 +218,7 @@ Accept = Callable[[Channel], Peer]
 """Called with each link that has proved itself; returns who holds our end."""
 
 
-@dataclass(slots=True)
-class Refusals:
+class Refusals(msgspec.Struct):
     """How many were turned away, told at most once a minute."""
 
     count: int = 0

@@ -4,6 +4,7 @@ A payload is a MessagePack list of messages. What a peer says that is not in its
 more. What is in the table and lacks a field, or has one of another type, is a protocol error.
 """
 
+import functools
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -34,30 +35,33 @@ class _Tagged(msgspec.Struct):
     t: str
 
 
-def _decoder(kinds: Any) -> Decoder:  # noqa: ANN401  (a union of types, which has no type of its own)
-    together = msgspec.msgpack.Decoder(list[kinds])
-    apart = msgspec.msgpack.Decoder(list[msgspec.Raw])
-    one = msgspec.msgpack.Decoder(kinds)
-    name = msgspec.msgpack.Decoder(_Tagged)
-    tags = frozenset(kind.__struct_config__.tag for kind in kinds.__args__)
+class _Reader:
+    """Reads the messages of one direction. Its first payload makes it ready: an end needs one direction of four."""
 
-    def decode(payload: bytes) -> list[Message]:
+    def __init__(self, kinds: Any) -> None:  # noqa: ANN401  (a union of types, which has no type of its own)
+        self._kinds = kinds
+
+    def __call__(self, payload: bytes) -> list[Message]:
         try:
-            return together.decode(payload)
+            return self._together.decode(payload)
         except msgspec.ValidationError:
-            return list(_known(payload))
+            return list(self._known(payload))
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise ProtocolError(f"what the other side sent cannot be read: {error}") from error
 
-    def _known(payload: bytes) -> Iterable[Message]:
+    def _known(self, payload: bytes) -> Iterable[Message]:
+        tags = {kind.__struct_config__.tag for kind in self._kinds.__args__}
         try:
-            for raw in apart.decode(payload):
-                if name.decode(raw).t in tags:
-                    yield one.decode(raw)
+            for raw in msgspec.msgpack.decode(payload, type=list[msgspec.Raw]):
+                if msgspec.msgpack.decode(raw, type=_Tagged).t in tags:
+                    yield msgspec.msgpack.decode(raw, type=self._kinds)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise ProtocolError(f"what the other side sent is no message: {error}") from error
 
-    return decode
+    @functools.cached_property
+    def _together(self) -> "msgspec.msgpack.Decoder[list[Message]]":
+        kinds = self._kinds
+        return msgspec.msgpack.Decoder(list[kinds])  # type: ignore[valid-type]  # known only now
 
 
 def _printable(value: object) -> object:
@@ -72,7 +76,7 @@ def _printable(value: object) -> object:
             return value
 
 
-decode_from_worker: Decoder = _decoder(FromWorker)
-decode_to_worker: Decoder = _decoder(ToWorker)
-decode_from_client: Decoder = _decoder(FromClient)
-decode_to_client: Decoder = _decoder(ToClient)
+decode_from_worker: Decoder = _Reader(FromWorker)
+decode_to_worker: Decoder = _Reader(ToWorker)
+decode_from_client: Decoder = _Reader(FromClient)
+decode_to_client: Decoder = _Reader(ToClient)

@@ -17,7 +17,8 @@ import hashlib
 import hmac
 import struct
 from collections.abc import Callable
-from dataclasses import dataclass
+
+import msgspec
 
 from dfm.api.errors import ExitCode, RunnerError
 from dfm.core.wire.messages import PROTOCOL_VERSION
@@ -43,8 +44,7 @@ class VersionError(RunnerError):
     exit_code = ExitCode.RUNNER_UNAVAILABLE
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Identity:
+class Identity(msgspec.Struct, frozen=True, kw_only=True):
     """What an end tells of itself.
 
     Attributes:
@@ -58,8 +58,7 @@ class Identity:
     protocol: int = PROTOCOL_VERSION
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
-class Session:
+class Session(msgspec.Struct, frozen=True, kw_only=True):
     """What a handshake has agreed on. It has no repr, so that no log shows its keys.
 
     Attributes:
@@ -75,6 +74,9 @@ class Session:
     tls: bytes | None
     daemon_id: bytes
     peer_version: str
+
+    def __repr__(self) -> str:
+        return f"Session({self.slot!r})"
 
 
 def slot_key(key: bytes, slot: str) -> bytes:

@@ -15,8 +15,9 @@ import socket
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import cast
+
+import msgspec
 
 from dfm.api.errors import DfmError, ExitCode
 from dfm.api.runner import Outcome
@@ -79,8 +80,7 @@ _JOB_IDS = ("SLURM_JOB_ID", "LSB_JOBID")
 _log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Options:
+class Options(msgspec.Struct, frozen=True, kw_only=True):
     """What the command line says.
 
     Attributes:

@@ -15,7 +15,8 @@ daemon has not said are multiplied by `Self.time_scale`.
 
 import enum
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+
+import msgspec
 
 from dfm.core.wire.environment import variables_of
 from dfm.core.wire.messages import (
@@ -58,23 +59,20 @@ class End(enum.Enum):
     UNFIT = "unfit"
 
 
-@dataclass(frozen=True, slots=True)
-class Say:
+class Say(msgspec.Struct, frozen=True):
     """Send a message."""
 
     message: Message
 
 
-@dataclass(frozen=True, slots=True)
-class Start:
+class Start(msgspec.Struct, frozen=True):
     """Run an attempt; answer with `started`, then `ended`."""
 
     run: Run
     environment: Mapping[str, str] | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Stop:
+class Stop(msgspec.Struct, frozen=True, kw_only=True):
     """Kill an attempt; answer with `ended`.
 
     Attributes:
@@ -86,43 +84,37 @@ class Stop:
     cause: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class HandOver:
+class HandOver(msgspec.Struct, frozen=True):
     """Give a body the answer to a question that `asked` told of."""
 
     answered: Answered
 
 
-@dataclass(frozen=True, slots=True)
-class Keep:
+class Keep(msgspec.Struct, frozen=True):
     """Write a result down, so that the next life of the slot can say it."""
 
     result: Result
 
 
-@dataclass(frozen=True, slots=True)
-class Forget:
+class Forget(msgspec.Struct, frozen=True):
     """Remove what was written down of an attempt."""
 
     attempt: int
 
 
-@dataclass(frozen=True, slots=True)
-class Connect:
+class Connect(msgspec.Struct, frozen=True):
     """Try to reach the daemon after a time of at most so many seconds; answer with `connected` or `unreachable`."""
 
     within_seconds: float
 
 
-@dataclass(frozen=True, slots=True)
-class HangUp:
+class HangUp(msgspec.Struct, frozen=True):
     """Close the link; no `disconnected` is wanted for it."""
 
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class Leave:
+class Leave(msgspec.Struct, frozen=True):
     """Go: send what is still to be sent, kill what still runs, and end the process."""
 
     end: End
@@ -132,8 +124,7 @@ class Leave:
 Effect = Say | Start | Stop | HandOver | Keep | Forget | Connect | HangUp | Leave
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Self:
+class Self(msgspec.Struct, frozen=True, kw_only=True):
     """What a worker knows of itself when it starts; `time_scale` is the factor on its own times, for tests."""
 
     slot: str
@@ -150,8 +141,7 @@ class Self:
     time_scale: float = 1.0
 
 
-@dataclass(slots=True)
-class _Attempt:
+class _Attempt(msgspec.Struct):
     wall_seconds: float | None
     started_at: float
     is_wanted: bool = True
@@ -161,7 +151,7 @@ class _Attempt:
     """Whether it was told so urgently."""
     is_reported: bool = True
     """Whether the daemon wants to hear that it has ended."""
-    questions: dict[int, Asked] = field(default_factory=dict)
+    questions: dict[int, Asked] = {}
     """What its body has asked and was not answered."""
 
 
