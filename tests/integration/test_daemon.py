@@ -275,12 +275,16 @@ async def test_four_clients_whose_links_break_get_each_its_own_results_and_an_eq
 
 def test_a_small_run_does_not_wait_behind_a_large_one(project: Project) -> None:
     project.write_settings(settings(max_workers=1))
-    many = {f"t{n}": 'echo x >> "$DFM_SRCDIR/begun"; sleep 0.2' for n in range(40)}
-    project.write_flow({**many, "many": {"needs": list(many), "run": "true"}, "one": "true"})
+    wait = 'for i in $(seq 600); do [ -e "$DFM_SRCDIR/$until" ] && exit 0; sleep 0.05; done; exit 1'
+    body = f'until=one; [ -e "$DFM_SRCDIR/begun" ] || until=go; echo x >> "$DFM_SRCDIR/begun"; {wait}'
+    many = {f"t{n}": body for n in range(4)}
+    project.write_flow({**many, "many": {"needs": list(many), "run": "true"}, "one": 'touch "$DFM_SRCDIR/one"'})
     with project.daemon(), running(project, "many") as large:
         begun(project)
-        small = project.dfm("run", "--daemon", "one", "--rundir", "other")
-        assert (small.returncode, large.poll()) == (0, None)
+        with running(project, "one", "--rundir", "other") as small:
+            wait_until(lambda: project.why("p.one"), "the task of the small run to be there")
+            let_go(project)
+            assert result(small) == {"one": "succeeded"}
         assert set(result(large).values()) == {"succeeded"}
 
 
