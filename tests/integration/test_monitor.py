@@ -52,11 +52,17 @@ class Terminal:
             found[0] = self.screen
             return all(text in found[0] for text in texts)
 
-        wait_until(is_so, f"{texts} on the screen")
+        try:
+            wait_until(is_so, f"{texts} on the screen")
+        except TimeoutError:
+            raise AssertionError(f"{texts} are not all on the screen:\n{found[0]}") from None
         return found[0]
 
     def lacks(self, text: str) -> None:
-        wait_until(lambda: text not in self.screen, f"{text} to leave the screen")
+        try:
+            wait_until(lambda: text not in self.screen, f"{text} to leave the screen")
+        except TimeoutError:
+            raise AssertionError(f"{text} does not leave the screen:\n{self.screen}") from None
 
     def exit_status(self) -> int:
         wait_until(lambda: self._status.exists() and self._status.read_text(encoding="utf-8"), "the command to end")
