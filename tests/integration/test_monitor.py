@@ -22,7 +22,8 @@ class Terminal:
 
     def __init__(self, project: Project, number: int, *words: str) -> None:
         self._socket = str(project.directory / f"tmux{number}")
-        self._environ = {**project.environ, "TERM": "xterm-256color", "LC_ALL": "C.UTF-8"}
+        given = {name: value for name, value in project.environ.items() if name not in ("COLUMNS", "LINES")}
+        self._environ = {**given, "TERM": "xterm-256color", "LC_ALL": "C.UTF-8"}
         self._status = project.directory / f"status{number}"
         command = shlex.join([str(Path(sys.executable).parent / "dfm"), *words])
         status = shlex.quote(str(self._status))

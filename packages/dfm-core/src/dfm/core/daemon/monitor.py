@@ -26,7 +26,7 @@ class Monitor(App[None]):
 
     TITLE = "dfm daemon"
     CSS = """
-    #head { height: 2; }
+    #head { height: auto; }
     #running { height: 2fr; }
     #recent { height: 1fr; border-top: solid $primary; }
     #filter { display: none; height: 3; }
@@ -71,7 +71,7 @@ class Monitor(App[None]):
         try:
             self._status = await self._ask()
         except DfmError as error:
-            self.query_one("#head", Static).update(f"{error}\n{error.hint or ''}")
+            self._say(f"{error}\n{error.hint or ''}")
             return
         self._show()
 
@@ -106,10 +106,16 @@ class Monitor(App[None]):
         """Go back to the table, keeping the filter."""
         self.set_focus(self.query_one("#running", DataTable))
 
+    def _say(self, text: str) -> bool:
+        """Show a text above the tables; there is none any more where the person left while the daemon was asked."""
+        heads = self.query("#head")
+        for head in heads.results(Static):
+            head.update(text)
+        return bool(heads)
+
     def _show(self) -> None:
-        if self._status is None:
+        if self._status is None or not self._say(headline(self._status)):
             return
-        self.query_one("#head", Static).update(headline(self._status))
         running = self.query_one("#running", DataTable)
         running.clear()
         for row in running_rows(self._status, self._order, self._needle):
