@@ -385,7 +385,8 @@ def test_reap_ends_the_workers_of_a_daemon_that_does_not_come_back(project: Proj
 @pytest.fixture
 def lost_host(project: Project, tmp_path: Path) -> Iterator[Project]:
     """Return a project whose daemon died with its host, seen from another host: its journal is not there."""
-    project.write_settings(settings(min_workers=1, time_scale=0.02, lease_timeout="10m", heartbeat_interval="1m"))
+    quick = settings(min_workers=1, time_scale=0.02, lease_timeout="10m", heartbeat_interval="1m", idle_timeout="2h")
+    project.write_settings(quick)
     project.write_flow({"a": "true"})
     assert project.dfm("daemon", "start").returncode == 0
     wait_until(lambda: project.status()["workers_count"]["idle"] == 1, "a warm worker")
