@@ -18,6 +18,8 @@ from dfm.testing.fault_proxy import FaultProxy
 from dfm.testing.project import QUICK_POOL, Project, wait_until
 
 LEASE_SECONDS = 3.0
+LIMIT_SECONDS = 16.0
+"""The lease and what a busy machine needs for a worker; TCP itself would notice after 20 s."""
 HELD = (
     'echo $$ >> "$DFM_SRCDIR/begun"; '
     'for i in $(seq 1200); do [ -e "$DFM_SRCDIR/go$DFM_ATTEMPT" ] && break; sleep 0.05; done; '
@@ -91,7 +93,7 @@ def test_the_task_of_a_silent_worker_runs_elsewhere_within_the_lease(project: Pr
         proxied.stall()
         stalled = time.monotonic()
         begun(project, 2)
-        assert time.monotonic() - stalled < 3 * LEASE_SECONDS, "the lease and what a busy machine needs"
+        assert time.monotonic() - stalled < LIMIT_SECONDS
         wait_until(lambda: is_gone(body), "the silent worker to stop what it runs")
         assert_second_counts(project, run)
         proxied.heal()
@@ -176,7 +178,7 @@ def test_the_task_of_a_worker_whose_network_is_down_runs_elsewhere(project: Proj
         try:
             down = time.monotonic()
             begun(project, 2)
-            assert time.monotonic() - down < 3 * LEASE_SECONDS, "the lease and what a busy machine needs"
+            assert time.monotonic() - down < LIMIT_SECONDS
             wait_until(lambda: is_gone(body), "the cut off worker to stop what it runs")
             assert_second_counts(project, run)
         finally:

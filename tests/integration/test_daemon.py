@@ -275,12 +275,16 @@ async def test_four_clients_whose_links_break_get_each_its_own_results_and_an_eq
 
 def test_a_small_run_does_not_wait_behind_a_large_one(project: Project) -> None:
     project.write_settings(settings(max_workers=1))
-    many = {f"t{n}": 'echo x >> "$DFM_SRCDIR/begun"; sleep 0.2' for n in range(40)}
-    project.write_flow({**many, "many": {"needs": list(many), "run": "true"}, "one": "true"})
+    wait = 'for i in $(seq 600); do [ -e "$DFM_SRCDIR/$until" ] && exit 0; sleep 0.05; done; exit 1'
+    body = f'until=one; [ -e "$DFM_SRCDIR/begun" ] || until=go; echo x >> "$DFM_SRCDIR/begun"; {wait}'
+    many = {f"t{n}": body for n in range(4)}
+    project.write_flow({**many, "many": {"needs": list(many), "run": "true"}, "one": 'touch "$DFM_SRCDIR/one"'})
     with project.daemon(), running(project, "many") as large:
         begun(project)
-        small = project.dfm("run", "--daemon", "one", "--rundir", "other")
-        assert (small.returncode, large.poll()) == (0, None)
+        with running(project, "one", "--rundir", "other") as small:
+            wait_until(lambda: project.why("p.one"), "the task of the small run to be there")
+            let_go(project)
+            assert result(small) == {"one": "succeeded"}
         assert set(result(large).values()) == {"succeeded"}
 
 
@@ -381,7 +385,8 @@ def test_reap_ends_the_workers_of_a_daemon_that_does_not_come_back(project: Proj
 @pytest.fixture
 def lost_host(project: Project, tmp_path: Path) -> Iterator[Project]:
     """Return a project whose daemon died with its host, seen from another host: its journal is not there."""
-    project.write_settings(settings(min_workers=1, time_scale=0.02, lease_timeout="10m", heartbeat_interval="1m"))
+    quick = settings(min_workers=1, time_scale=0.02, lease_timeout="10m", heartbeat_interval="1m", idle_timeout="2h")
+    project.write_settings(quick)
     project.write_flow({"a": "true"})
     assert project.dfm("daemon", "start").returncode == 0
     wait_until(lambda: project.status()["workers_count"]["idle"] == 1, "a warm worker")

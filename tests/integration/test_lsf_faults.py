@@ -535,7 +535,7 @@ def test_C19_at_the_end_of_a_run_a_worker_leaves_before_its_job_is_cancelled(
 
 def test_C14_the_worker_of_a_run_that_was_killed_leaves_by_itself(project: Project, cluster: Clusters) -> None:
     lsf = cluster()
-    use(project, lsf, {"held": HOLD}, lost_timeout="1m")
+    use(project, lsf, {"held": HOLD}, lost_timeout="2h")  # no daemon will come back that it could wait for
     with project.started("run", "held") as process:
         begun(project)
         process.kill()

@@ -1,6 +1,7 @@
 """The monitor in a real terminal: what it shows of a daemon at work, its keys, and that leaving it harms nobody."""
 
 import os
+import re
 import shlex
 import shutil
 import subprocess
@@ -21,7 +22,8 @@ class Terminal:
 
     def __init__(self, project: Project, number: int, *words: str) -> None:
         self._socket = str(project.directory / f"tmux{number}")
-        self._environ = {**project.environ, "TERM": "xterm-256color", "LC_ALL": "C.UTF-8"}
+        given = {name: value for name, value in project.environ.items() if name not in ("COLUMNS", "LINES")}
+        self._environ = {**given, "TERM": "xterm-256color", "LC_ALL": "C.UTF-8"}
         self._status = project.directory / f"status{number}"
         command = shlex.join([str(Path(sys.executable).parent / "dfm"), *words])
         status = shlex.quote(str(self._status))
@@ -51,11 +53,17 @@ class Terminal:
             found[0] = self.screen
             return all(text in found[0] for text in texts)
 
-        wait_until(is_so, f"{texts} on the screen")
+        try:
+            wait_until(is_so, f"{texts} on the screen")
+        except TimeoutError:
+            raise AssertionError(f"{texts} are not all on the screen:\n{found[0]}") from None
         return found[0]
 
     def lacks(self, text: str) -> None:
-        wait_until(lambda: text not in self.screen, f"{text} to leave the screen")
+        try:
+            wait_until(lambda: text not in self.screen, f"{text} to leave the screen")
+        except TimeoutError:
+            raise AssertionError(f"{text} does not leave the screen:\n{self.screen}") from None
 
     def exit_status(self) -> int:
         wait_until(lambda: self._status.exists() and self._status.read_text(encoding="utf-8"), "the command to end")
@@ -100,9 +108,8 @@ def test_the_monitor_shows_what_runs_sorts_filters_and_leaves_the_daemon_alone(
         with project.started("run", "adder", "--daemon", "--rundir", "other") as second:
             begun(project, 2)
             worker = project.status()["workers"][0]
-            screen = top.shows(
-                "p.zebra", "p.adder", "2 running", "workers 2: 2 busy", worker["slot"], worker["host"], "0:0"
-            )
+            screen = top.shows("p.zebra", "p.adder", "2 running", "workers 2: 2 busy", worker["slot"], worker["host"])
+            assert re.search(r"p\.zebra +s-\S+ +\S+ +\d:\d\d", screen), "worker, host and elapsed time in its row"
             assert order_on(screen, "adder", "zebra") == ["zebra", "adder"], "longest first"
             top.press("n")
             wait_until(lambda: order_on(top.screen, "adder", "zebra") == ["adder", "zebra"], "the order by name")

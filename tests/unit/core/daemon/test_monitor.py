@@ -1,5 +1,6 @@
 """What the monitor shows: pure rows, and the screen driven by textual's pilot."""
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -90,6 +91,36 @@ async def test_a_key_detaches(key: str) -> None:
         await pilot.press(key)
         await pilot.pause()
         assert not pilot.app.is_running
+
+
+async def test_an_answer_that_comes_when_the_screen_is_gone_harms_nobody() -> None:
+    gone = asyncio.Event()
+    asked = asyncio.Event()
+
+    async def ask() -> dict[str, Any]:
+        if asked.is_set():
+            await gone.wait()
+        asked.set()
+        return STATUS
+
+    app = Monitor(ask)
+    async with app.run_test() as pilot:
+        late = asyncio.get_running_loop().create_task(app.refresh_status())
+        await pilot.pause()
+        await app.query("#head").remove()
+        gone.set()
+        await late
+
+
+async def test_the_counts_are_whole_in_a_narrow_terminal() -> None:
+    long = {**STATUS, "project": "/a/directory/with/a/long/name" * 4}
+
+    async def ask() -> dict[str, Any]:
+        return long
+
+    async with Monitor(ask).run_test(size=(60, 24)) as pilot:
+        head = pilot.app.query_one("#head", Static)
+        assert head.size.height * head.size.width >= len(headline(long))
 
 
 async def test_a_daemon_that_does_not_answer_is_told_and_asked_again() -> None:

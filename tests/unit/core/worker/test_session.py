@@ -177,6 +177,15 @@ def test_refused_connection_keeps_the_attempts_running(busy: Session) -> None:
     assert busy.running == [1]
 
 
+def test_refused_worker_of_a_pool_that_ends_with_its_run_leaves_at_once() -> None:
+    session = serving()
+    session.heard([msgspec.structs.replace(TERMS, is_passing=True), run()], 1.0)
+    session.disconnected(2.0)
+    assert session.unreachable(2.5, is_refused=False) != []
+    assert not session.has_left
+    assert session.unreachable(3.0, is_refused=True) == [Leave(End.LOST, "the run that it belonged to is gone")]
+
+
 def test_unreachable_daemon_does_not_keep_the_attempts_running(busy: Session) -> None:
     effects = busy.disconnected(2.0)
     for now in range(3, 18):

@@ -26,7 +26,7 @@ from dfm.core.daemon.endpoint import Endpoint
 from dfm.core.wire.messages import Ask
 
 WAIT_SECONDS = 60.0
-LOOK_SECONDS = 0.02
+LOOK_SECONDS = 0.05
 _STEERING = ("DFM_", "MAKE", "MFLAGS", "GNUMAKEFLAGS", "CI", "GITHUB_", "NO_COLOR", "FORCE_COLOR", "LSB_", "SLURM_")
 
 QUICK_POOL: Mapping[str, object] = {

@@ -72,6 +72,8 @@ class DaemonLink(PoolLink):
         self._open_tickets: dict[int, Submit] = {}
         self._cancelled: dict[int, CancelTask] = {}
         self._is_closing = False
+        self._is_lost = False
+        self._connected_at = 0.0
         self._group = contextlib.AsyncExitStack()
         self._tasks: asyncio.TaskGroup | None = None
 
@@ -79,8 +81,7 @@ class DaemonLink(PoolLink):
         self._tasks = await self._group.enter_async_context(asyncio.TaskGroup())
         try:
             await self._connect(is_resuming=False)
-            async with asyncio.timeout(ANSWER_SECONDS):
-                await self._opened.wait()
+            await self._answered()
         except (RunnerError, TimeoutError) as error:
             await self._group.aclose()
             raise RunnerError(
@@ -102,6 +103,21 @@ class DaemonLink(PoolLink):
                 async with asyncio.timeout(FAREWELL_SECONDS):
                     await self._closed.wait()
         await self._group.__aexit__(kind, error, traceback)
+
+    async def _answered(self) -> None:
+        """Wait until the run is open: not long on a link that holds, and as long as for any other on one that broke.
+
+        Raises:
+            TimeoutError: there is no answer.
+        """
+        loop = asyncio.get_running_loop()
+        while not self._opened.is_set():
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(ANSWER_SECONDS):
+                    await self._opened.wait()
+            is_deaf = self._channel is not None and loop.time() - self._connected_at >= ANSWER_SECONDS
+            if self._is_lost or (is_deaf and not self._opened.is_set()):
+                raise TimeoutError
 
     def send(self, message: FromClient) -> None:
         """Say something to the daemon; what matters is said again if it must be."""
@@ -127,6 +143,7 @@ class DaemonLink(PoolLink):
         crash_point("client.connected")
         self._closed.clear()
         self._channel = channel
+        self._connected_at = asyncio.get_running_loop().time()
         project = self._endpoint.project
         channel.send(open_message(self._run_id, project, rundir=self._rundir, is_resuming=is_resuming))
         for message in (*self._environments, *self._open_tickets.values(), *self._cancelled.values()):
@@ -159,6 +176,7 @@ class DaemonLink(PoolLink):
                 await self._connect(is_resuming=True)
                 return
         if not self._is_closing:
+            self._is_lost = True
             self._broken(f"the daemon is gone ({why}), and did not come back in {RETRY_SECONDS:g} s")
 
 

@@ -26,7 +26,7 @@ class Monitor(App[None]):
 
     TITLE = "dfm daemon"
     CSS = """
-    #head { height: 2; }
+    #head { height: auto; }
     #running { height: 2fr; }
     #recent { height: 1fr; border-top: solid $primary; }
     #filter { display: none; height: 3; }
@@ -39,7 +39,7 @@ class Monitor(App[None]):
         Binding("n", "order('name')", "by name"),
         Binding("w", "order('worker')", "by worker"),
         Binding("h", "order('host')", "by host"),
-        Binding("slash", "filter", "filter"),
+        Binding("slash", "filter", "filter", priority=True),  # before the keys that were typed since
         Binding("escape", "unfilter", "all"),
     ]
 
@@ -71,7 +71,7 @@ class Monitor(App[None]):
         try:
             self._status = await self._ask()
         except DfmError as error:
-            self.query_one("#head", Static).update(f"{error}\n{error.hint or ''}")
+            self._say(f"{error}\n{error.hint or ''}")
             return
         self._show()
 
@@ -80,18 +80,22 @@ class Monitor(App[None]):
         self._order = Order(order)
         self._show()
 
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:  # noqa: ARG002  (the base's)
+        """Let a slash be typed into the field itself."""
+        return not (action == "filter" and isinstance(self.focused, Input))
+
     def action_filter(self) -> None:
         """Ask for what to look for."""
         field = self.query_one("#filter", Input)
         field.add_class("-shown")
-        field.focus()
+        self.set_focus(field)
 
     def action_unfilter(self) -> None:
         """Show everything again."""
         field = self.query_one("#filter", Input)
         field.value = ""
         field.remove_class("-shown")
-        self.query_one("#running", DataTable).focus()
+        self.set_focus(self.query_one("#running", DataTable))
 
     def on_input_changed(self, event: Input.Changed) -> None:
         """Look for what is being typed."""
@@ -100,12 +104,18 @@ class Monitor(App[None]):
 
     def on_input_submitted(self) -> None:
         """Go back to the table, keeping the filter."""
-        self.query_one("#running", DataTable).focus()
+        self.set_focus(self.query_one("#running", DataTable))
+
+    def _say(self, text: str) -> bool:
+        """Show a text above the tables; there is none any more where the person left while the daemon was asked."""
+        heads = self.query("#head")
+        for head in heads.results(Static):
+            head.update(text)
+        return bool(heads)
 
     def _show(self) -> None:
-        if self._status is None:
+        if self._status is None or not self._say(headline(self._status)):
             return
-        self.query_one("#head", Static).update(headline(self._status))
         running = self.query_one("#running", DataTable)
         running.clear()
         for row in running_rows(self._status, self._order, self._needle):

@@ -200,6 +200,7 @@ class Engine:
         default_shape: of the workers that are kept for `min_workers`.
         fail: is told why nothing can go on: the journal cannot be written.
         redaction: looks over what people are told; learns the environments of tasks.
+        is_passing: the pool lives as long as one run.
         clock: seconds, monotonic.
     """
 
@@ -213,6 +214,8 @@ class Engine:
         default_shape: Shape,
         fail: Callable[[BaseException], None],
         redaction: Redaction,
+        *,
+        is_passing: bool = False,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._reactor = reactor
@@ -223,6 +226,7 @@ class Engine:
         self._default_shape = default_shape
         self._fail = fail
         self._redaction = redaction
+        self._is_passing = is_passing
         self._clock = clock
         self._jobs: BatchJobs | None = None
         self._clients: dict[str, _Client] = {}
@@ -604,6 +608,7 @@ class Engine:
             lost_seconds=settings.lost_timeout * scale,
             kill_grace_seconds=settings.kill_grace * scale,
             margin_seconds=settings.walltime_margin * scale,
+            is_passing=self._is_passing,
             keep=list(keep),
         )
 

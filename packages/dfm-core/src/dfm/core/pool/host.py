@@ -163,6 +163,7 @@ async def _hosted(
                     plan.default_shape,
                     fail=alarm.ring,
                     redaction=plan.redaction,
+                    is_passing=plan.is_passing,
                 )
                 jobs = BatchJobs(
                     ledger=ledger,

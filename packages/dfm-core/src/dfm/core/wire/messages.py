@@ -141,6 +141,8 @@ class Welcome(Message, frozen=True, kw_only=True, tag="welcome"):
     kill_grace_seconds: float
     margin_seconds: float
     """It takes nothing that may reach into this time before its job's limit: the daemon reckons with the same."""
+    is_passing: bool = False
+    """The pool lives as long as one run, and never comes back once it is gone."""
     keep: list[int] = []
     """Those of its running attempts that are still wanted; it kills the others."""
 

@@ -166,7 +166,11 @@ class _Worker:
         for message in messages:
             if isinstance(message, Environment):
                 self._redaction.learn(variables_of(message))
-        self._perform(self._session.heard(cast("list[ToWorker]", messages), _now()))
+        effects = self._session.heard(cast("list[ToWorker]", messages), _now())
+        grace = self._session.kill_grace_seconds
+        if grace is not None:
+            self._trees.set_grace(min(grace, VACATE_SECONDS / 2))
+        self._perform(effects)
 
     def on_closed(self, reason: str) -> None:
         self._channel = None
@@ -391,9 +395,6 @@ class _Worker:
         parent = os.getppid()
         while True:
             await asyncio.sleep(self._session.beat_seconds)
-            grace = self._session.kill_grace_seconds
-            if grace is not None:
-                self._trees.set_grace(min(grace, VACATE_SECONDS / 2))
             if resident_bytes() > _RECYCLE_BYTES:
                 self._session.recycle("its memory has grown")
             if os.getppid() != parent and self._is_of_job:

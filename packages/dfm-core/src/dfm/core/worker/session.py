@@ -221,6 +221,8 @@ class Session:
     def unreachable(self, now: float, *, is_refused: bool) -> list[Effect]:
         """No link could be opened; `is_refused` where the daemon's host said that nobody listens there."""
         if is_refused:
+            if self._terms is not None and self._terms.is_passing and not self._has_left:
+                return self._leave(End.LOST, "the run that it belonged to is gone")
             self._certain_at = now
         effects = self._look(now)
         return effects if self._has_left else [*effects, self._retry()]
