@@ -30,7 +30,10 @@ def new_project(parent: Path, name: str, lsf: FakeLsf) -> Project:
     directory.mkdir()
     project = Project(directory)
     project.environ["PATH"] = lsf.environ["PATH"]
-    project.write_settings({"default": "lsf", "pool": {"max_workers": 2, "addresses": ["127.0.0.1"]}})
+    project.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # an installed DFM has its byte code
+    pool = {"max_workers": 2, "addresses": ["127.0.0.1"]}
+    limits = {"walltime": None}  # an hour of LSF's is over in 36 s here
+    project.write_settings({"default": "lsf", "pool": pool, "defaults": limits})
     return project
 
 

@@ -9,6 +9,7 @@ import re
 import signal
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
@@ -76,8 +77,7 @@ def project(tmp_path: Path, cluster: Clusters) -> Iterator[Project]:
         answer = found.dfm("daemon", "reap", "--runner", "lsf")
         assert answer.returncode == 0, answer.stderr
     assert not list(found.private.rglob("journal"))
-    for lsf in cluster.made:
-        assert living(lsf) == []
+    wait_until(lambda: not any(map(living, cluster.made)), "LSF to have seen that its jobs are gone")
 
 
 def is_alive(pid: int) -> bool:
@@ -387,6 +387,21 @@ def test_C3_of_two_lives_of_a_job_the_newer_one_wins(project: Project, cluster: 
     assert lines(project, "done") == ["done"]
     [job] = lsf.jobs()
     assert (job.start_count, len(job.abandoned_pids)) == (2, 1)
+
+
+def test_L14_a_task_that_has_more_memory_than_its_job_may_is_lost_and_told_so(
+    project: Project, cluster: Clusters
+) -> None:
+    params = Params(mbd_sleep_time=2, sbd_sleep_time=2, lsf_unit_for_limits="MB", signal_escapees=True)
+    lsf = cluster(params=params)
+    hungry = f"{sys.executable} -c 'import time; held = b\"x\" * 300_000_000; time.sleep(60)'"
+    use(project, lsf, {"hungry": {"run": hungry, "tags": [{"std.ResourceTag": {"memory": "200M"}}]}})
+    answer = project.dfm("run", "hungry", "--runner-opt", "set_M=true", timeout=150)
+    assert answer.returncode == 6, answer.stdout
+    assert "LOST p.hungry" in answer.stdout
+    assert re.search("whose job was ended for memory|TERM_MEMLIMIT", answer.stdout), answer.stdout
+    assert [job.reason for job in lsf.jobs()[:3]] == ["TERM_MEMLIMIT"] * 3
+    assert 3 <= len(lsf.jobs()) <= 8, "not again and again: a few, until LSF has told why"
 
 
 def test_C15_a_worker_of_two_slots_that_lsf_only_kills_leaves_nothing_running(

@@ -383,6 +383,13 @@ def test_a_cancel_is_repeated_until_it_is_answered(pending: Bench) -> None:
     assert pending.phases == []
 
 
+def test_a_job_that_is_being_ended_is_not_told_again_while_that_may_take(pending: Bench) -> None:
+    pending.do(CancelWanted(slots=(SLOT,), why="surplus"))
+    pending.do(CancelAnswered(jobs=(KEY,), states={"7": CancelState.STOPPING}))
+    assert pending.poll(status(JobState.RUNNING), after=40.0) == []
+    assert pending.poll(status(JobState.RUNNING), after=10.0) == [CancelJobs((KEY,))]
+
+
 def test_a_job_that_has_no_id_yet_is_cancelled_as_soon_as_it_has() -> None:
     bench = Bench()
     bench.launch()

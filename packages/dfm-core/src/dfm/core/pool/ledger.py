@@ -75,6 +75,8 @@ _LOOK_UP_SECONDS = (5.0, 10.0, 15.0)
 """Waits before the look-ups of an ambiguous submission; after as many misses it is given up."""
 _SOON_SECONDS = 2.0
 """When to look the first time at jobs whose workers have not come, and a second time at one that looks hopeless."""
+_STOPPING_SECONDS = 50.0
+"""So long a batch system may take to end a job (LSF: INT, 10 s, TERM, 10 s, KILL) before it is told again."""
 _FIRST_RAMP = 4
 _HOPELESS_ANSWERS = 2
 _MISSING_ANSWERS = 3
@@ -578,7 +580,8 @@ class Ledger:
     def _on_cancelled(self, job: _Job, state: CancelState | None, now: float, actions: list[LedgerAction]) -> None:
         job.is_cancelling = False
         job.cancels += 1
-        job.cancel_at = now + back_off_seconds(job.cancels) * self._settings.scale
+        wait = max(back_off_seconds(job.cancels), _STOPPING_SECONDS if state is CancelState.STOPPING else 0.0)
+        job.cancel_at = now + wait * self._settings.scale
         if state is CancelState.GONE and (job.seen_at > job.launched_at or job.has_left) and not job.is_connected:
             self._end(job, EndCause.KILLED_BY_OWNER, job.reason, now, actions)
 
