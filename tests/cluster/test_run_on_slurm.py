@@ -48,6 +48,7 @@ def test_dry_run_prints_what_would_be_submitted_and_submits_nothing(project: Pro
     assert "sbatch --parsable --job-name=dfm-" in shown
     assert " --partition=regr_high " in shown
     assert "<<'END_OF_SCRIPT'\n#!/bin/sh\nexec " in shown
+    assert f" --access {project.environ['DFM_ACCESS_DIR']}/" in shown
     assert {job.id for job in cluster.jobs()} <= known
 
 
