@@ -15,7 +15,7 @@ Submitted: TypeAlias = Callable[[], list[ClusterJob]]
 """Returns the jobs of workers that the test has submitted and that SLURM remembers."""
 GONE_SECONDS = 30.0
 """So long may it take from the end of a run to the end of its last job."""
-IMPATIENT = Shape(node_timeout_seconds=5, message_timeout_seconds=3)
+IMPATIENT = Shape(node_timeout_seconds=5, message_timeout_seconds=2)
 """A cluster that soon gives up what does not answer, for tests that break it."""
 FIRST_HANGS = "echo >> began; [ $(wc -l < began) = 1 ] && exec sleep 600; exit 0"
 """A body that does not end by itself, but for its later attempts."""

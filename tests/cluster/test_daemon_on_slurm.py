@@ -134,6 +134,8 @@ def test_C13_a_job_that_waits_is_cancelled_once_nobody_needs_it_and_a_worker_is_
     def states() -> list[str]:
         return sorted(job.state for job in submitted())
 
+    in_haste = {**QUICK_POOL, "time_scale": 0.03, "idle_timeout": "1h"}
+    project.write_settings({"default": "slurm", "pool": in_haste})
     project.write_flow({"a": WAITS_FOR_LEAVE, "b": WAITS_FOR_LEAVE})
     with project.daemon("--runner-opt", "licenses=vcs:2"):
         with project.started("run", "a", "b") as run:

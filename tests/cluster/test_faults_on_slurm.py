@@ -103,13 +103,18 @@ def test_a_run_outlives_a_controller_that_is_away(own_project: Project, own_clus
     assert attempts(own_project, "a") == 1
 
 
-AWAY_SECONDS = 120.0 * float(str(QUICK_POOL["time_scale"]))
-"""Two minutes of a pool whose times are ten times as short."""
+POLL_SECONDS = 1.5
+"""The shortest time between two questions, of a quick pool."""
+HASTE = 0.05
+AWAY_SECONDS = HASTE * 120.0
+"""Two minutes of a pool in haste."""
 
 
 def test_C4_C5_what_dies_in_two_minutes_without_a_controller_is_made_good_when_it_is_back(
     own_project: Project, own_cluster: SlurmCluster
 ) -> None:
+    in_haste = {**QUICK_POOL, "time_scale": HASTE, "start_timeout": "20m", "lease_timeout": "4m"}
+    own_project.write_settings({"default": "slurm", "pool": in_haste})
     own_project.write_flow({"a": WAITS_FOR_LEAVE, "b": WAITS_FOR_LEAVE})
     with own_project.started("run", "a", "b") as run:
         begun(own_project, "a")
@@ -231,6 +236,24 @@ def test_C1_a_worker_that_is_connected_outlives_a_squeue_that_does_not_list_it(
         let_go(project)
         assert "1 ok" in ended_well(run)
     assert (attempts(project, "a"), len(submitted())) == (1, 1)
+
+
+def test_C6_one_call_asks_for_all_workers_and_no_more_often_than_it_may(project: Project, submitted: Submitted) -> None:
+    asked = project.directory / "asked"
+    squeue = wrapper(project, "squeue", f'echo "$*" >> {asked}\nexec squeue "$@"')
+    project.write_flow({"a": WAITS_FOR_LEAVE, "b": WAITS_FOR_LEAVE})
+    started = time.monotonic()
+    with project.started("run", "--runner-opt", f"squeue_cmd={squeue}", "a", "b") as run:
+        begun(project, "a")
+        begun(project, "b")
+        names = {job.name for job in submitted()}
+        wait_until(lambda: asked.exists() and len(asked.read_text().splitlines()) >= 3, "squeue to be asked")
+        let_go(project)
+        assert "2 ok" in ended_well(run)
+    calls = asked.read_text(encoding="utf-8").splitlines()
+    assert len(calls) <= 1 + (time.monotonic() - started) / POLL_SECONDS
+    assert len(names) == 2
+    assert any(all(name in call for name in names) for call in calls)
 
 
 def test_C10_many_tasks_need_few_workers(project: Project, submitted: Submitted) -> None:

@@ -1,12 +1,11 @@
 """`dfm run` on a real SLURM, as a person calls it."""
 
-import json
 import shutil
 from pathlib import Path
 
 import pytest
 
-from dfm.testing.project import Project
+from dfm.testing.project import Project, verdicts
 from dfm.testing.slurm_cluster import SlurmCluster
 
 pytestmark = pytest.mark.cluster
@@ -28,14 +27,15 @@ def test_the_rtl_example_runs_and_is_then_up_to_date(project: Project, cluster: 
     known = {job.id for job in cluster.jobs()}
     first = project.dfm("run", "regression", "--runner", "slurm", "--json")
     assert first.returncode == 0, first.stdout + first.stderr
-    verdicts = [task["verdict"] for task in json.loads(first.stdout)["tasks"]]
-    assert verdicts.count("succeeded") == 15
+    of_first = verdicts(first)
+    ran = ["rtl.compile", *(f"rtl.sims.sim_{number}" for number in range(12)), "rtl.regression"]
+    assert {of_first[name] for name in ran} == {"succeeded"}
     table = project.rundir / "rtl.regression" / "table.txt"
     assert len(table.read_text(encoding="utf-8").splitlines()) == 14
     submitted = {job.id for job in cluster.jobs()} - known
     assert 1 <= len(submitted) <= 13
     second = project.dfm("run", "regression", "--runner", "slurm", "--json")
-    assert {task["verdict"] for task in json.loads(second.stdout)["tasks"]} == {"up-to-date"}
+    assert set(verdicts(second).values()) == {"up-to-date"}
     assert {job.id for job in cluster.jobs()} - known <= submitted
 
 
@@ -48,6 +48,7 @@ def test_dry_run_prints_what_would_be_submitted_and_submits_nothing(project: Pro
     assert "sbatch --parsable --job-name=dfm-" in shown
     assert " --partition=regr_high " in shown
     assert "<<'END_OF_SCRIPT'\n#!/bin/sh\nexec " in shown
+    assert f" --access {project.environ['DFM_ACCESS_DIR']}/" in shown
     assert {job.id for job in cluster.jobs()} <= known
 
 

@@ -49,14 +49,13 @@ def test_a_job_whose_node_was_killed_does_not_outlive_the_cluster(tmp_path: Path
     assert processes_of(tmp_path) == []
 
 
-def test_the_controller_may_be_away_and_comes_back_with_its_jobs(tmp_path: Path) -> None:
-    with SlurmCluster(tmp_path) as cluster:
-        job = cluster.submit(SLEEPER, "--mem=10M")
-        cluster.wait_for_state(job, "RUNNING")
-        cluster.stop_controller()
-        assert "Unable to contact slurm controller" in cluster.run("squeue").stderr
-        cluster.start_controller()
-        assert cluster.wait_for_state(job, "RUNNING").id == job
+def test_the_controller_may_be_away_and_comes_back_with_its_jobs(own_cluster: SlurmCluster) -> None:
+    job = own_cluster.submit(SLEEPER, "--mem=10M")
+    own_cluster.wait_for_state(job, "RUNNING")
+    own_cluster.stop_controller()
+    assert "Unable to contact slurm controller" in own_cluster.run("squeue").stderr
+    own_cluster.start_controller()
+    assert own_cluster.wait_for_state(job, "RUNNING").id == job
 
 
 def test_jobs_are_suspended_resumed_requeued_preempted_and_cancelled(cluster: SlurmCluster) -> None:

@@ -238,6 +238,14 @@ def is_alive(pid: int) -> bool:
     return words[0] not in ("Z", "X")
 
 
+async def test_worker_says_what_slurm_calls_its_job_and_its_node_and_which_life_of_the_job_this_is(
+    daemon: Daemon,
+) -> None:
+    await daemon.worker(SLURM_JOB_ID="7", SLURM_RESTART_COUNT="2", SLURMD_NODENAME="n7")
+    hello = await (await daemon.link()).heard(Hello)
+    assert (hello.job_id, hello.host, hello.restarts) == ("7", "n7", 2)
+
+
 async def test_script_runs_and_its_result_is_kept_until_it_is_acknowledged(
     daemon: Daemon, request_of: RequestOf, tmp_path: Path
 ) -> None:

@@ -143,6 +143,7 @@ def test_L4_script_writes_the_same_script_beside_the_log_and_passes_its_path() -
     ("given", "on_the_node"),
     [
         (("/usr/bin/python3", "-m", "dfm.core", "worker"), ("/cad/dfm", "worker")),
+        (("/usr/bin/python3", "-m", "dfm.core.worker", "--slot"), ("/cad/dfm", "worker", "--slot")),
         (("/usr/bin/python3", "-I", "-m", "dfm.core", "worker"), ("/cad/dfm", "worker")),
         (("/venv/bin/dfm", "worker", "-m", "x"), ("/cad/dfm", "worker", "-m", "x")),
         (("dfm",), ("/cad/dfm",)),

@@ -21,7 +21,7 @@ from dfm.core.pool.link import HostedLink
 from dfm.core.pool.processes import ProcessDialect
 from dfm.core.pool.runner import PooledRunner, PoolLink, shape_of
 from dfm.core.runfacts import DaemonUse, RunFacts
-from dfm.core.wire.access import ACCESS_FILE, access_directory
+from dfm.core.wire.access import ACCESS_FILE, access_directory, access_location
 from dfm.core.wire.environment import travelling
 from dfm.core.wire.messages import Shape, ToClient
 
@@ -125,7 +125,9 @@ def shown_submissions(
         prefix=f"dfm-{facts.run_id[:8]}-",
         directory=facts.project,
         log_directory=os.path.join(facts.root_rundir, WORKERS_DIRECTORY),
-        access=os.path.join("~", ".dfm", "run", f"run-{facts.run_id[:16]}", "access.json"),
+        access=os.path.join(
+            access_location(os.path.join(facts.project, facts.run_id), _access_base(settings)), ACCESS_FILE
+        ),
     )
     for number, (shape, names) in enumerate(tasks.items(), start=1):
         job = worker_job(

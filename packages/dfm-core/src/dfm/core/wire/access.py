@@ -81,13 +81,19 @@ def access_directory(project: str, base: str | None = None) -> str:
     Raises:
         AccessError: it cannot be made, or others may write or read it.
     """
-    parent = base or os.path.join(os.path.expanduser("~"), ".dfm", "run")
-    digest = hashlib.sha256(os.fsencode(os.path.realpath(project))).hexdigest()[:16]
+    directory = access_location(project, base)
+    parent = os.path.dirname(directory)
     try:
         os.makedirs(parent, mode=0o700, exist_ok=True)
     except OSError as error:
         raise AccessError(f"cannot make the directory {parent}: {error.strerror}") from error
-    return private_directory(os.path.join(parent, digest))
+    return private_directory(directory)
+
+
+def access_location(project: str, base: str | None = None) -> str:
+    """Return where `access_directory` makes it; nothing is made."""
+    parent = base or os.path.join(os.path.expanduser("~"), ".dfm", "run")
+    return os.path.join(parent, hashlib.sha256(os.fsencode(os.path.realpath(project))).hexdigest()[:16])
 
 
 _SOCKET_NAME_BYTES = len("/dfm/.sock") + 24

@@ -28,6 +28,7 @@ from dfm.runner.lsf.grammar import (
 from dfm.runner.lsf.memory import limit, reservation
 from dfm.runner.lsf.options import LsfOptions
 
+WORKER_MODULE = "dfm.core.worker"
 MAX_COMMAND = 4094
 """Longest command that bsub takes, in bytes."""
 _SUBMITTED = re.compile(r"Job <([1-9][0-9]*)> is submitted to .*queue")
@@ -114,11 +115,14 @@ def requirements(job: WorkerJob, options: LsfOptions) -> tuple[str, ...]:
 def worker_argv(job: WorkerJob, options: LsfOptions) -> tuple[str, ...]:
     """Return the worker's command as it is on the nodes.
 
-    `worker_dfm_path` stands for the program of the command, or for `python -m module`.
+    `worker_dfm_path` stands for the program of the command, or for `python -m module`; of modules, `dfm.core.worker` is
+    `dfm worker`.
     """
     if options.worker_dfm_path is None:
         return job.argv
-    return (options.worker_dfm_path, *job.argv[_program_length(job.argv) :])
+    length = _program_length(job.argv)
+    sub_command = ["worker"] if job.argv[length - 1] == WORKER_MODULE else []
+    return (options.worker_dfm_path, *sub_command, *job.argv[length:])
 
 
 def _program_length(argv: tuple[str, ...]) -> int:
