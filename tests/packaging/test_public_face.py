@@ -53,3 +53,13 @@ def test_a_call_of_dfm_out_imports_no_other_module_of_dfm() -> None:
     assert imported == {"_json", "json", "json.encoder", "os", "sys"}
     at_once = {name.name for node in tree.body if isinstance(node, ast.Import) for name in node.names}
     assert at_once == {"os", "sys"}
+
+
+def test_what_plugins_register_for_the_end_of_the_process_is_run() -> None:
+    code = (
+        "import atexit, sys; atexit.register(print, 'bye'); sys.argv = ['dfm', '--help']\n"
+        "from dfm.core.cli.app import main; main()"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout.startswith("Usage: dfm")
+    assert done.stdout.endswith("\nbye\n")
