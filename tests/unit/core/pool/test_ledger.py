@@ -135,6 +135,19 @@ def test_all_jobs_are_asked_for_at_once_and_never_twice_at_a_time(pending: Bench
     assert pending.ledger.handle(Clock(), 500.0) == []
 
 
+def test_the_longer_nothing_changes_the_more_seldom_it_is_asked(running: Bench) -> None:
+    running.do(WorkerWorked(SLOT))
+    gaps = []
+    for _ in range(13):
+        running.do(QueryAnswered(answer=Listed(jobs=(status(JobState.RUNNING, host="h"),))))
+        deadline = running.ledger.next_deadline(running.now)
+        assert deadline is not None
+        gaps.append(deadline - running.now)
+        running.now = deadline
+        assert running.ledger.handle(Clock(), running.now) == [QueryJobs((KEY,))]
+    assert gaps[1:] == [60.0] * 9 + [180.0] * 3
+
+
 def test_a_slow_answer_makes_the_next_question_wait(pending: Bench) -> None:
     pending.wait(15.0)
     pending.do(QueryAnswered(answer=Listed(jobs=(status(JobState.PENDING),)), seconds=9.0))

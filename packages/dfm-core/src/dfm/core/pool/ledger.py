@@ -77,6 +77,8 @@ _SOON_SECONDS = 2.0
 """When to look the first time at jobs whose workers have not come, and a second time at one that looks hopeless."""
 _STOPPING_SECONDS = 50.0
 """So long a batch system may take to end a job (LSF: INT, 10 s, TERM, 10 s, KILL) before it is told again."""
+_STEADY_ANSWERS = 10
+"""After so many answers in which nothing but what is connected was listed, it is asked more seldom still."""
 _FIRST_RAMP = 4
 _HOPELESS_ANSWERS = 2
 _MISSING_ANSWERS = 3
@@ -209,6 +211,7 @@ class Ledger:
         self._poll_at = _LONG_AGO
         self._routine_at = _LONG_AGO
         self._answered_at = _LONG_AGO
+        self._steady_answers = 0
         self._host_deaths: dict[str, list[float]] = {}
         self._excluded: dict[str, tuple[float, str]] = {}
         self._trusts_until = _LONG_AGO
@@ -286,6 +289,7 @@ class Ledger:
             self._poll_at = now + self._soon()
             self._routine_at = now + self._settings.poll_seconds
         self._jobs[name] = self._slots[slot] = job
+        self._steady_answers = 0
         actions.append(Record(_intent(job)))
         actions.append(SubmitJob(name=name, slot=slot, shape=event.shape, slots=event.slots, excluded_hosts=excluded))
 
@@ -366,6 +370,7 @@ class Ledger:
         if isinstance(event.answer, QueryFailed):
             return
         self._answered_at = now
+        self._steady_answers = self._steady_answers + 1 if self._is_steady() else 0
         by_id = {job.id: job for job in self._jobs.values() if job.id is not None}
         for status in event.answer.jobs:
             job = self._jobs.get(status.name) if status.name else by_id.get(status.id)
@@ -709,7 +714,9 @@ class Ledger:
         self._end(job, EndCause.LOST, "the batch system has not known it for long", now, actions)
 
     def _interval(self) -> float:
-        return self._settings.poll_seconds * (4 if self._is_steady() else 1)
+        if not self._is_steady():
+            return self._settings.poll_seconds
+        return self._settings.poll_seconds * (4 if self._steady_answers < _STEADY_ANSWERS else 12)
 
     def _is_steady(self) -> bool:
         return all(job.is_connected and not job.is_unwanted for job in self._jobs.values())
