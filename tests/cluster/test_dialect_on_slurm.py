@@ -301,7 +301,7 @@ def test_a_held_worker_is_told_from_one_that_waits(site: Site) -> None:
 
 def test_S9_a_requeued_worker_has_not_ended(site: Site) -> None:
     dialect = SlurmDialect(SlurmOptions(requeue=True))
-    variables = " ".join(f"${{{dialect.job_variables[name]}:-none}}" for name in ("id", "restarts", "host"))
+    variables = "$SLURM_JOB_ID ${SLURM_RESTART_COUNT:-none} $SLURMD_NODENAME"
     job = site.job(("/bin/sh", "-c", f"echo {variables}; exec sleep 600"))
     key = site.started(job, dialect)
     site.wait(key, dialect, is_running)

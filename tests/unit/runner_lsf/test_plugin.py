@@ -34,14 +34,3 @@ def test_opening_it_lends_the_pool_to_the_dialect_of_the_site() -> None:
     with pytest.raises(Lent) as lent:
         dfm_runner().open(CONTEXT, options)
     assert lent.value.dialect == LsfDialect(options)
-
-
-def test_a_worker_learns_its_job_from_the_variables_of_lsf() -> None:
-    dialect = LsfDialect(LsfOptions())
-    assert dialect.name == "lsf"
-    assert dialect.job_variables == {
-        "id": "LSB_JOBID",
-        "index": "LSB_JOBINDEX",
-        "restarts": "LSB_RESTART",
-        "host": "LSB_HOSTS",
-    }

@@ -407,16 +407,6 @@ def test_a_host_that_knows_no_cluster_is_told_in_slurms_words(job: WorkerJob) ->
     assert answer == SubmitFailed(kind=FailureKind.TRANSIENT, text=words.strip())
 
 
-def test_S9_a_worker_is_told_which_life_of_its_job_it_lives() -> None:
-    assert PLAIN.name == "slurm"
-    assert PLAIN.job_variables == {
-        "id": "SLURM_JOB_ID",
-        "index": "SLURM_ARRAY_TASK_ID",
-        "restarts": "SLURM_RESTART_COUNT",
-        "host": "SLURMD_NODENAME",
-    }
-
-
 ANSWERS = st.lists(
     st.sampled_from(
         ["7", "7;east", "Submitted batch job 9", "sbatch: error: no", "Socket timed out", "noise", "", "7 8"]

@@ -277,10 +277,6 @@ class BatchDialect(Protocol):
     def name(self) -> str:
         """The runner's name."""
 
-    @property
-    def job_variables(self) -> Mapping[str, str]:
-        """Return which environment variable of a running job holds what: keys `id`, `index`, `restarts`, `host`."""
-
     def validate(self, job: WorkerJob) -> None:
         """Refuse what the batch system would misread.
 

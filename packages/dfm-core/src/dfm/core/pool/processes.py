@@ -5,9 +5,8 @@ name of the job in its command line, so that an id that was given to somebody el
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from types import MappingProxyType
 
 from dfm.api.batch import (
     CancelAnswer,
@@ -58,11 +57,6 @@ class ProcessDialect:
 
     max_cores: int
     name: str = "local"
-
-    @property
-    def job_variables(self) -> Mapping[str, str]:
-        """A process knows its own id."""
-        return MappingProxyType({})
 
     def validate(self, job: WorkerJob) -> None:
         """Refuse a worker that is larger than this host."""

@@ -23,9 +23,6 @@ from dfm.runner.lsf.grammar import held_tokens
 from dfm.runner.lsf.options import LsfOptions
 from dfm.runner.lsf.query import Form, Refused
 
-_JOB_VARIABLES = {"id": "LSB_JOBID", "index": "LSB_JOBINDEX", "restarts": "LSB_RESTART", "host": "LSB_HOSTS"}
-"""LSB_JOBINDEX is 0 outside an array, LSB_RESTART is Y after a requeue, LSB_HOSTS has a word for each slot."""
-
 
 @dataclass(frozen=True, slots=True)
 class LsfDialect:
@@ -37,10 +34,6 @@ class LsfDialect:
     @property
     def name(self) -> str:
         return "lsf"
-
-    @property
-    def job_variables(self) -> Mapping[str, str]:
-        return _JOB_VARIABLES
 
     def validate(self, job: WorkerJob) -> None:
         submit.validate(job, self.options)

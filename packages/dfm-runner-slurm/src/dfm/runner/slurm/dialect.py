@@ -1,7 +1,7 @@
 """SLURM as a batch dialect: the contract's questions, each answered in a module of its own."""
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from dfm.api.batch import (
@@ -31,15 +31,6 @@ class SlurmDialect:
     @property
     def name(self) -> str:
         return "slurm"
-
-    @property
-    def job_variables(self) -> Mapping[str, str]:
-        return {
-            "id": "SLURM_JOB_ID",
-            "index": "SLURM_ARRAY_TASK_ID",
-            "restarts": "SLURM_RESTART_COUNT",
-            "host": "SLURMD_NODENAME",
-        }
 
     def validate(self, job: WorkerJob) -> None:
         submit.validate(self.options, job)
