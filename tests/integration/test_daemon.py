@@ -156,7 +156,7 @@ def test_garbage_at_either_door_harms_nobody(project: Project) -> None:
                 here.connect(str(project.state / "daemon.sock"))
                 for link in (here, there):
                     link.settimeout(30)
-                    with contextlib.suppress(ConnectionError):
+                    with contextlib.suppress(OSError):  # ENOTCONN too, where it hung up between the two
                         link.sendall(data)
                         link.shutdown(socket.SHUT_WR)
                     with contextlib.suppress(ConnectionError):
