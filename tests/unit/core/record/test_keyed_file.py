@@ -54,6 +54,17 @@ def test_what_somebody_left_unsaved_is_written_over(saved: str, monkeypatch: pyt
     assert Path(saved).stat().st_size < 1_000
 
 
+def test_what_was_seen_of_what_somebody_left_is_not_taken_for_a_value(
+    saved: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(keyed_file, "_BUFFER_BYTES", 1)
+    KeyedFile(saved, "kind").put("c", b"left")
+    file = KeyedFile(saved, "kind")
+    assert file.get("b") == b"two"
+    file.put("c", b"mine")
+    assert file.get("c") == b"mine"
+
+
 def test_a_value_is_there_before_it_is_written(path: str) -> None:
     file = KeyedFile(path, "kind")
     file.put("a", b"one")
