@@ -54,6 +54,17 @@ def test_what_somebody_left_unsaved_is_written_over(saved: str, monkeypatch: pyt
     assert Path(saved).stat().st_size < 1_000
 
 
+def test_what_somebody_left_unsaved_is_never_taken_for_what_is_put_in_its_place(
+    saved: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(keyed_file, "_BUFFER_BYTES", 1)
+    KeyedFile(saved, "kind").put("a", b"left")
+    file = KeyedFile(saved, "kind")
+    assert file.get("b") == b"two"
+    file.put("a", b"mine")
+    assert file.get("a") == b"mine"
+
+
 def test_a_value_is_there_before_it_is_written(path: str) -> None:
     file = KeyedFile(path, "kind")
     file.put("a", b"one")

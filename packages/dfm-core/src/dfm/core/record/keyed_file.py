@@ -186,7 +186,8 @@ class KeyedFile:
             return bytes(self._buffer[start - self._end : start - self._end + length])
         begin, window = self._window
         if not begin <= start <= start + length <= begin + len(window):
-            begin, window = self._window = (start, self._look(start, max(length, _WINDOW_BYTES)))
+            most = min(max(length, _WINDOW_BYTES), self._end - start)  # what somebody left behind is written over yet
+            begin, window = self._window = (start, self._look(start, most))
         return window[start - begin : start - begin + length]
 
     def _look(self, start: int, length: int) -> bytes:
