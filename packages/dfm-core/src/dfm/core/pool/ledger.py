@@ -11,6 +11,7 @@ What the scheduler says is a hint. Rules that hold after every event:
 Journal entries are of the kinds `job-intent`, `job`, `job-twin`, `job-abandoned` and `job-end`.
 """
 
+import zlib
 from collections import deque
 from collections.abc import Iterable, Mapping
 
@@ -77,6 +78,8 @@ _SOON_SECONDS = 2.0
 """When to look the first time at jobs whose workers have not come, and a second time at one that looks hopeless."""
 _STOPPING_SECONDS = 50.0
 """So long a batch system may take to end a job (LSF: INT, 10 s, TERM, 10 s, KILL) before it is told again."""
+_JITTER = 0.1
+"""Part of an interval by which it is made longer at most, so that daemons that began together do not ask together."""
 _STEADY_ANSWERS = 10
 """After so many answers in which nothing but what is connected was listed, it is asked more seldom still."""
 _FIRST_RAMP = 4
@@ -501,9 +504,22 @@ class Ledger:
                 now,
                 actions,
             )
-        self._forget(job, cause, text, actions)
         words = f"its job {job.id} ended: {text or cause.value}"
+        if job.twins:
+            self._go_on_as_twin(job, now, actions)
+        else:
+            self._forget(job, cause, text, actions)
         actions.append(Announce(WorkerLost(slot=job.slot, loss=Loss(_LOSSES[cause], words))))
+
+    def _go_on_as_twin(self, job: _Job, now: float, actions: list[LedgerAction]) -> None:
+        """Look after the other job of a submission that was taken twice, until that one has ended too."""
+        job.id = min(job.twins)
+        job.twins.discard(job.id)
+        job.is_connected = job.is_cancelling = False
+        job.missing = job.cancels = 0
+        actions.append(Record(_identified(job)))
+        self._move(job, Phase.PENDING, "", now)
+        self._cancel([job], "it is a second one of the same submission", actions)
 
     def _forget(self, job: _Job, cause: EndCause | None, text: str, actions: list[LedgerAction]) -> None:
         del self._jobs[job.name]
@@ -617,10 +633,10 @@ class Ledger:
     def _swap_twin(self, job: _Job, job_id: str, actions: list[LedgerAction]) -> None:
         """Take that one of two twins for the job whose worker came."""
         assert job.id is not None
+        former, job.id = job.id, job_id
         job.twins.discard(job_id)
-        job.twins.add(job.id)
-        job.id = job_id
-        actions.append(Record(_identified(job)))
+        job.twins.add(former)
+        actions += [Record(_identified(job)), Record(_entry("job-twin", name=job.name, id=former))]
 
     def _on_parted(self, event: WorkerParted, now: float, actions: list[LedgerAction]) -> None:
         job = self._slots.get(event.slot)
@@ -714,9 +730,10 @@ class Ledger:
         self._end(job, EndCause.LOST, "the batch system has not known it for long", now, actions)
 
     def _interval(self) -> float:
-        if not self._is_steady():
-            return self._settings.poll_seconds
-        return self._settings.poll_seconds * (4 if self._steady_answers < _STEADY_ANSWERS else 12)
+        """Return the time to the next question: longer where nothing changes, and never the same for all daemons."""
+        times = 1 if not self._is_steady() else 4 if self._steady_answers < _STEADY_ANSWERS else 12
+        spread = zlib.crc32(f"{self._instance} {self._polled_at}".encode()) / (1 << 32)
+        return self._settings.poll_seconds * times * (1 + _JITTER * spread)
 
     def _is_steady(self) -> bool:
         return all(job.is_connected and not job.is_unwanted for job in self._jobs.values())
@@ -873,6 +890,7 @@ class Ledger:
         match entry.kind:
             case "job":
                 job.id = str(fields["id"])
+                job.twins.discard(job.id)
                 job.cluster = None if fields["cluster"] is None else str(fields["cluster"])
                 job.look_up_at = _NEVER
                 job.phase = Phase.PENDING
