@@ -162,9 +162,10 @@ def test_absence_is_unknown_and_three_absences_and_a_grace_are_loss(pending: Ben
         actions = pending.poll(missing=(KEY,))
         assert actions == [AskHistory(KEY)]
         assert pending.phases == [Phase.UNKNOWN]
-    actions = pending.poll(missing=(KEY,))
-    assert isinstance(actions[0], Announce)
-    assert actions[0].event == WorkerLost(
+    cancelled, told = pending.poll(missing=(KEY,))
+    assert cancelled == CancelJobs((KEY,)), "should it live all the same"
+    assert isinstance(told, Announce)
+    assert told.event == WorkerLost(
         slot=SLOT, loss=Loss(LossKind.UNEXPLAINED, "its job 7 ended: not listed in 8 answers")
     )
     assert pending.phases == []

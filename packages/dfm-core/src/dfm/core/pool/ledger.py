@@ -475,15 +475,20 @@ class Ledger:
         if job.is_connected:
             return
         if job.has_left and job.missing >= _MISSING_ANSWERS:
-            self._end(job, EndCause.DONE, "its worker left", now, actions)
+            self._end_unlisted(job, EndCause.DONE, "its worker left", now, actions)
             return
         if job.phase is not Phase.UNKNOWN:
             self._move(job, Phase.UNKNOWN, "the batch system does not list it", now)
         known_at = max(job.seen_at, job.launched_at, job.parted_at)
         if job.missing >= _MISSING_ANSWERS and now - known_at >= self._settings.lost_grace_seconds:
-            self._end(job, EndCause.LOST, f"not listed in {job.missing} answers", now, actions)
+            self._end_unlisted(job, EndCause.LOST, f"not listed in {job.missing} answers", now, actions)
         else:
             actions.append(AskHistory(job.key))
+
+    def _end_unlisted(self, job: _Job, cause: EndCause, text: str, now: float, actions: list[LedgerAction]) -> None:
+        """Take a job for ended that is not listed any more; should it live all the same, it is to end."""
+        actions.append(CancelJobs((job.key,)))
+        self._end(job, cause, text, now, actions)
 
     def _on_history(self, event: HistoryAnswered, now: float, actions: list[LedgerAction]) -> None:
         job = self._jobs.get(event.name)
@@ -726,8 +731,7 @@ class Ledger:
         if job.id is None:
             self._forget(job, None, job.reason, actions)
             return
-        actions.append(CancelJobs((job.key,)))
-        self._end(job, EndCause.LOST, "the batch system has not known it for long", now, actions)
+        self._end_unlisted(job, EndCause.LOST, "the batch system has not known it for long", now, actions)
 
     def _interval(self) -> float:
         """Return the time to the next question: longer where nothing changes, and never the same for all daemons."""
