@@ -573,11 +573,14 @@ def test_a_secret_that_a_batch_system_repeats_is_in_no_log_and_no_answer(project
 
 
 def test_what_waits_for_a_worker_is_not_shown_as_running(project: Project) -> None:
-    project.write_settings(settings(max_workers=1))
+    held_up = ["sh", "-c", 'until [ -e may-come ]; do sleep 0.05; done; exec "$@"', "sh"]
+    worker = [*held_up, sys.executable, "-m", "dfm.core.worker"]
+    project.write_settings(settings(max_workers=1, worker_command=worker))
     project.write_flow({"held": HOLD, "next": HOLD, "both": {"run": "true", "needs": ["held", "next"]}})
     with project.daemon(), on_terminal(project, "run", "both", "--daemon", "--ui", "progress") as shown:
         wait_until(lambda: "[0/3 0 running, 2 waiting 0:0" in shown(), "both to wait")
         wait_until(lambda: "] a worker job is on its way, " in shown(), "what they wait for")
+        (project.directory / "may-come").touch()
         wait_until(lambda: "[0/3 1 running, 1 waiting 0:" in shown(), "one of them to run")
         let_go(project)
         wait_until(lambda: "3 ok in" in shown(), "the end")

@@ -759,7 +759,7 @@ class Engine:
             "paused": self._ledger.pause_reason(now),
             "excluded_hosts": self._ledger.excluded_hosts(now),
             "held_tokens": {
-                name: count * sum(job.phase in _HOLDING for job in jobs)
+                name: count * sum(job.is_connected or job.phase in _HOLDING for job in jobs)
                 for name, count in self._batch.held_tokens.items()
             },
             "workers": [

@@ -240,8 +240,11 @@ class SlurmCluster:
         self._done("scontrol", "requeue", identifier)
 
     def start_now(self, identifier: str) -> None:
-        """Let a requeued job start without the two minutes that SLURM would wait."""
-        self._done("scontrol", "update", f"JobId={identifier}", "StartTime=now")
+        """Let a requeued job start without the two minutes that SLURM would wait.
+
+        Not in the second in which it was taken from its node: the node would refuse it as the one that was killed.
+        """
+        self._done("scontrol", "update", f"JobId={identifier}", "StartTime=now+2seconds")
 
     def end_time(self, identifier: str, seconds: int) -> None:
         """Let a running job's time be up in so many seconds; SLURM looks at limits, and warns, every 30 s."""
