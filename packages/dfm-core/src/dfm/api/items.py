@@ -14,6 +14,18 @@ TASK_FAILURE = "std.TaskFailure"
 Item = dict[str, Any]
 
 
+def names_files(item: Mapping[str, Any]) -> bool:
+    """Return whether an item names files: a `std.FileSet`, or one of a type derived from it: by `basedir`, `files`."""
+    if item.get("type") == FILE_SET:
+        return True
+    files = item.get("files")
+    return (
+        isinstance(item.get("basedir"), str)
+        and isinstance(files, list)
+        and all(isinstance(name, str) for name in files)
+    )
+
+
 class DataItem:
     """One data item with its fields as attributes: `item.type`, `item.src`, `item.seq` and what its type declares.
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from msgspec import Struct, field
 
-from dfm.api.items import ENV, FILE_SET, Item
+from dfm.api.items import ENV, FILE_SET, Item, names_files
 from dfm.api.runner import CommandRecord, TaskRequest
 from dfm.api.task import Marker, MarkerLocation, Severity
 from dfm.core.execute.staging import StagedScript, beginning_with, own_prefix
@@ -122,7 +122,10 @@ def _item(value: object, rundir: str) -> Item | str:
     item = dict(value)
     item.pop("src", None)
     item.pop("seq", None)
+    if not names_files(item):
+        return item
     if kind != FILE_SET:
+        item["basedir"] = os.path.normpath(os.path.join(rundir, item["basedir"]))
         return item
     for name in ("files", "incdirs", "defines", "attributes"):
         listed = item.setdefault(name, [])

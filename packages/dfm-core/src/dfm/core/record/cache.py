@@ -24,7 +24,7 @@ import msgspec
 from msgspec import Struct
 
 from dfm.api.errors import UsageError
-from dfm.api.items import FILE_SET, Item
+from dfm.api.items import Item, names_files
 from dfm.api.runner import CommandRecord, Outcome, TaskResult
 from dfm.api.task import Marker
 from dfm.core.record.fingerprint import Fingerprint, TaskFacts
@@ -393,7 +393,7 @@ def _leads_inside(path: str, rundir: str) -> str:
 def _refuse_outside(outputs: Sequence[Item], rundir: str) -> None:
     for item in outputs:
         base = str(item.get("basedir", ""))
-        if item.get("type") == FILE_SET and os.path.commonpath([os.path.normpath(base), rundir]) != rundir:
+        if names_files(item) and os.path.commonpath([os.path.normpath(base), rundir]) != rundir:
             raise NotCacheableError(f"it hands on files of {base}, outside its run directory")
 
 

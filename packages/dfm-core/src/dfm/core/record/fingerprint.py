@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 from msgspec import Struct, field, structs
 
-from dfm.api.items import FILE_SET, Item
+from dfm.api.items import Item, names_files
 from dfm.core.record.stamps import Stamp, Stamper, files_below, files_in
 
 _encode = msgspec.json.Encoder(order="sorted", enc_hook=str).encode
@@ -96,7 +96,7 @@ def digest_of(value: object) -> str:
 
 def files_of(item: Mapping[str, Any], rundir: str | None = None) -> Iterator[str]:
     """Yield the absolute paths of the files an item names; a relative `basedir` is taken from `rundir`."""
-    if item.get("type") != FILE_SET:
+    if not names_files(item):
         return
     base = os.path.join(rundir or "/", str(item.get("basedir", "")))
     for name in item.get("files", ()):
@@ -111,7 +111,7 @@ def _input_files(facts: TaskFacts) -> Iterator[str]:
     yield from facts.body_files
     for item in facts.inputs:
         yield from files_of(item)
-        if item.get("type") == FILE_SET:
+        if names_files(item):
             for directory in item.get("incdirs", ()):
                 yield from files_in(os.path.join(str(item.get("basedir", "")), str(directory)))
 
