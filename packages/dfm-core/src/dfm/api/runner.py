@@ -114,7 +114,8 @@ class TaskRequest:
         srcdir: absolute directory of the flow file that declares the task.
         root_pkgdir: absolute directory of the root package.
         root_rundir: absolute directory all run directories lie in.
-        artefact: file-name prefix of what DFM writes in the rundir: `<artefact>.log` and so on.
+        artefact: what the names of DFM's files in the rundir begin with, `<artefact>.log` and so on; empty where they
+            have names of their own, `run.log`.
         params: evaluated, JSON-like.
         inputs: the items the task consumes.
         memento: of the last finished run, or None.
@@ -137,6 +138,11 @@ class TaskRequest:
     env: Mapping[str, str]
     changed: bool = True
     resources: Resources = field(default_factory=Resources)
+
+
+def log_name(artefact: str) -> str:
+    """Return the name of the log in a run directory."""
+    return f"{artefact}.log" if artefact else "run.log"
 
 
 class Outcome(enum.StrEnum):

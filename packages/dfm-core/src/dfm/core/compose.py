@@ -93,11 +93,6 @@ def run(options: RunOptions, loaded: LoadedFlow, sink: EventSink, environ: Mappi
         tell=sink.emit,
         use=options.daemon,
     )
-    layout = environ.get("DV_FLOW_RUNDIR_LAYOUT", "legacy")
-    if layout not in ("", "legacy"):
-        facts.notice(
-            f"DV_FLOW_RUNDIR_LAYOUT={layout} is not heeded: run directories have the full names of their tasks"
-        )
     if options.is_dry:
         show = _shower(plugin, runner_options, settings, facts)
         return _run_graph(options, loaded.flow, growing, NoRunner(), plugin.name, settings, facts, desk, sink, show)

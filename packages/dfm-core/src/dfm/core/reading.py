@@ -15,6 +15,7 @@ from dfm.core.flow.model import Flow
 from dfm.core.flow.overrides import Overrides, parse_overrides
 from dfm.core.graph.build import Surroundings, build_growing
 from dfm.core.graph.growth import Growth
+from dfm.core.graph.layout import layout_from
 from dfm.core.graph.node import Graph
 from dfm.core.graph.select import override_targets, select
 from dfm.core.plugins.packages import PluginPackages, installed_packages
@@ -123,7 +124,7 @@ def growing_graph_of(
         return build_growing(
             loaded.flow,
             targets,
-            Surroundings(environ=environ, root_rundir=root_rundir(rundir)),
+            Surroundings(environ=environ, root_rundir=root_rundir(rundir), layout=layout_from(environ)),
             overrides,
         )
 

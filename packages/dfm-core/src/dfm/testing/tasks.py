@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from dfm.api.items import Item
-from dfm.api.runner import Body, PythonBody, PythonSource, Resources, ShellBody, TaskRequest
+from dfm.api.runner import Body, PythonBody, PythonSource, Resources, ShellBody, TaskRequest, log_name
 
 RUN_ID = "conformance"
 
@@ -84,4 +84,4 @@ class Workspace:
 
     def log(self, request: TaskRequest) -> bytes:
         """Return what the task wrote to stdout and stderr."""
-        return (Path(request.rundir) / f"{request.artefact}.log").read_bytes()
+        return (Path(request.rundir) / log_name(request.artefact)).read_bytes()

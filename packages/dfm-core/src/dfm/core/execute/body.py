@@ -25,6 +25,7 @@ from dfm.api.runner import (
     ShellBody,
     TaskRequest,
     TaskResult,
+    log_name,
 )
 from dfm.api.task import Marker, Severity
 from dfm.core.crashpoint import crash_point
@@ -122,7 +123,7 @@ class BodyRunner(Struct):
 
 def _open_log(request: TaskRequest) -> int:
     """Return a descriptor of an empty log; an earlier attempt that may still run keeps a file without a name."""
-    path = os.path.join(request.rundir, f"{request.artefact}.log")
+    path = os.path.join(request.rundir, log_name(request.artefact))
     try:
         if request.attempt > 1:
             with contextlib.suppress(FileNotFoundError):

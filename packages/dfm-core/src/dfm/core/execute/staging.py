@@ -122,7 +122,7 @@ def own_prefix(request: TaskRequest) -> str:
     A later attempt has others than the first: that one may still run, on a host that was cut off.
     """
     number = f"{request.attempt}." if request.attempt > 1 else ""
-    return os.path.join(request.rundir, f".{request.artefact}.{number}")
+    return os.path.join(request.rundir, f".{request.artefact or 'dfm'}.{number}")
 
 
 def write_bin_dir(root_rundir: str, search: str | None = None) -> str:
@@ -236,7 +236,7 @@ def _argv(request: TaskRequest, body: ShellBody, shell: str) -> list[str]:
     flags = ["-f"] if os.path.basename(shell) in _C_SHELLS else []
     if "\n" not in body.text.strip() and len(body.text.encode()) <= MAX_VARIABLE_BYTES:
         return [shell, *flags, "-c", body.text.strip()]
-    path = os.path.join(request.rundir, f"{request.artefact}_cmd.sh")
+    path = os.path.join(request.rundir, f"{request.artefact}_cmd.sh" if request.artefact else "cmd.sh")
     with open(path, "w", encoding="utf-8") as file:
         file.write(body.text)
     return [shell, *flags, path]

@@ -22,12 +22,12 @@ from dfm.core.flow.source import inside
 from dfm.core.flow.values import Deferred, StillWaiting, ValueFault, evaluate, is_deferred, is_true
 from dfm.core.graph.cells import Cell, cells_of
 from dfm.core.graph.foresight import refuse_unknown_names
+from dfm.core.graph.layout import Layout, LeafNames, directory_of
 from dfm.core.graph.names import Enclosure, NodeNames, World
 from dfm.core.graph.node import ENTRY_SUFFIX, NO_PARAMS, Guard, Kind, Node, joined
 from dfm.core.graph.parameters import Parameters
 from dfm.core.graph.resources import resources_of
 
-_UNSAFE = re.compile(r"[^A-Za-z0-9_.~-]")
 _LEAF = re.compile(r"(?!\.)[A-Za-z0-9_.~-]{1,200}\Z")
 
 LEAF_RULE = "letters, digits, `_`, `-`, `~` and single inner dots, 200 characters at most"
@@ -43,6 +43,7 @@ class Surroundings:
 
     environ: Mapping[str, str]
     root_rundir: str
+    layout: Layout = Layout.LEGACY
 
 
 @dataclass(slots=True)
@@ -107,6 +108,7 @@ class Builder:
     unfolding: dict[Node, Instance] = field(default_factory=dict)
     _wanting: list[tuple[int, Sequence[Need], Instance | None]] = field(default_factory=list)
     _enclosure: Enclosure | None = field(default=None, init=False)
+    _leaf_names: LeafNames | None = field(default=None, init=False)
 
     def needed(self, targets: Iterable[str]) -> list[str]:
         """Return the tasks of packages that must come into the graph, each after what leads to it."""
@@ -355,7 +357,7 @@ class Builder:
     ) -> tuple[Node, NodeNames]:
         """Make a node, and what its expressions see as long as its parameters are not evaluated."""
         enclosure = self._outermost() if around is None else around.enclosure
-        own_rundir = rundir if task.inherits_rundir else os.path.join(rundir, _UNSAFE.sub("_", name))
+        own_rundir = rundir if task.inherits_rundir else os.path.join(rundir, self._directory(name, around, rundir))
         names = enclosure.names(task, name, own_rundir, NO_PARAMS)
         if task.assignments:
             overrides = {**self.overrides.get(task.name, {}), **(given or {})}
@@ -379,10 +381,20 @@ class Builder:
         self.nodes.append(node)
         return node, names
 
+    def _directory(self, name: str, around: Instance | None, rundir: str) -> str:
+        if self.surroundings.layout is Layout.LEGACY:
+            return directory_of(name)
+        if around is not None:
+            return LeafNames.of_sub_task(name, around.names.name, rundir)
+        if self._leaf_names is None:
+            self._leaf_names = LeafNames(self.flow)
+        return self._leaf_names.of_task(name)
+
     def _outermost(self) -> Enclosure:
         if self._enclosure is None:
             root = self.flow.root
-            world = World(self.surroundings.environ, root.scope, root.file, self.surroundings.root_rundir)
+            surroundings = self.surroundings
+            world = World(surroundings.environ, root.scope, root.file, surroundings.root_rundir, surroundings.layout)
             self._enclosure = Enclosure(world, None, {})
         return self._enclosure
 

@@ -8,6 +8,7 @@ from msgspec import Struct
 from dfm.core.flow.diagnostics import Diagnostics
 from dfm.core.flow.model import Task
 from dfm.core.flow.values import ValueFault, evaluate
+from dfm.core.graph.layout import suffixes
 from dfm.core.graph.names import NodeNames
 
 MAX_CELLS = 100_000
@@ -45,8 +46,8 @@ def cells_of(task: Task, names: NodeNames, diagnostics: Diagnostics) -> list[Cel
             next(iter(task.matrix.axes.values())),
         )
         return []
-    indices = itertools.product(*(range(len(axis)) for axis in axes.values()))
+    endings = itertools.product(*(suffixes(axis, names.world.layout) for axis in axes.values()))
     return [
-        Cell("".join(f"_{i}" for i in numbers), dict(zip(axes, values, strict=True)))
-        for numbers, values in zip(indices, itertools.product(*axes.values()), strict=True)
+        Cell("".join(ending), dict(zip(axes, values, strict=True)))
+        for ending, values in zip(endings, itertools.product(*axes.values()), strict=True)
     ]

@@ -17,6 +17,7 @@ from dfm.core.expr.evaluate import Filter as UsedFilter
 from dfm.core.flow.filters import SHELL, find_filter, usable_filters
 from dfm.core.flow.model import Filter, PackageScope, Task
 from dfm.core.flow.scopes import imported_names
+from dfm.core.graph.layout import Layout
 
 RUN_TIME_NAMES = frozenset({"in", "state", "_iter", "_max_iter"})
 """What sub-tasks of a `control` see besides; they are no values of a matrix."""
@@ -36,12 +37,14 @@ class World(Struct, frozen=True, eq=False):
         root: the root package.
         root_file: absolute path of its flow file.
         root_rundir: absolute.
+        layout: of run directories.
     """
 
     environ: Mapping[str, str]
     root: PackageScope
     root_file: str
     root_rundir: str
+    layout: Layout = Layout.LEGACY
 
 
 class NodeNames(Struct, eq=False):

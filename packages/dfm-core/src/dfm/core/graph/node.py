@@ -8,6 +8,7 @@ from msgspec import Struct
 from dfm.api.runner import Resources
 from dfm.core.flow.model import CacheRule, Consumes, Passthrough, Task
 from dfm.core.flow.source import Node as SourceNode
+from dfm.core.graph.layout import Layout
 from dfm.core.graph.names import Enclosure, NodeNames
 
 
@@ -93,6 +94,12 @@ class Node(Struct, eq=False, kw_only=True, gc=False):
         """What `${{ }}` in it sees, for what is evaluated later."""
         name = self.name.removesuffix(ENTRY_SUFFIX) if self.kind is Kind.ENTRY else self.name
         return self.enclosure.names(self.task, name, self.rundir, self.params)
+
+    @property
+    def artefact(self) -> str:
+        """What the names of DFM's files in its run directory begin with; empty where the directory is its alone."""
+        is_alone = self.enclosure.world.layout is Layout.LEAF and not self.task.inherits_rundir
+        return "" if is_alone else self.name
 
     @property
     def is_visible(self) -> bool:

@@ -10,7 +10,7 @@ import hashlib
 import os
 import stat
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import msgspec
 
@@ -19,7 +19,8 @@ RACY_SECONDS = 0.1
 again."""
 MAX_FILES = 100_000
 """Files below one listed directory; more makes the directory itself the input, by its names only."""
-_OURS = (".exec_data.json", ".log", "_cmd.sh")
+_ENDINGS = (".exec_data.json", ".log", "_cmd.sh")
+_RECORD, _SCRIPT = "exec_data.json", "cmd.sh"
 
 
 class Stamp(msgspec.Struct, frozen=True, array_like=True):
@@ -72,9 +73,7 @@ def files_below(directory: str) -> Iterator[str]:
     count = 0
     for base, directories, files in os.walk(directory):
         directories[:] = sorted(name for name in directories if not name.startswith("."))
-        for name in sorted(files):
-            if is_ours(name):
-                continue
+        for name in _not_ours(files):
             count += 1
             if count > MAX_FILES:
                 return
@@ -85,14 +84,20 @@ def files_in(directory: str) -> list[str]:
     """Return the regular files directly in a directory, sorted, hidden ones and DFM's own left out."""
     try:
         with os.scandir(directory) as entries:
-            return sorted(entry.path for entry in entries if not is_ours(entry.name) and entry.is_file())
+            files = [entry.name for entry in entries if entry.is_file()]
     except OSError:
         return []
+    return [os.path.join(directory, name) for name in _not_ours(files)]
 
 
-def is_ours(name: str) -> bool:
-    """Whether DFM itself writes files of this name into run directories."""
-    return name.startswith((".", "dfm.")) or name.endswith(_OURS)
+def _not_ours(names: Sequence[str]) -> list[str]:
+    """Return the names of files in one directory, sorted, without hidden ones and those that DFM writes there."""
+    ours = {_RECORD, _SCRIPT} if _RECORD in names else ()
+    return [
+        name
+        for name in sorted(names)
+        if not name.startswith((".", "dfm.")) and not name.endswith(_ENDINGS) and name not in ours
+    ]
 
 
 def _stamp(path: str, known: Stamp | None) -> Stamp:

@@ -332,7 +332,7 @@ class RecordStore:
 
 
 def _record_path(rundir: str, artefact: str) -> str:
-    return f"{rundir}/{artefact}.exec_data.json"
+    return f"{rundir}/{artefact}.exec_data.json" if artefact else f"{rundir}/exec_data.json"
 
 
 def _load(path: str) -> tuple[_Found, bytes, Signature | None]:

@@ -33,6 +33,7 @@ from dfm.api.runner import (
     ShellBody,
     TaskRequest,
     TaskResult,
+    log_name,
 )
 from dfm.api.task import Marker, Severity
 from dfm.core.crashpoint import crash_point
@@ -241,7 +242,7 @@ class Lifecycle(Struct, eq=False):
             env=dataflow.environment(self.settings.environ, seen),
         )
         facts = facts_of(node, call.body, call.params, call.inputs, call.env)
-        assessment = self.store.assess(facts, rundir=self._rundir(node), artefact=node.name)
+        assessment = self.store.assess(facts, rundir=self._rundir(node), artefact=node.artefact)
         return Pending(call=call, assessment=assessment, reasons=["its sub-tasks have ended"])
 
     def _handed_on(self, items: Sequence[Item], *, is_changed: bool) -> Ended:
@@ -251,7 +252,7 @@ class Lifecycle(Struct, eq=False):
 
     def log(self, node: Node) -> str:
         """Return the path of the log that a body of this node writes."""
-        return f"{self._rundir(node)}/{node.name}.log"
+        return f"{self._rundir(node)}/{log_name(node.artefact)}"
 
     def names(self, node: Node, params: Mapping[str, object], items: Sequence[Item]) -> NodeNames:
         """Return what expressions of a node see, all of it known."""
@@ -370,7 +371,7 @@ class Lifecycle(Struct, eq=False):
 
     def _assess(self, node: Node, call: Call, *, is_input_changed: bool, marked_by: str | None) -> Ended | Pending:
         facts = facts_of(node, call.body, call.params, call.inputs, call.env)
-        assessment = self.store.assess(facts, rundir=self._rundir(node), artefact=node.name)
+        assessment = self.store.assess(facts, rundir=self._rundir(node), artefact=node.artefact)
         is_open = self.settings.is_dry and is_input_changed
         reasons = [reason.text for reason in assessment.reasons if not (is_open and reason.code in _OF_INPUTS)]
         if self.settings.is_forced:
@@ -403,7 +404,7 @@ class Lifecycle(Struct, eq=False):
         base = self.settings.base_rundir
         if base is None or self.settings.is_forced:
             return None
-        outputs = self.store.finished_elsewhere(base, node.rundir, node.name)
+        outputs = self.store.finished_elsewhere(base, node.rundir, node.artefact)
         if outputs is None:
             return None
         return Ended(Verdict.UP_TO_DATE, [*call.passed_on, *outputs], cause=f"its result in {base} is taken")
@@ -533,7 +534,7 @@ class Lifecycle(Struct, eq=False):
         return self.store.begin(
             pending.assessment,
             rundir=self._rundir(node),
-            artefact=node.name,
+            artefact=node.artefact,
             task=node.name,
             run_id=self.settings.run_id,
             attempt=attempt,
@@ -588,7 +589,7 @@ class Lifecycle(Struct, eq=False):
             srcdir=node.task.srcdir,
             root_pkgdir=self.settings.root_pkgdir,
             root_rundir=self.settings.root_rundir,
-            artefact=node.name,
+            artefact=node.artefact,
             body=call.body,
             params=call.params,
             inputs=call.inputs,
@@ -659,7 +660,7 @@ class Lifecycle(Struct, eq=False):
         return names.knowing(late, programs)
 
     def _memento(self, node: Node) -> object:
-        record = self.store.load(self._rundir(node), node.name)
+        record = self.store.load(self._rundir(node), node.artefact)
         return None if record is None else record.memento
 
 

@@ -16,8 +16,8 @@ def task_command(request: TaskRequest) -> TaskCommand:
     Raises:
         InfrastructureError: it cannot be written.
     """
-    request_path = os.path.join(request.rundir, f".{request.artefact}.request")
-    result_path = os.path.join(request.rundir, f".{request.artefact}.answer")
+    request_path = os.path.join(request.rundir, f".{request.artefact or 'dfm'}.request")
+    result_path = os.path.join(request.rundir, f".{request.artefact or 'dfm'}.answer")
     with contextlib.suppress(FileNotFoundError):
         os.unlink(result_path)
     try:
