@@ -264,15 +264,26 @@ def package(*, name: str, flow: FlowOptions, is_verbose: bool, is_json: bool) ->
 
 @command.command(name="project")
 @flow_options
+@click.option("--imports", "is_imports", is_flag=True, help="Only the packages that it imports.")
+@click.option("--configs", "is_configs", is_flag=True, help="Only its configurations.")
 @_verbose
 @_json
-def project(*, flow: FlowOptions, is_verbose: bool, is_json: bool) -> None:
+def project(*, flow: FlowOptions, is_imports: bool, is_configs: bool, is_verbose: bool, is_json: bool) -> None:
     """Show the root package: what it offers, and what it is made of."""
     detail = describe.project_detail(load(flow, os.environ).flow)
+    wanted = [*(("imports", "aliases") if is_imports else ()), *(("configs",) if is_configs else ())]
+    if wanted:
+        detail = {key: detail[key] for key in ("name", *wanted)}
     if is_json:
         _print_json("project", [detail])
-        return
-    _print_package("project", detail, is_verbose=is_verbose)
+    elif wanted:
+        print_fields([("project", detail["name"]), *[(key, _told(detail[key])) for key in wanted]])
+    else:
+        _print_package("project", detail, is_verbose=is_verbose)
+
+
+def _told(value: object) -> object:
+    return [f"{name} = {other}" for name, other in value.items()] if isinstance(value, dict) else value
 
 
 def _print_package(what: str, detail: Row, *, is_verbose: bool) -> None:
@@ -284,7 +295,7 @@ def _print_package(what: str, detail: Row, *, is_verbose: bool) -> None:
         ("file", detail["file"]),
         ("tags", [_shown_tag(tag) for tag in _list(detail["tags"])]),
         ("imports", detail["imports"]),
-        ("aliases", [f"{alias} = {name}" for alias, name in aliases.items()]),
+        ("aliases", _told(aliases)),
         ("configs", detail["configs"]),
         ("filters", detail["filters"]),
         ("root tasks", detail.get("root_tasks")),
