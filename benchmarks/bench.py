@@ -134,11 +134,7 @@ def python_tasks(report: Report, sizes: Sizes, root: Path) -> None:
     directory = root / "messages"
     directory.mkdir()
     (directory / "flow.yaml").write_text(dfm_flow(sizes.messages, "uses: std.Message, with: {msg: hello}"))
-    cases: dict[str, Callable[[], Cost]] = {"dfm": partial(_fresh, directory, [DFM, "run", "all", "-j2", "-q"])}
-    peer = os.environ.get("DFM_BENCH_DV_FLOW")
-    if peer and sizes.messages <= 1_000:
-        cases["dv-flow-mgr"] = partial(_fresh, directory, [peer, "run", "all", "-j2"])
-    costs = interleaved(cases, sizes.rounds)
+    costs = interleaved({"dfm": partial(_fresh, directory, [DFM, "run", "all", "-j2", "-q"])}, sizes.rounds)
     report.costs(f"{sizes.messages:,} in-process tasks (std.Message), cold", costs, "dfm")
     seconds = costs["dfm"].wall * 10_000 / sizes.messages
     report.targets.append(Target("10,000 in-process tasks", seconds, 4, 2, "s"))

@@ -1,6 +1,7 @@
 """The same work written for each tool, and the peers as far as this environment has them."""
 
 import itertools
+import os
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -129,7 +130,7 @@ def _snakemake(count: int) -> str:
 
 
 def _dv_flow(count: int) -> str:
-    return dfm_flow(count, "uses: std.Message, with: {msg: hello}")
+    return dfm_flow(count, "shell: bash, run: touch out")
 
 
 FLOWS = ".flows"
@@ -146,6 +147,16 @@ TOOLS = (
         _snakemake,
         ("-c2", "--quiet", "all"),
         (".snakemake",),
+        1_000,
+        is_slow=True,
+    ),
+    Tool(
+        "dv-flow-mgr",
+        os.environ.get("DFM_BENCH_DV_FLOW", ""),  # its command is called `dfm` too, so it is installed apart
+        "flow.yaml",
+        _dv_flow,
+        ("run", "all", "-j2"),
+        ("rundir",),
         1_000,
         is_slow=True,
     ),
