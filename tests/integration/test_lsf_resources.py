@@ -83,6 +83,23 @@ def test_a_dry_run_shows_the_same_words_once_for_each_shape(project: Project, ls
     ]
 
 
+def test_a_dry_run_with_arrays_shows_the_array_that_a_run_submits(project: Project, lsf: FakeLsf) -> None:
+    write(project, {}, lsf={"use_arrays": True})
+    project.write_flow({"a": "true", "b": "true"})
+    answer = project.dfm("run", "a", "b", "--dry-run")
+    assert answer.returncode == 0, answer.stderr
+    [shown] = [shlex.split(line)[1:] for line in answer.stdout.splitlines() if line.startswith("bsub ")]
+    assert project.dfm("run", "a", "b").returncode == 0
+    [call] = lsf.invocations("bsub")
+    assert shown[1].endswith("[1-2]")
+    assert [word for word in shown if not own(word)] == [word for word in call.argv if not own(word)]
+
+
+def own(word: str) -> bool:
+    """Whether a word tells one run from another."""
+    return "dfm-" in word or "/access/" in word
+
+
 def test_the_queue_of_the_option_is_that_of_tasks_that_name_none(project: Project, lsf: FakeLsf) -> None:
     write(project, {"cores": 1}, lsf={"queue": "large"})
     assert project.dfm("run", "a").returncode == 0

@@ -346,6 +346,9 @@ class ArrayDialect(BatchDialect, Protocol):
     def parse_submit_array(self, job: WorkerJob, count: int, output: CommandOutput) -> Sequence[SubmitAnswer]:
         """Return what the answer means for each element, in the order of their indexes."""
 
+    def shown_array(self, job: WorkerJob, count: int) -> str:
+        """Return the submission of `count` of these jobs as a person would type it, for `--dry-run`."""
+
 
 @runtime_checkable
 class TokenDialect(BatchDialect, Protocol):

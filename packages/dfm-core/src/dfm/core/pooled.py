@@ -8,7 +8,7 @@ import os
 import socket
 from collections.abc import Callable, Iterator, Sequence
 
-from dfm.api.batch import BatchDialect
+from dfm.api.batch import ARRAY_INDEX, ArrayDialect, BatchDialect
 from dfm.api.errors import RunnerError
 from dfm.api.runner import Resources
 from dfm.core.config.load import Settings
@@ -129,17 +129,25 @@ def shown_submissions(
             access_location(os.path.join(facts.project, facts.run_id), _access_base(settings)), ACCESS_FILE
         ),
     )
+    pool = settings.pool
+    array_size = dialect.array_size if isinstance(dialect, ArrayDialect) else 1
     for number, (shape, names) in enumerate(tasks.items(), start=1):
+        together = min(-(-len(names) // pool.worker_slots), array_size, pool.launch_batch_size, pool.max_workers)
+        slot = f"s-1-{number}"
         job = worker_job(
             place,
-            settings.pool,
+            pool,
             name=f"{place.prefix}1-{number}-1",
-            slot=f"s-1-{number}",
-            slots=settings.pool.worker_slots,
+            slot=slot if together == 1 else f"{slot}.{ARRAY_INDEX}",
+            slots=pool.worker_slots,
             shape=shape,
+            is_array=together > 1,
         )
         dialect.validate(job)
-        yield names, dialect.shown(job)
+        if together > 1 and isinstance(dialect, ArrayDialect):
+            yield names, dialect.shown_array(job, together)
+        else:
+            yield names, dialect.shown(job)
 
 
 def _access_base(settings: Settings) -> str | None:

@@ -91,13 +91,20 @@ class LsfDialect:
         return probes.probes(self._commands, self.form)
 
     def shown(self, job: WorkerJob) -> str:
-        command = self.submit(job)
-        line = shlex.join(command.argv)
-        if command.stdin is not None:
-            return f"{line} <<'END'\n{command.stdin}END"
-        files = "".join(f"cat > {shlex.quote(path)} <<'END'\n{text}END\n" for path, text in command.files.items())
-        return files + line
+        return _typed(self.submit(job))
+
+    def shown_array(self, job: WorkerJob, count: int) -> str:
+        return _typed(self.submit_array(job, count))
 
     @property
     def _commands(self) -> Commands:
         return Commands(self.options)
+
+
+def _typed(command: Command) -> str:
+    """Return a submission as a person would type it."""
+    line = shlex.join(command.argv)
+    if command.stdin is not None:
+        return f"{line} <<'END'\n{command.stdin}END"
+    files = "".join(f"cat > {shlex.quote(path)} <<'END'\n{text}END\n" for path, text in command.files.items())
+    return files + line
