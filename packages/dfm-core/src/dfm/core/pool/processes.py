@@ -35,13 +35,14 @@ _START = (
 )
 """Starts the worker behind a shell that is replaced by it: `setsid` forks only where it must, so `$!` is the worker."""
 
-_LIST = (
-    'for p; do n=$(tr "\\0" "\\n" 2>/dev/null <"/proc/$p/environ" | sed -n "s/^DFM_JOB_NAME=//p"); '
-    '[ -z "$n" ] || echo "$p $n"; done 2>/dev/null; exit 0'
+_NAME_OF = (
+    'name_of() { for i in 1 2 3; do e=$(tr "\\0" "\\n" <"/proc/$1/environ"); [ -z "$e" ] || break; done 2>/dev/null; '
+    'printf "%s\\n" "$e" | sed -n "s/^DFM_JOB_NAME=//p"; }; '
 )
-_KILL = (
-    "for pair; do p=${pair%%=*}; n=${pair#*=}; "
-    'if tr "\\0" "\\n" <"/proc/$p/environ" 2>/dev/null | grep -qx "DFM_JOB_NAME=$n"; '
+"""Tells the name of the job that a process is; one in the midst of an exec shows no environment, and is asked again."""
+_LIST = _NAME_OF + 'for p; do n=$(name_of "$p"); [ -z "$n" ] || echo "$p $n"; done; exit 0'
+_KILL = _NAME_OF + (
+    'for pair; do p=${pair%%=*}; n=${pair#*=}; if [ "$(name_of "$p")" = "$n" ]; '
     'then kill -TERM "$p" && kill -CONT "$p" && echo "$p stopping"; else echo "$p gone"; fi; done; exit 0'
 )
 _ROW = re.compile(r"^(?P<pid>\d+) (?P<word>\S+)$", re.MULTILINE)
