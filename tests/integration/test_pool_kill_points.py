@@ -309,7 +309,7 @@ class TestClient:
 # Frozen, and thawed when it is too late.
 
 
-@pytest.mark.parametrize("point", ["worker.assigned", "worker.result_kept"])
+@pytest.mark.parametrize("point", ["worker.result_kept"])
 def test_what_a_worker_says_that_was_frozen_beyond_its_lease_counts_for_nothing(project: Project, point: str) -> None:
     prepared(project, lease_timeout="20s")
     with project.daemon():

@@ -107,7 +107,8 @@ def run_worker(options: Options, redaction: Redaction) -> int:
     _log.info("dfm %s worker %s on %s, process %d", __version__, options.slot, _host(), os.getpid())
     _log.info("python %s, directory %s", sys.executable, _present_directory())
     daemon = hashlib.sha256(os.fsencode(os.path.abspath(options.access))).hexdigest()[:12]
-    run_token = f"worker-{daemon}-{options.slot}"  # the same in every life of the slot, and of no other
+    # The same in every life of the job, and of no other: a twin of the same submission may live beside it.
+    run_token = "-".join(filter(None, ("worker", daemon, options.slot, _job_id())))
     try:
         guard = start_guard(run_token, [])  # before the event loop: it kills what runs if this process is killed
         try:
