@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from dfm.core.jobserver.choose import token_source
-from dfm.core.jobserver.owner import TokenServer
+from dfm.core.jobserver.owner import TokenServer, left_directories
 from dfm.core.jobserver.tokens import Lease, TokenSource
 
 RECIPE = """\
@@ -230,3 +230,11 @@ def test_our_own_j_overrules_a_parent_with_a_word_about_it() -> None:
     assert source.limit == 5
     assert notice is not None
     assert "-j5 given" in notice
+
+
+@pytest.mark.parametrize("name", ["run-1", "worker-1-44[3]"])
+async def test_what_a_killed_server_leaves_is_found_by_its_name(name: str) -> None:
+    name = f"{name}-{os.getpid()}"
+    async with TokenServer(1, name=name):
+        assert len(left_directories(name)) == 1
+    assert left_directories(name) == []

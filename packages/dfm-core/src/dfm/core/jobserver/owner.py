@@ -30,7 +30,7 @@ _PREFIX = "dfm-jobs-"
 
 def left_directories(name: str) -> list[str]:
     """Return the directories that the server of a run could not remove, because the run was killed."""
-    return glob.glob(os.path.join(glob.escape(_home()), f"{_PREFIX}{name}-*"))
+    return glob.glob(os.path.join(glob.escape(_home()), f"{_PREFIX}{glob.escape(name)}-*"))
 
 
 def _home() -> str:
