@@ -13,7 +13,7 @@ from dfm.core.flow.diagnostics import FlowInvalid
 from dfm.core.flow.load import load_flow
 from dfm.core.flow.model import Flow
 from dfm.core.flow.overrides import parse_overrides
-from dfm.core.flow.stored import read_pickle
+from dfm.core.flow.stored import from_pieces
 from dfm.core.plugins.announced import EntryPoint
 from dfm.core.plugins.packages import PackagePlugin, PluginPackages
 from dfm.core.std import FLOW_FILE
@@ -279,7 +279,7 @@ class Evil:
 
 def test_even_with_the_right_mac_nothing_but_classes_of_the_model_is_called() -> None:
     with pytest.raises(pickle.UnpicklingError, match="no class of the model"):
-        read_pickle(pickle.dumps(Evil()))
+        from_pieces([pickle.dumps(Evil())])
 
 
 def test_old_entries_go(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -145,6 +145,11 @@ def log_name(artefact: str) -> str:
     return f"{artefact}.log" if artefact else "run.log"
 
 
+def hidden_prefix(artefact: str) -> str:
+    """Return what the names of DFM's hidden files in a run directory begin with."""
+    return f".{artefact or 'dfm'}."
+
+
 class Outcome(enum.StrEnum):
     """How an attempt ended. FAILED is the user's to mend, LOST is the runner's."""
 

@@ -10,6 +10,7 @@ from dfm.api.events import EventSink, RunnerNotice, Verdict
 from dfm.api.runner import Answer, Question, Runner, TaskRequest, TaskResult
 from dfm.core.causes import first_cause
 from dfm.core.crashpoint import crash_point
+from dfm.core.flow.model import BUILTIN_SHELL
 from dfm.core.graph.growth import Growth
 from dfm.core.graph.node import Graph, Node
 from dfm.core.record.store import RecordStore
@@ -98,7 +99,7 @@ class Session:
         return [
             node
             for node, verdict in zip(self._graph.nodes, verdicts, strict=True)
-            if verdict is Verdict.WOULD_RUN and node.task.script is not None and node.task.script.shell != "builtin"
+            if verdict is Verdict.WOULD_RUN and node.task.script is not None and node.task.script.shell != BUILTIN_SHELL
         ]
 
     def _tick(self, loop: asyncio.AbstractEventLoop) -> None:

@@ -17,7 +17,7 @@ from collections.abc import Mapping
 from msgspec import Struct
 
 from dfm.api.errors import InfrastructureError
-from dfm.api.runner import ShellBody, TaskRequest
+from dfm.api.runner import ShellBody, TaskRequest, hidden_prefix
 
 MAX_VARIABLE_BYTES = 120_000
 """Linux takes at most 128 KiB in one string of environment or arguments (MAX_ARG_STRLEN); longer values are in the
@@ -122,7 +122,7 @@ def own_prefix(request: TaskRequest) -> str:
     A later attempt has others than the first: that one may still run, on a host that was cut off.
     """
     number = f"{request.attempt}." if request.attempt > 1 else ""
-    return os.path.join(request.rundir, f".{request.artefact or 'dfm'}.{number}")
+    return os.path.join(request.rundir, hidden_prefix(request.artefact) + number)
 
 
 def write_bin_dir(root_rundir: str, search: str | None = None) -> str:

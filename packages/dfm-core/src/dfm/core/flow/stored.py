@@ -11,7 +11,6 @@ import io
 import itertools
 import pickle
 from collections.abc import Iterator, Mapping
-from typing import Any
 
 import msgspec
 from msgspec.structs import replace
@@ -92,15 +91,6 @@ def _pieces(flow: Flow, used: set[str]) -> Iterator[bytes]:
         pickler.memo = first.memo
         pickler.dump([(home, {n: flow.tasks[n] for n in own}) for home, own in itertools.groupby(some, homes.get)])
         yield file.getvalue()
-
-
-def read_pickle(content: bytes | memoryview) -> Any:  # noqa: ANN401  (whatever was stored)
-    """Return what was pickled, where it is made of classes of the model alone.
-
-    Raises:
-        UnpicklingError: it names anything else.
-    """
-    return _Unpickler(io.BytesIO(content)).load()
 
 
 def _continued(first: "_Unpickler", piece: bytes) -> "_Unpickler":

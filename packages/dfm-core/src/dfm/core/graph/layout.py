@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from dfm.api.errors import UsageError
+from dfm.core.expr.functions import to_text
 from dfm.core.flow.model import Flow
 
 VARIABLE = "DV_FLOW_RUNDIR_LAYOUT"
@@ -70,7 +71,7 @@ class LeafNames:
 def suffixes(axis: Sequence[object], layout: Layout) -> list[str]:
     """Return what the names of nodes end in for each value of an axis of a matrix: no two the same."""
     if layout is Layout.LEAF:
-        texts = [_text(value) for value in axis]
+        texts = [to_text(value) if isinstance(value, str | int | float) else "" for value in axis]
         if all(map(_SHORT.match, texts)) and len(set(texts)) == len(texts):
             return [f"~{text}" for text in texts]
     return [f"_{index}" for index in range(len(axis))]
@@ -78,13 +79,3 @@ def suffixes(axis: Sequence[object], layout: Layout) -> list[str]:
 
 def _below(name: str, outer: str) -> str:
     return name.removeprefix(f"{outer}.")
-
-
-def _text(value: object) -> str:
-    match value:
-        case bool():
-            return str(value).lower()
-        case str() | int() | float():
-            return str(value)
-        case _:
-            return ""

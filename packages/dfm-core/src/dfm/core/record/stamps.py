@@ -20,7 +20,8 @@ again."""
 MAX_FILES = 100_000
 """Files below one listed directory; more makes the directory itself the input, by its names only."""
 _ENDINGS = (".exec_data.json", ".log", "_cmd.sh")
-_RECORD, _SCRIPT = "exec_data.json", "cmd.sh"
+RECORD_NAME, _SCRIPT_NAME = "exec_data.json", "cmd.sh"
+"""What DFM calls its files in a run directory that is one task's alone."""
 
 
 class Stamp(msgspec.Struct, frozen=True, array_like=True):
@@ -92,7 +93,7 @@ def files_in(directory: str) -> list[str]:
 
 def _not_ours(names: Sequence[str]) -> list[str]:
     """Return the names of files in one directory, sorted, without hidden ones and those that DFM writes there."""
-    ours = {_RECORD, _SCRIPT} if _RECORD in names else ()
+    ours = {RECORD_NAME, _SCRIPT_NAME} if RECORD_NAME in names else ()
     return [
         name
         for name in sorted(names)

@@ -24,7 +24,7 @@ from dfm.core.crashpoint import crash_point
 from dfm.core.record.cache import cache_key, moved_paths
 from dfm.core.record.fingerprint import Fingerprint, TaskFacts, files_of, take
 from dfm.core.record.index import Entry, RecordIndex, Signature, signature_of
-from dfm.core.record.stamps import Stamp, Stamper
+from dfm.core.record.stamps import RECORD_NAME, Stamp, Stamper
 from dfm.core.record.uptodate import Assessment, Reason, differences
 
 SCHEMA = 1
@@ -332,7 +332,7 @@ class RecordStore:
 
 
 def _record_path(rundir: str, artefact: str) -> str:
-    return f"{rundir}/{artefact}.exec_data.json" if artefact else f"{rundir}/exec_data.json"
+    return f"{rundir}/{artefact}.{RECORD_NAME}" if artefact else f"{rundir}/{RECORD_NAME}"
 
 
 def _load(path: str) -> tuple[_Found, bytes, Signature | None]:

@@ -5,7 +5,7 @@ import os
 import sys
 
 from dfm.api.errors import InfrastructureError
-from dfm.api.runner import Outcome, TaskCommand, TaskRequest, TaskResult
+from dfm.api.runner import Outcome, TaskCommand, TaskRequest, TaskResult, hidden_prefix
 from dfm.core.wire.codec import decode_result, encode_request
 from dfm.core.wire.frame import ProtocolError
 
@@ -16,8 +16,8 @@ def task_command(request: TaskRequest) -> TaskCommand:
     Raises:
         InfrastructureError: it cannot be written.
     """
-    request_path = os.path.join(request.rundir, f".{request.artefact or 'dfm'}.request")
-    result_path = os.path.join(request.rundir, f".{request.artefact or 'dfm'}.answer")
+    prefix = os.path.join(request.rundir, hidden_prefix(request.artefact))
+    request_path, result_path = f"{prefix}request", f"{prefix}answer"
     with contextlib.suppress(FileNotFoundError):
         os.unlink(result_path)
     try:
