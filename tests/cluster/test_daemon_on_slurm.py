@@ -103,7 +103,7 @@ def test_C3_C9_a_daemon_outlives_a_controller_that_is_killed(own_project: Projec
 def test_C16_the_task_of_a_suspended_worker_waits_and_goes_on(
     project: Project, cluster: SlurmCluster, submitted: Submitted
 ) -> None:
-    pool = {**QUICK_POOL, "lease_timeout": "10s", "poll_interval": "5s"}
+    pool = {**QUICK_POOL, "lease_timeout": "20s", "poll_interval": "5s"}
     project.write_settings({"default": "slurm", "pool": pool})
     project.write_flow({"a": WAITS_FOR_LEAVE})
     with project.daemon(), project.started("run", "a") as run:

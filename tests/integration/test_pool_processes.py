@@ -10,6 +10,7 @@ from dfm.api.batch import CancelState, EndCause, JobKey, JobState, JobStatus, Li
 from dfm.api.errors import RunnerError
 from dfm.core.pool.command import CommandRunner
 from dfm.core.pool.processes import ProcessDialect
+from dfm.testing.project import wait_until
 
 DIALECT = ProcessDialect(max_cores=2)
 
@@ -44,7 +45,8 @@ async def test_a_worker_lives_until_it_is_told_to_go(runner: CommandRunner, tmp_
     pidfd = os.pidfd_open(int(job.id))
     try:
         assert await asked(runner, job) == Listed(jobs=(JobStatus(id=job.id, name=job.name, state=JobState.RUNNING),))
-        assert os.getsid(int(job.id)) == int(job.id)
+        pid = int(job.id)
+        wait_until(lambda: os.getsid(pid) == pid, "it to have a session of its own")
         [command] = DIALECT.cancel([job])
         assert DIALECT.parse_cancel(command, await runner.run(command)).states == {job.id: CancelState.STOPPING}
         assert select.select([pidfd], [], [], 10)[0]
