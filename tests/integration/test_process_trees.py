@@ -51,6 +51,19 @@ def children() -> set[int]:
     return found
 
 
+def state_of(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0]
+    except OSError:
+        return ""
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(30):
+        while not condition():  # noqa: ASYNC110  (a process has no event for it)
+            await asyncio.sleep(0.01)
+
+
 @pytest.mark.parametrize(
     ("script", "status", "number"),
     [("exit 0", 0, None), ("exit 3", 3, None), ("kill -SEGV $$", 139, 11), ("kill -KILL $$", 137, 9)],
@@ -129,6 +142,40 @@ async def test_cancelling_ends_a_body_that_ignores_sigterm(
     with pytest.raises(asyncio.CancelledError):
         await task
     assert not Path(f"/proc/{int((tmp_path / 'pid').read_text(encoding='utf-8'))}").exists()
+
+
+async def test_what_is_held_does_nothing_until_it_goes_on_and_nothing_begins(
+    trees: Trees, sh: Callable[[str], Launch], tmp_path: Path
+) -> None:
+    os.mkfifo(tmp_path / "up")
+    script = "setsid sh -c 'echo $$ > left; exec sleep 1000' & until test -s left; do :; done; echo $$ > pid; echo > up"
+    first = asyncio.ensure_future(trees.run(sh(f"{script}; until test -e go; do :; done; exit 3")))  # noqa: TID251
+    await asyncio.to_thread((tmp_path / "up").read_text)
+    pids = [int((tmp_path / name).read_text(encoding="utf-8")) for name in ("pid", "left")]
+    trees.hold()
+    second = asyncio.ensure_future(trees.may_start())  # noqa: TID251
+    (tmp_path / "go").touch()
+    await until(lambda: [state_of(pid) for pid in pids] == ["T", "T"])
+    assert not first.done()
+    assert not second.done()
+    trees.go_on()
+    assert (await first).status == 3
+    await second
+
+
+async def test_what_is_held_and_cancelled_is_killed_without_another_step(
+    trees: Trees, sh: Callable[[str], Launch], tmp_path: Path
+) -> None:
+    os.mkfifo(tmp_path / "up")
+    script = "trap 'echo > cleaned; exit' TERM; echo $$ > pid; echo > up; while :; do sleep 0.01; done"
+    task = asyncio.ensure_future(trees.run(sh(script)))  # noqa: TID251
+    await asyncio.to_thread((tmp_path / "up").read_text)
+    trees.hold()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert state_of(int((tmp_path / "pid").read_text(encoding="utf-8"))) == ""
+    assert not (tmp_path / "cleaned").exists()
 
 
 async def test_a_thousand_short_bodies_are_all_told_right_and_leave_no_descriptor(

@@ -238,6 +238,10 @@ def is_alive(pid: int) -> bool:
     return words[0] not in ("Z", "X")
 
 
+def is_stopped(pid: int) -> bool:
+    return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0] == "T"
+
+
 async def test_worker_says_what_slurm_calls_its_job_and_its_node_and_which_life_of_the_job_this_is(
     daemon: Daemon,
 ) -> None:
@@ -487,6 +491,29 @@ async def test_thawed_worker_asks_anew_before_it_tells_a_result(
     assert [message for message in link.said if isinstance(message, Result)] == []
     second.channel.send(welcome(keep=[1], silence_seconds=60.0))
     assert (await second.heard(Result)).outcome == "succeeded"
+
+
+@pytest.mark.parametrize("point", ["worker.assigned", "worker.starting", "execute.staged"])
+async def test_attempt_that_was_frozen_before_it_began_and_is_not_wanted_writes_nothing(
+    daemon: Daemon, request_of: RequestOf, tmp_path: Path, point: str
+) -> None:
+    process = await daemon.worker(DFM_CRASHPOINT=point, DFM_CRASHPOINT_ARMED="stop")
+    link = await daemon.link()
+    await link.heard(Hello)
+    link.channel.send(welcome(silence_seconds=1.5))
+    beating = asyncio.get_running_loop().create_task(_beat(link))
+    link.channel.send(run_of(request_of(ShellBody("echo > begun; sleep 600"))))
+    await until(lambda: is_stopped(process.pid))
+    frozen_at = time.monotonic()
+    await until(lambda: time.monotonic() - frozen_at > 2.0)
+    process.send_signal(signal.SIGCONT)
+    second = await daemon.link(1)
+    await second.heard(Hello)
+    beating.cancel()
+    second.channel.send(welcome(silence_seconds=60.0))
+    second.channel.send(Drain())
+    assert (await second.heard(Leaving)).reason == "drained"
+    assert not (tmp_path / "rundir" / "begun").exists()
 
 
 async def _beat(link: Link) -> None:

@@ -12,8 +12,10 @@ from dfm.core.worker.session import (
     Effect,
     End,
     Forget,
+    GoOn,
     HandOver,
     HangUp,
+    Hold,
     Keep,
     Leave,
     Say,
@@ -70,6 +72,8 @@ class Worker:
         self._inbox: list[Callable[[], Sequence[Effect]]] = []
         self._link: Link | None = None
         self._bodies: dict[int, Work] = {}
+        self._stopped: set[int] = set()
+        self._is_held = False
         self._session = Session(identity, world.now)
         self._do(self._session.begin())
         world.after(world.random.uniform(0, 5), self._beat)
@@ -109,7 +113,12 @@ class Worker:
                     self._start(run)
                 case Stop(attempt=attempt, cause=cause):
                     outcome = "failed" if cause else "lost"
+                    self._stopped.add(attempt)
                     self.world.after(0.5, lambda attempt=attempt, outcome=outcome: self._end_body(attempt, outcome))  # type: ignore[misc]
+                case Hold():
+                    self._is_held = True
+                case GoOn():
+                    self._is_held = False
                 case HandOver(answered):
                     self._go_on(answered)
                 case Keep() | Forget():
@@ -205,7 +214,7 @@ class Worker:
     def _end_body(self, attempt: int, outcome: str, *, is_bad: bool = False, is_out_of_memory: bool = False) -> None:
         if not self.is_alive:
             return
-        if self.is_frozen:
+        if self.is_frozen or (self._is_held and attempt not in self._stopped):
             self.world.after(
                 1.0, lambda: self._end_body(attempt, outcome, is_bad=is_bad, is_out_of_memory=is_out_of_memory)
             )

@@ -32,8 +32,10 @@ from dfm.core.worker.session import (
     Effect,
     End,
     Forget,
+    GoOn,
     HandOver,
     HangUp,
+    Hold,
     Keep,
     Leave,
     Say,
@@ -64,6 +66,10 @@ def keeping(*attempts: int) -> Welcome:
 
 def said(effects: list[Effect]) -> list[Message]:
     return [effect.message for effect in effects if isinstance(effect, Say)]
+
+
+def stops(effects: list[Effect]) -> list[Stop]:
+    return [effect for effect in effects if isinstance(effect, Stop)]
 
 
 def serving(me: Self = ME) -> Session:
@@ -223,7 +229,7 @@ def test_result_that_came_without_a_link_is_told_after_the_welcome(busy: Session
 
 def test_frozen_worker_tells_no_result_before_it_is_welcome_again(busy: Session) -> None:
     effects = busy.ended(DONE, 100.0)
-    assert effects[0] == HangUp("we were frozen")
+    assert effects[:2] == [Hold(), HangUp("we were frozen")]
     assert said(effects) == []
     assert said(busy.connected(101.0)) != [DONE]
     assert said(busy.heard([keeping()], 101.1)) == [DONE]
@@ -236,9 +242,32 @@ def test_frozen_worker_believes_nothing_that_waited_for_it(busy: Session) -> Non
 
 
 def test_frozen_worker_s_attempt_goes_on_where_it_is_still_wanted(busy: Session) -> None:
+    assert Hold() in busy.tick(100.0)
+    assert GoOn() not in busy.connected(101.0)
+    assert busy.heard([keeping(1)], 101.1) == [GoOn()]
+
+
+def test_frozen_worker_stops_what_is_not_wanted_before_the_rest_goes_on(busy: Session) -> None:
+    busy.heard([run(2)], 2.0)
     busy.tick(100.0)
     busy.connected(101.0)
-    assert [effect for effect in busy.heard([keeping(1)], 101.1) if isinstance(effect, Stop)] == []
+    assert busy.heard([keeping(2)], 101.1) == [Stop(attempt=1, is_urgent=True), GoOn()]
+
+
+def test_worker_that_is_frozen_twice_before_it_is_welcome_holds_once(busy: Session) -> None:
+    assert Hold() in busy.tick(100.0)
+    assert Hold() not in busy.tick(200.0)
+    busy.connected(201.0)
+    assert busy.heard([keeping(1)], 201.1).count(GoOn()) == 1
+
+
+def test_time_in_which_a_worker_was_frozen_is_not_the_task_s(free: Session) -> None:
+    free.heard([run(wall_seconds=60)], 1.0)
+    free.tick(1000.0)
+    free.connected(1001.0)
+    assert free.heard([keeping(1)], 1001.1) == [GoOn()]
+    assert stops(alive(free, 1001.1, 1050.0)) == []
+    assert stops(alive(free, 1050.0, 1070.0)) == [Stop(attempt=1, cause="walltime of 60 s exceeded")]
 
 
 def test_frozen_worker_that_gets_no_answer_stops_its_attempts(busy: Session) -> None:

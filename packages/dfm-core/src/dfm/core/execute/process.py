@@ -105,11 +105,13 @@ class ProcessTrees:
     Args:
         run_token: marks all processes of the run.
         grace: seconds between SIGTERM and SIGKILL when a body is stopped.
+        before_start: is called where something is about to be started, and may yet call `hold`.
     """
 
-    def __init__(self, run_token: str, grace: float = 3.0) -> None:
+    def __init__(self, run_token: str, grace: float = 3.0, before_start: Callable[[], None] | None = None) -> None:
         self._run_token = run_token
         self._grace = grace
+        self._before_start = before_start
         self._leaders: set[int] = set()
         self._spared: frozenset[int] = frozenset()
         self._was_subreaper = False
@@ -119,6 +121,8 @@ class ProcessTrees:
         self._home = -1
         self._inherited: list[int] = []
         self._exits = _Exits()
+        self._is_free = asyncio.Event()
+        self._is_free.set()
 
     async def __aenter__(self) -> Self:
         self._home = os.open(".", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -159,11 +163,13 @@ class ProcessTrees:
             StartError: there is no such program, or it may not be executed.
             InfrastructureError: the machine has no memory or processes left.
         """
+        await self.may_start()
         started = time.monotonic()
         return await self._watch(self._spawn(launch), launch.token, started)
 
     async def call(self, call: ForkedCall) -> Ended:
         """Call a function in a forked child, isolated like a program, and wait for its end as `run` does."""
+        await self.may_start()
         started = time.monotonic()
         return await self._watch(self._fork(call), call.token, started)
 
@@ -175,6 +181,28 @@ class ProcessTrees:
         """Kill every body now."""
         for leader in self._leaders:
             _kill_group(leader, signal.SIGKILL)
+
+    def hold(self) -> None:
+        """Suspend every body with all it started, until `go_on`. One that is stopped meanwhile is killed at once."""
+        self._is_free.clear()
+        self._signal_all(signal.SIGSTOP)
+
+    def go_on(self) -> None:
+        """Let what was held go on."""
+        self._signal_all(signal.SIGCONT)
+        self._is_free.set()
+
+    async def may_start(self) -> None:
+        """Wait while bodies are held; whatever writes for a body that has not begun asks first."""
+        if self._before_start is not None:
+            self._before_start()
+        await self._is_free.wait()
+
+    def _signal_all(self, number: int) -> None:
+        for leader in self._leaders:
+            _kill_group(leader, number)
+        for pid in token_holders(RUN_TOKEN, self._run_token):  # those that left their group
+            _kill(pid, number)
 
     def _spawn(self, launch: Launch) -> int:
         """Start a program by posix_spawn, which costs a third of what `subprocess` takes.
@@ -243,7 +271,9 @@ class ProcessTrees:
         return ended
 
     async def _stop(self, pid: int, pidfd: int) -> None:
-        """End a body that is to be cancelled: politely first."""
+        """End a body that is to be cancelled: politely first, unless it is held, for it must not do anything more."""
+        if not self._is_free.is_set():
+            return
         _kill_group(pid, signal.SIGTERM)
         _kill_group(pid, signal.SIGCONT)
         with contextlib.suppress(TimeoutError, asyncio.CancelledError):
@@ -449,10 +479,14 @@ def _kill_group(pgid: int, number: int) -> None:
         pass
 
 
+def _kill(pid: int, number: int) -> None:
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.kill(pid, number)
+
+
 def _kill_and_reap(pids: Iterable[int]) -> None:
     for pid in pids:
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.kill(pid, signal.SIGKILL)
+        _kill(pid, signal.SIGKILL)
     for pid in pids:
         with contextlib.suppress(ChildProcessError, ProcessLookupError):
             fd = os.pidfd_open(pid)

@@ -69,6 +69,7 @@ class AttemptRunner:
                 return decode_talk(await self._ask(run.attempt, encode_talk(question)))
 
         try:
+            await self._trees.may_start()
             result = await self._body(request.root_rundir).run(request, place.lease, serve)
             is_clean = result.outcome is Outcome.SUCCEEDED
         finally:

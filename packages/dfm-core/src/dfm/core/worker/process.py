@@ -42,8 +42,10 @@ from dfm.core.worker.session import (
     Effect,
     End,
     Forget,
+    GoOn,
     HandOver,
     HangUp,
+    Hold,
     Keep,
     Leave,
     Say,
@@ -157,7 +159,7 @@ class _Worker:
             loop.add_signal_handler(number, self._on_signal, number, reason)
         async with (
             TokenServer(max(self._options.cores, self._options.slots), name=self._run_token) as tokens,
-            ProcessTrees(self._run_token) as self._trees,
+            ProcessTrees(self._run_token, before_start=self._look) as self._trees,
         ):
             self._runner = AttemptRunner(self._trees, tokens, self._host, self._options.slots, self._ask)
             self._session = Session(self._self(access), _now(), self._kept.load())
@@ -226,6 +228,11 @@ class _Worker:
                 self._start(effect)
             case Stop():
                 self._stop(effect)
+            case Hold():
+                _log.info("holding what runs")
+                self._trees.hold()
+            case GoOn():  # what is stopped in this turn has ended before
+                asyncio.get_running_loop().call_soon(self._trees.go_on)
             case HandOver(answered):
                 self._hand_over(answered)
             case Keep(result):
@@ -392,6 +399,10 @@ class _Worker:
         _log.info("signal %s", number.name)
         self._perform(self._session.signalled(reason, _now()))
 
+    def _look(self) -> None:
+        """See whether we were frozen until now, in the midst of whatever we do."""
+        self._perform(self._session.tick(_now()))
+
     async def _tick(self) -> None:
         parent = os.getppid()
         while True:
@@ -402,7 +413,7 @@ class _Worker:
                 _log.warning("the batch job's own process is gone")
                 parent = os.getppid()
                 self._perform(self._session.signalled("signal", _now()))
-            self._perform(self._session.tick(_now()))
+            self._look()
 
 
 def _now() -> float:

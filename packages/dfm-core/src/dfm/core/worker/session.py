@@ -6,7 +6,8 @@ Rules that hold after every event:
 3. the lease holds for `silence_seconds` after the daemon was last heard, or its host last told that nobody listens: the
    daemon that is certainly dead gives our attempts to nobody, the one that cannot be reached may. When it lapses the
    attempts are stopped, so that they have ended before the daemon starts them elsewhere;
-4. who was frozen asks before it goes on: it connects anew and learns which of its attempts are still wanted;
+4. who was frozen asks before it goes on: it holds what it runs, starts nothing, connects anew, and lets those of its
+   attempts go on that are still wanted;
 5. a question of a body is said after every welcome until it is answered, and answered once.
 
 Times are seconds on a clock that goes on while the machine or the process sleeps (CLOCK_BOOTTIME). Those that the
@@ -84,6 +85,14 @@ class Stop(msgspec.Struct, frozen=True, kw_only=True):
     cause: str = ""
 
 
+class Hold(msgspec.Struct, frozen=True):
+    """Suspend every attempt, and begin none that was to be started, until `GoOn`."""
+
+
+class GoOn(msgspec.Struct, frozen=True):
+    """Let the attempts that were held and not stopped since go on."""
+
+
 class HandOver(msgspec.Struct, frozen=True):
     """Give a body the answer to a question that `asked` told of."""
 
@@ -121,7 +130,7 @@ class Leave(msgspec.Struct, frozen=True):
     reason: str
 
 
-Effect = Say | Start | Stop | HandOver | Keep | Forget | Connect | HangUp | Leave
+Effect = Say | Start | Stop | Hold | GoOn | HandOver | Keep | Forget | Connect | HangUp | Leave
 
 
 class Self(msgspec.Struct, frozen=True, kw_only=True):
@@ -173,6 +182,8 @@ class Session:
         self._terms: Welcome | None = None
         self._is_linked = False
         self._is_welcome = False
+        self._is_in_doubt = False
+        """Whether we were frozen, and have not learnt since what is still wanted."""
         self._heard_at = self._certain_at = self._seen_at = self._free_since = now
         self._said_at = now
         self._tries = 0
@@ -340,6 +351,9 @@ class Session:
         effects: list[Effect] = []
         for number in set(self._attempts) - set(welcome.keep):
             effects += self._stop(number, is_urgent=True, is_reported=False)
+        if self._is_in_doubt:
+            self._is_in_doubt = False
+            effects.append(GoOn())
         effects += [Say(self._held[number]) for number in sorted(self._held)]
         for attempt in self._attempts.values():
             effects += [Say(question) for question in attempt.questions.values() if attempt.is_wanted]
@@ -414,17 +428,27 @@ class Session:
         silence = self._silence
         gap, self._seen_at = now - self._seen_at, now
         if gap > silence and self._terms is not None:
-            self._certain_at = now - silence * 2 / 3
-            self._heard_at = now
-            if self._is_linked:
-                return [HangUp("we were frozen"), *self._lose_link()]
-            return []
+            return self._thaw(now, gap)
         effects: list[Effect] = []
         if self._is_linked and now - self._heard_at > silence:
             effects += [HangUp("the daemon is silent"), *self._lose_link()]
         if self._terms is not None and now - self._certain_at > silence:
             for number in list(self._attempts):
                 effects += self._stop(number, is_urgent=True, is_reported=False)
+        return effects
+
+    def _thaw(self, now: float, frozen_seconds: float) -> list[Effect]:
+        """Doubt everything after a time in which we did not live; it is no part of any attempt's own time."""
+        self._certain_at = now - self._silence * 2 / 3
+        self._heard_at = now
+        effects: list[Effect] = []
+        for attempt in self._attempts.values():
+            attempt.started_at += frozen_seconds
+        if self._attempts and not self._is_in_doubt:
+            self._is_in_doubt = True
+            effects.append(Hold())
+        if self._is_linked:
+            effects += [HangUp("we were frozen"), *self._lose_link()]
         return effects
 
     @property
