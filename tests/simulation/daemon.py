@@ -183,6 +183,7 @@ class Daemon:
             idle=[worker.slot for worker in workers if worker.idle_since is not None],
             stuck={worker.slot for worker in workers if worker.is_waiting},
             draining={worker.slot for worker in workers if worker.is_draining},
+            missed={worker.slot for worker in workers if not worker.is_connected},
             is_fresh=self.ledger.is_fresh(now),
             submits_left=self.ledger.submits_left(now),
             ramp=self.ledger.ramp(now),

@@ -64,6 +64,7 @@ def views(draw: st.DrawFn) -> tuple[PoolView, PoolSettings]:
         idle=[one.slot for one in jobs if one.is_connected and draw(st.booleans())],
         stuck=[one.slot for one in jobs if one.is_connected and draw(st.booleans())],
         draining=[one.slot for one in jobs if one.is_connected and draw(st.booleans())],
+        missed=[one.slot for one in jobs if not one.is_connected and draw(st.booleans())],
         is_fresh=draw(st.booleans()),
         submits_left=draw(st.integers(0, 10)),
         ramp={shape: draw(st.integers(0, 8)) for shape in draw(st.lists(st.sampled_from(SHAPES), unique=True))},
@@ -107,13 +108,14 @@ def test_no_plan_goes_beyond_a_limit(drawn: tuple[PoolView, PoolSettings]) -> No
 
 
 @given(views())
-def test_only_workers_that_never_connected_are_cancelled(drawn: tuple[PoolView, PoolSettings]) -> None:
+def test_only_jobs_whose_workers_are_on_their_way_are_cancelled(drawn: tuple[PoolView, PoolSettings]) -> None:
     view, settings = drawn
     by_slot = {one.slot: one for one in view.jobs}
     for action in plan(view, settings, NOW):
         match action:
             case Withdraw(slots):
                 assert all(not by_slot[slot].is_connected and not by_slot[slot].is_stopping for slot in slots)
+                assert not set(slots) & set(view.missed)
                 assert all(
                     not view.demand.get(by_slot[slot].shape, Demand()).waiting
                     or view.quiet_since.get(by_slot[slot].shape) == 0.0
@@ -163,6 +165,22 @@ def test_unlimited_tasks_fill_the_pool_and_no_tasks_leave_min_workers() -> None:
     assert launched(plan(view_of({}, []), settings, NOW)) == 2
     pending = [job(n, SHAPES[0], connected=False, age=100.0 + n) for n in range(4)]
     assert plan(view_of({}, pending), settings, NOW) == [Withdraw(("s0", "s1"))]
+
+
+def test_workers_on_their_way_are_not_wanted_where_tasks_run_and_none_waits() -> None:
+    coming = [job(1, SHAPES[0], connected=False), job(2, SHAPES[0], connected=False)]
+    running = {SHAPES[0]: Demand(running=3, workers=3)}
+    view = view_of({}, coming, demand=running, quiet_since={SHAPES[0]: NOW - 60.0})
+    assert plan(view, PoolSettings(), NOW) == [Withdraw(("s1", "s2"))]
+    assert plan(view_of({}, coming, demand=running, quiet_since={SHAPES[0]: NOW - 59.0}), PoolSettings(), NOW) == []
+
+
+def test_a_worker_whose_link_is_broken_is_not_taken_for_one_on_its_way() -> None:
+    coming = [job(1, SHAPES[0], connected=False), job(2, SHAPES[0], connected=False)]
+    view = view_of({}, coming, missed={"s1"})
+    assert plan(view, PoolSettings(), NOW) == [Withdraw(("s2",))]
+    full = view_of({SHAPES[1]: 1}, coming, missed={"s1", "s2"})
+    assert plan(full, PoolSettings(max_workers=2), NOW) == []
 
 
 def test_workers_on_their_way_count() -> None:

@@ -723,6 +723,7 @@ class Engine:
             idle=[worker.slot for worker in sorted(idle, key=lambda worker: worker.idle_since or 0.0)],
             stuck={view.slot for view in workers if view.is_waiting},
             draining={view.slot for view in workers if view.is_draining},
+            missed={view.slot for view in workers if not view.is_connected},
             is_fresh=ledger.is_fresh(now),
             submits_left=ledger.submits_left(now),
             ramp=ledger.ramp(now),

@@ -490,14 +490,14 @@ class Reactor:
         task.pool.running -= 1
         if not worker.attempts:
             worker.idle_since = now
-        self._note_quiet(task.pool, now)
 
     def _unqueue(self, task: _Task, now: float) -> None:
         task.pool.waiting.remove(task)
         self._note_quiet(task.pool, now)
 
     def _note_quiet(self, pool: _Pool, now: float) -> None:
-        if not pool.running and not pool.waiting.count:
+        """Take note of the time where the last task that waited was taken."""
+        if not pool.waiting.count:
             pool.quiet_since = now
 
     def _settle(self, worker: _Worker, now: float, actions: list[PoolAction]) -> None:
@@ -511,6 +511,7 @@ class Reactor:
             task = pool.waiting.take(room)
             if task is None:
                 break
+            self._note_quiet(pool, now)
             self._assign(task, worker, now, actions)
         if worker.has_room:
             pool.free.add(worker, worker.ends_at)
@@ -1116,12 +1117,8 @@ class Reactor:
         return Counters(**self._counts, late_results=self._late_results)
 
     def quiet_since(self) -> Mapping[Shape, float]:
-        """Return, by shape, since when no task of it waits or runs; absent where one does."""
-        return {
-            shape: pool.quiet_since
-            for shape, pool in self._pools.items()
-            if not pool.waiting.count and not pool.running
-        }
+        """Return, by shape, since when no task of it waits; absent where one does."""
+        return {shape: pool.quiet_since for shape, pool in self._pools.items() if not pool.waiting.count}
 
     def check(self, now: float) -> list[str]:
         """Return the invariants that do not hold, each with what breaks it: the watchdog's, dear, each 10 s or so."""

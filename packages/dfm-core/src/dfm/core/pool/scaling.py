@@ -35,10 +35,11 @@ class PoolView(msgspec.Struct, frozen=True, kw_only=True):
         idle: slots of workers without work, the longest idle first.
         stuck: slots of workers all of whose tasks wait for answers.
         draining: slots of workers that were asked to leave.
+        missed: slots of workers whose link is broken; they may come back, with what they run.
         is_fresh: the ledger's answers are young enough and none is ambiguous.
         submits_left: how many submissions the limiters allow now, 0 while the pool is paused.
         ramp: by shape, most workers that may be on their way; a shape that is not in it has the full batch.
-        quiet_since: by shape, since when no task has waited or run; absent where one does.
+        quiet_since: by shape, since when no task has waited; absent where one does.
         default: the shape of the workers that are kept for `min_workers`.
     """
 
@@ -47,6 +48,7 @@ class PoolView(msgspec.Struct, frozen=True, kw_only=True):
     idle: Sequence[str] = ()
     stuck: Collection[str] = ()
     draining: Collection[str] = ()
+    missed: Collection[str] = ()
     is_fresh: bool = True
     submits_left: int = 0
     ramp: Mapping[Shape, int]
@@ -137,7 +139,7 @@ def _withdraw(view: PoolView, counts: _Counts, settings: PoolSettings, now: floa
         job
         for shape, jobs in counts.coming.items()
         for job in jobs
-        if shape not in view.demand or _is_quiet(view, shape, now, quiet_seconds)
+        if (shape not in view.demand or _is_quiet(view, shape, now, quiet_seconds)) and job.slot not in view.missed
     ]
     wanted = sum(map(len, counts.coming.values())) + sum(map(len, counts.live.values()))
     surplus.sort(key=lambda job: job.started_at, reverse=True)
@@ -208,7 +210,8 @@ def _make_room(
     idle = [slot for slot in view.idle if any(job.slot == slot for job in live)]
     if idle:
         return [Release(idle[0])]
-    if unwanted := [jobs[-1] for shape, jobs in counts.coming.items() if not _waiting(view, shape)]:
+    unwanted = [job for shape, jobs in counts.coming.items() if not _waiting(view, shape) for job in jobs]
+    if unwanted := [job for job in unwanted if job.slot not in view.missed]:
         return [Withdraw((unwanted[-1].slot,))]
     waits = [since for shape in starving if (since := view.demand[shape].waiting_since) is not None]
     if not live or now - min(waits, default=now) < _QUIET_SECONDS * settings.time_scale:
