@@ -270,6 +270,7 @@ def test_a_daemon_that_is_killed_while_it_stops_leaves_nothing_that_hinders_the_
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
     project = prepared(Project(tmp_path_factory.mktemp("project")))
     with project.daemon():
+        assert_right(project, "first", project.dfm(*run_words("first")))  # some places are passed at later runs only
         yield project
     wait_until(lambda: not project.processes(), "the processes of the project to be gone")
 
