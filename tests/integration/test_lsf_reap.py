@@ -12,7 +12,7 @@ from dfm.core.pool.events import Record
 from dfm.core.pool.jobs import LaunchWanted, SubmitAnswered
 from dfm.core.pool.journal import Header, JournalFile
 from dfm.core.pool.ledger import Ledger, LedgerSettings
-from dfm.core.pool.reap import reap
+from dfm.core.pool.reap import Speaker, reap
 from dfm.core.wire.messages import Shape
 from dfm.runner.lsf.dialect import LsfDialect
 from dfm.runner.lsf.options import LsfOptions
@@ -51,7 +51,7 @@ def left_behind(root: Path, count: int) -> list[JobKey]:
     actions = ledger.handle(LaunchWanted(shape=Shape(cores=1), slots=1, clock=1.0, count=count), 1.0)
     for number, job in enumerate(ledger.jobs(), start=1):
         actions += ledger.handle(SubmitAnswered(name=job.name, answer=Submitted(id=str(number))), 1.0)
-    journal, _ = JournalFile.open(str(directory / "journal"), Header(project="p", epoch=1))
+    journal, _ = JournalFile.open(str(directory / "journal"), Header(project="p", epoch=1, runner="lsf"))
     with journal:
         journal.append([action.entry for action in actions if isinstance(action, Record)])
     return [JobKey(name=job.name, id=job.id) for job in ledger.jobs()]
@@ -60,7 +60,7 @@ def left_behind(root: Path, count: int) -> list[JobKey]:
 def test_C19_many_jobs_are_asked_for_and_ended_200_at_a_time(tmp_path: Path, environ: dict[str, str]) -> None:
     jobs = left_behind(tmp_path / "state", 450)
     dialect = LsfDialect(LsfOptions(name_query="ids"), form=Form.DELIMITED)
-    gone, left = asyncio.run(reap(dialect, environ, str(tmp_path / "state"), 0.01))
+    gone, left = asyncio.run(reap(lambda _: Speaker(dialect, 0.01), environ, str(tmp_path / "state")))
     assert (sorted(gone), left) == (sorted(job.name for job in jobs), [])
     asked = [line.split()[-200:] for line in (tmp_path / "bjobs").read_text(encoding="utf-8").splitlines()]
     kills = [line.split() for line in (tmp_path / "bkill").read_text(encoding="utf-8").splitlines()]

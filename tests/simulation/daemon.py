@@ -100,7 +100,7 @@ from dfm.core.wire.messages import (
     Welcome,
 )
 
-HEADER = journal.Header(project="p", epoch=1)
+HEADER = journal.Header(project="p", epoch=1, runner="r")
 _REASONS = {"preempted": LossKind.PREEMPTED, "walltime": LossKind.WALLTIME}
 
 

@@ -11,7 +11,7 @@ from dfm.core.pool import journal
 from dfm.core.pool.events import JournalEntry
 from dfm.core.pool.journal import Header, JournalFile
 
-HEADER = Header(project="p", epoch=7)
+HEADER = Header(project="p", epoch=7, runner="r")
 ENTRIES = [JournalEntry(kind="submit", fields={"ticket": n, "spec": bytes(n % 7), "name": f"t{n}"}) for n in range(80)]
 
 
@@ -87,25 +87,25 @@ def test_a_torn_tail_is_cut_off_and_kept_beside(path: str) -> None:
 def test_the_journal_of_another_project_is_set_aside(path: str) -> None:
     with JournalFile.open(path, HEADER)[0] as file:
         file.append(ENTRIES[:5])
-    file, found = JournalFile.open(path, Header(project="other", epoch=1))
+    file, found = JournalFile.open(path, Header(project="other", epoch=1, runner="r"))
     file.close()
     assert found.entries == []
     assert os.path.getsize(f"{path}.bad") > 0
-    file, found = JournalFile.open(path, Header(project="other", epoch=1))
+    file, found = JournalFile.open(path, Header(project="other", epoch=1, runner="r"))
     file.close()
-    assert found.header == Header(project="other", epoch=1)
+    assert found.header == Header(project="other", epoch=1, runner="r")
 
 
 def test_rotation_leaves_only_what_is_given(path: str) -> None:
     with JournalFile.open(path, HEADER)[0] as file:
         file.append(ENTRIES)
-        file.rotate(Header(project="p", epoch=8), ENTRIES[:2])
+        file.rotate(Header(project="p", epoch=8, runner="r"), ENTRIES[:2])
         file.append(ENTRIES[2:3])
         assert file.size_bytes == os.path.getsize(path)
         assert not file.is_due_for_rotation
     file, found = JournalFile.open(path, HEADER)
     file.close()
-    assert (found.header, found.entries) == (Header(project="p", epoch=8), ENTRIES[:3])
+    assert (found.header, found.entries) == (Header(project="p", epoch=8, runner="r"), ENTRIES[:3])
 
 
 def test_a_write_that_failed_leaves_no_torn_record(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -130,12 +130,14 @@ def test_a_write_that_failed_leaves_no_torn_record(path: str, monkeypatch: pytes
 
 def test_a_snapshot_counts_whole_and_for_its_own_project(path: str) -> None:
     journal.write_snapshot(path, whole())
-    assert journal.read_snapshot(path, "p") == ENTRIES
-    assert journal.read_snapshot(path, "q") == []
+    found = journal.read_snapshot(path, "p")
+    assert found is not None
+    assert (found.header, found.entries) == (HEADER, ENTRIES)
+    assert journal.read_snapshot(path, "q") is None
     assert os.stat(path).st_mode & 0o777 == 0o600
     journal.write_snapshot(path, whole()[:-1])
-    assert journal.read_snapshot(path, "p") == []
-    assert journal.read_snapshot(f"{path}.none", "p") == []
+    assert journal.read_snapshot(path, "p") is None
+    assert journal.read_snapshot(f"{path}.none", "p") is None
     assert os.listdir(os.path.dirname(path)) == ["journal"]
 
 

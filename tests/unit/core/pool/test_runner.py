@@ -8,7 +8,7 @@ from typing import Self
 import pytest
 
 from dfm.core.pool import runner as module
-from dfm.core.pool.runner import PooledRunner, PoolLink
+from dfm.core.pool.runner import PooledRunner, PoolLink, Traces
 from dfm.core.wire.messages import CancelTask, FromClient, Submit
 from dfm.testing.tasks import Workspace
 
@@ -39,20 +39,36 @@ class DeafLink(PoolLink):
                 await self.news.wait()
 
 
+def runner_on(link: PoolLink, traces: list[str]) -> PooledRunner:
+    """Return a runner on a link; in `traces` stands what it leaves and removes."""
+    noted = Traces(leave=lambda: traces.append("left"), remove=lambda: traces.append("removed"))
+    return PooledRunner(lambda hear, broken: link, lambda text: None, {}, noted)  # noqa: ARG005  (a Connect)
+
+
 @pytest.mark.parametrize("times", [1, 2])
 async def test_a_cancelled_task_whose_pool_does_not_answer_is_not_waited_for_for_ever(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, times: int
 ) -> None:
     link = DeafLink()
-    runner = PooledRunner(lambda hear, broken: link, lambda text: None, {})  # noqa: ARG005  (a Connect)
-    running = asyncio.get_running_loop().create_task(runner.run(Workspace(tmp_path).shell("true")))
-    await link.hears(Submit)
-    monkeypatch.setattr(module, "CANCEL_SECONDS", 0.2)
-    for number in range(times):
-        running.cancel()
-        await link.hears(CancelTask, number + 1)
-    async with asyncio.timeout(20):
-        with pytest.raises(asyncio.CancelledError):
-            await running
+    traces: list[str] = []
+    runner = runner_on(link, traces)
+    async with runner:
+        running = asyncio.get_running_loop().create_task(runner.run(Workspace(tmp_path).shell("true")))
+        await link.hears(Submit)
+        monkeypatch.setattr(module, "CANCEL_SECONDS", 0.2)
+        for number in range(times):
+            running.cancel()
+            await link.hears(CancelTask, number + 1)
+        async with asyncio.timeout(20):
+            with pytest.raises(asyncio.CancelledError):
+                await running
+    assert traces == ["left"], "the worker may still run it"
     cancels = [message for message in link.heard if isinstance(message, CancelTask)]
     assert [cancel.is_urgent for cancel in cancels] == [False, True][:times]
+
+
+async def test_a_run_leaves_a_trace_as_long_as_its_link_is_open() -> None:
+    traces: list[str] = []
+    async with runner_on(DeafLink(), traces):
+        assert traces == ["left"]
+    assert traces == ["left", "removed"]

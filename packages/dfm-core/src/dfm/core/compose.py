@@ -13,6 +13,8 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, TypeGuard
 
+import msgspec
+
 from dfm.api.errors import DfmError, ExitCode, FlowError, InfrastructureError, RunnerError, UsageError
 from dfm.api.events import EventSink, RunFinished, RunnerNotice, RunStarted
 from dfm.api.runner import Ask, Runner, RunnerContext, RunnerPlugin
@@ -27,6 +29,7 @@ from dfm.core.graph.growth import Growth
 from dfm.core.graph.node import Graph, Node
 from dfm.core.plugins.dialect import dialect_of
 from dfm.core.plugins.discovery import load_runner
+from dfm.core.pool.trace import has_trace
 from dfm.core.reading import LoadedFlow, growing_graph_of, locate_root, root_rundir
 from dfm.core.record.cache import cache_from
 from dfm.core.record.lock import RunLock
@@ -40,8 +43,11 @@ from dfm.core.standalone.command import task_command
 if TYPE_CHECKING:
     from dfm.api.batch import BatchDialect
     from dfm.core.daemon.endpoint import Discovery, Endpoint
+    from dfm.core.pool.reap import Speakers
     from dfm.core.pool.runner import PooledRunner
 
+_AFTERMATH_POLL_SECONDS = 2.0
+"""How soon after jobs were told to end a batch system is asked whether they have."""
 NOT_FOR_TASKS = (
     "MAKEFLAGS",
     "MFLAGS",
@@ -99,6 +105,8 @@ def run(options: RunOptions, loaded: LoadedFlow, sink: EventSink, environ: Mappi
     _make_root_rundir(directory)
     with RunLock(directory) as lock:
         crash_point("run.locked")
+        if has_trace(directory):
+            _end_last_run(directory, settings, options.settings, facts)
         if options.is_clean:
             _clean(directory)
         guard = start_guard(run_id, [lock.fd])
@@ -108,6 +116,63 @@ def run(options: RunOptions, loaded: LoadedFlow, sink: EventSink, environ: Mappi
             return _run_graph(options, loaded.flow, growing, runner, plugin.name, settings, facts, desk, sink)
         finally:
             guard.dismiss()
+
+
+def _end_last_run(directory: str, settings: RunnerSettings, cli_options: CliOptions, facts: RunFacts) -> None:
+    """End what a run that was killed in this directory has left with workers."""
+    from dfm.core.aftermath import Aftermath  # noqa: PLC0415  (a run without a pool must not load it)
+    from dfm.core.pooled import access_base  # noqa: PLC0415  (a run without a pool must not load it)
+
+    Aftermath(
+        speakers=_speakers(settings, cli_options, facts.project, os.environ, _AFTERMATH_POLL_SECONDS, facts.notice),
+        environ=os.environ,
+        settings=settings.pool,
+        access_base=access_base(settings),
+        notice=facts.notice,
+    ).end(directory)
+
+
+def _speakers(
+    settings: RunnerSettings,
+    cli_options: CliOptions,
+    project: str,
+    environ: Mapping[str, str],
+    poll_seconds: float,
+    notice: Callable[[str], None],
+) -> "Speakers":
+    """Return who speaks to the batch systems of runners, whichever this command has chosen.
+
+    Args:
+        settings: of this command.
+        cli_options: of which `--runner-opt` are those of the chosen runner.
+        project: directory of the root flow file.
+        environ: of this process.
+        poll_seconds: longest time between two questions; less where `runner.pool.poll_interval` is.
+        notice: is told of runners that cannot be used.
+    """
+    from dfm.core.pool.reap import Speaker  # noqa: PLC0415  (a run without a pool must not load it)
+    from dfm.core.pooled import local_dialect  # noqa: PLC0415  (a run without a pool must not load it)
+
+    seconds = min(settings.pool.poll_interval * settings.pool.time_scale, poll_seconds)
+
+    def speaker(name: str) -> Speaker | None:
+        if name == DEFAULT_RUNNER:
+            return Speaker(local_dialect(), min(seconds, 1.0))
+        try:
+            plugin = load_runner(name)
+            is_chosen = name == settings.runner_name
+            of_runner = settings if is_chosen else load_settings(environ, project, _without_runner(cli_options))
+            dialect = dialect_of(plugin, of_runner.runner_options(plugin))
+        except DfmError as error:
+            notice(f"jobs of runner {name} are left as they are: {error}")
+            return None
+        return None if dialect is None else Speaker(dialect, seconds)
+
+    return speaker
+
+
+def _without_runner(options: CliOptions) -> CliOptions:
+    return msgspec.structs.replace(options, runner=None, runner_options=())
 
 
 def open_runner(
@@ -348,27 +413,20 @@ def serve_daemon(
     serve(endpoint, lambda place: daemon_plan(dialect, settings, endpoint, place), ready)
 
 
-def reap_jobs(endpoint: "Endpoint", cli_options: CliOptions, environ: Mapping[str, str]) -> tuple[list[str], list[str]]:
+def reap_jobs(
+    endpoint: "Endpoint", cli_options: CliOptions, environ: Mapping[str, str], notice: Callable[[str], None]
+) -> tuple[list[str], list[str]]:
     """Cancel what daemons and runs that are gone have left; return the names of jobs that ended, and of the others.
 
     Raises:
-        DfmError: the runner cannot be used.
+        DfmError: the settings have faults.
     """
     from dfm.core.daemon.endpoint import state_root  # noqa: PLC0415  (a run without a pool must not load it)
     from dfm.core.pool.reap import reap  # noqa: PLC0415  (a run without a pool must not load it)
-    from dfm.core.pooled import local_dialect  # noqa: PLC0415  (a run without a pool must not load it)
 
     settings = load_settings(environ, endpoint.project, cli_options)
-    plugin, options = chosen_runner(settings)
-    poll_seconds = settings.pool.poll_interval * settings.pool.time_scale
-    dialect: BatchDialect | None
-    if plugin.name == DEFAULT_RUNNER:
-        dialect, poll_seconds = local_dialect(), min(poll_seconds, 1.0)
-    else:
-        dialect = dialect_of(plugin, options)
-    if dialect is None:
-        return [], []
+    speakers = _speakers(settings, cli_options, endpoint.project, environ, float("inf"), notice)
     with contextlib.ExitStack() as stack:
         has_snapshot = os.path.isfile(endpoint.snapshot_path) and stack.enter_context(endpoint.locked())
         snapshots = [endpoint.snapshot_path] if has_snapshot else []
-        return asyncio.run(reap(dialect, environ, state_root(), poll_seconds, snapshots))
+        return asyncio.run(reap(speakers, environ, state_root(), snapshots))

@@ -13,13 +13,14 @@ from dfm.api.errors import RunnerError
 from dfm.api.runner import Resources
 from dfm.core.config.load import Settings
 from dfm.core.daemon.client import DaemonLink, living_daemon
-from dfm.core.daemon.endpoint import Endpoint, state_directory
+from dfm.core.daemon.endpoint import Endpoint, state_directory, state_root
 from dfm.core.daemon.serve import Place
 from dfm.core.pool.batch import JobPlace, worker_job
 from dfm.core.pool.host import PoolPlan
 from dfm.core.pool.link import HostedLink
 from dfm.core.pool.processes import ProcessDialect
-from dfm.core.pool.runner import PooledRunner, PoolLink, shape_of
+from dfm.core.pool.runner import PooledRunner, PoolLink, Traces, shape_of
+from dfm.core.pool.trace import Trace, leave_trace, remove_trace
 from dfm.core.runfacts import DaemonUse, RunFacts
 from dfm.core.wire.access import ACCESS_FILE, access_directory, access_location
 from dfm.core.wire.environment import travelling
@@ -47,7 +48,8 @@ def pooled_runner(dialect: BatchDialect, settings: Settings, facts: RunFacts) ->
         def connect(hear: Callable[[ToClient], None], broken: Callable[[str], None]) -> PoolLink:
             return DaemonLink(endpoint, facts.run_id, facts.root_rundir, hear, broken)
 
-        return PooledRunner(connect, facts.notice, environment, facts.ask, facts.tell)
+        traces = _traces(facts, has_own_pool=False)
+        return PooledRunner(connect, facts.notice, environment, traces, facts.ask, facts.tell)
     if facts.use is DaemonUse.ALWAYS:
         raise RunnerError(
             f"no daemon of {facts.project} serves runner {dialect.name}", hint="dfm daemon start starts one"
@@ -56,7 +58,36 @@ def pooled_runner(dialect: BatchDialect, settings: Settings, facts: RunFacts) ->
     def host(hear: Callable[[ToClient], None], broken: Callable[[str], None]) -> PoolLink:
         return HostedLink(run_plan(dialect, settings, facts), facts.run_id, hear, broken)
 
-    return PooledRunner(host, facts.notice, environment, facts.ask, facts.tell)
+    return PooledRunner(host, facts.notice, environment, _traces(facts, has_own_pool=True), facts.ask, facts.tell)
+
+
+def _traces(facts: RunFacts, *, has_own_pool: bool) -> Traces:
+    trace = Trace(run_id=facts.run_id, host=socket.gethostname(), project=facts.project, has_own_pool=has_own_pool)
+
+    def remove() -> None:
+        if not (has_own_pool and os.path.isdir(own_pool_state(facts.run_id))):  # else not all its jobs have ended
+            remove_trace(facts.root_rundir)
+
+    return Traces(leave=lambda: leave_trace(facts.root_rundir, trace), remove=remove)
+
+
+def own_pool_state(run_id: str) -> str:
+    """Return the directory on this host's own disk for the journal of a run's own pool; nothing is made."""
+    return os.path.join(state_root(), f"run-{run_id[:16]}")
+
+
+def own_pool_access(project: str, run_id: str, base: str | None) -> str:
+    """Return the path of the access file of a run's own pool; nothing is made."""
+    return os.path.join(access_location(_own_pool(project, run_id), base), ACCESS_FILE)
+
+
+def _own_pool(project: str, run_id: str) -> str:
+    return os.path.join(project, run_id)
+
+
+def own_pool_snapshot(root_rundir: str) -> str:
+    """Return where other hosts see which jobs a run's own pool has."""
+    return os.path.join(root_rundir, WORKERS_DIRECTORY, "jobs")
 
 
 def run_plan(dialect: BatchDialect, settings: Settings, facts: RunFacts) -> PoolPlan:
@@ -65,22 +96,21 @@ def run_plan(dialect: BatchDialect, settings: Settings, facts: RunFacts) -> Pool
     Raises:
         InfrastructureError: the private directories cannot be made.
     """
-    name = f"run-{facts.run_id[:16]}"
+    access = access_directory(_own_pool(facts.project, facts.run_id), access_base(settings))
     return PoolPlan(
         dialect=dialect,
         settings=settings.pool,
         project=facts.project,
         instance=facts.run_id[:8],
         epoch=1,
-        state_directory=state_directory(name),
-        access_path=os.path.join(
-            access_directory(os.path.join(facts.project, facts.run_id), _access_base(settings)), ACCESS_FILE
-        ),
+        state_directory=state_directory(os.path.basename(own_pool_state(facts.run_id))),
+        access_path=os.path.join(access, ACCESS_FILE),
         log_directory=os.path.join(facts.root_rundir, WORKERS_DIRECTORY),
         default_shape=shape_of(settings.resolve_resources(None)),
         environ=os.environ,
         notice=facts.notice,
         is_on_this_host=isinstance(dialect, ProcessDialect),
+        snapshot_path=own_pool_snapshot(facts.root_rundir),
         is_passing=True,
     )
 
@@ -125,9 +155,7 @@ def shown_submissions(
         prefix=f"dfm-{facts.run_id[:8]}-",
         directory=facts.project,
         log_directory=os.path.join(facts.root_rundir, WORKERS_DIRECTORY),
-        access=os.path.join(
-            access_location(os.path.join(facts.project, facts.run_id), _access_base(settings)), ACCESS_FILE
-        ),
+        access=own_pool_access(facts.project, facts.run_id, access_base(settings)),
     )
     pool = settings.pool
     array_size = dialect.array_size if isinstance(dialect, ArrayDialect) else 1
@@ -150,7 +178,8 @@ def shown_submissions(
             yield names, dialect.shown(job)
 
 
-def _access_base(settings: Settings) -> str | None:
+def access_base(settings: Settings) -> str | None:
+    """Return where private directories that nodes share lie; None is the usual place."""
     return settings.pool.access_dir or os.environ.get("DFM_ACCESS_DIR") or None
 
 

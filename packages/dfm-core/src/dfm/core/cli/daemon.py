@@ -111,7 +111,7 @@ def reap(*, root: str | None, settings: CliOptions) -> int:
         content = asyncio.run(ask_daemon(endpoint, Ask(verb="reap")))
         click.echo(f"{content['cancelled']} jobs without a worker are being cancelled", err=True)
         return ExitCode.OK
-    cancelled, left = reap_jobs(endpoint, settings, os.environ)
+    cancelled, left = reap_jobs(endpoint, settings, os.environ, lambda text: click.echo(text, err=True))
     for name in cancelled:
         click.echo(f"ended: {name}", err=True)
     for name in left:

@@ -70,6 +70,8 @@ class ClientServer:
                 self._say(channel, ask, {"tasks": self._engine.why(ask.task)})
             case "watch":
                 self._watch(channel, ask)
+            case "vacate":
+                self._say(channel, ask, {"is_vacant": self._engine.vacate(ask.rundir)})
             case "stop" | "drain" | "reap" | "resume":
                 self._say(channel, ask, self._order(ask))
             case _:

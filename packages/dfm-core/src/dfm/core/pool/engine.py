@@ -348,12 +348,19 @@ class Engine:
             self._feed(ClientOpened(client=client.name, weight=client.weight, rundir=client.rundir))
 
     def _must_wait(self, client: _Client) -> bool:
-        if not client.rundir:
-            return False
-        for name in self._reactor.gone_from(client.rundir):
-            if name != client.name:
+        return bool(client.rundir) and not self.vacate(client.rundir, client.name)
+
+    def vacate(self, rundir: str, client: str = "") -> bool:
+        """Have the tasks stopped that runs which are gone have in a run directory; return whether none is left.
+
+        Args:
+            rundir: whose lock the asker holds, so that no run of before can come back.
+            client: whose tasks may go on.
+        """
+        for name in self._reactor.gone_from(rundir):
+            if name != client:
                 self._feed(ClientClosed(name))
-        return self._reactor.is_taken(client.rundir, client.name)
+        return not self._reactor.is_taken(rundir, client)
 
     def _admit_held(self) -> None:
         """Let in those who need wait no more, and hear what they have said meanwhile."""

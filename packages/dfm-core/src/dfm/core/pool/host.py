@@ -19,8 +19,6 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import cast
 
-import msgspec
-
 from dfm.api.batch import BatchDialect
 from dfm.api.errors import InfrastructureError, RunnerError
 from dfm.core.__about__ import __version__
@@ -43,7 +41,7 @@ from dfm.core.pool.journal import (
 )
 from dfm.core.pool.ledger import Ledger, LedgerSettings, job_name
 from dfm.core.pool.reactor import Reactor, ReactorSettings
-from dfm.core.pool.reap import owned
+from dfm.core.pool.reap import jobs_in, owned
 from dfm.core.wire.access import Access, Root, new_key, plant_probe, remove_probe, write_access
 from dfm.core.wire.channel import Channel, Listener, listen_tcp, own_identity
 from dfm.core.wire.exchange import decode_from_worker
@@ -118,7 +116,7 @@ async def hosted(plan: PoolPlan, broken: Callable[[str], None] = lambda _: None)
             open, the block is cancelled.
         RunnerError: the port cannot be had.
     """
-    header = Header(project=plan.project, epoch=plan.epoch)
+    header = Header(project=plan.project, epoch=plan.epoch, runner=plan.dialect.name)
     with owned(plan.state_directory) as is_ours:
         if not is_ours:
             raise RunnerError(f"the journal in {plan.state_directory} belongs to a process that lives")
@@ -247,14 +245,40 @@ def _opened(plan: PoolPlan, header: Header) -> tuple[JournalFile, Replay]:
     try:
         os.makedirs(plan.log_directory, exist_ok=True)
         journal, found = JournalFile.open(plan.journal_path, header, is_full=plan.settings.journal_sync == "full")
-        jobs = read_snapshot(plan.snapshot_path, plan.project) if plan.snapshot_path and not found.entries else []
-        journal.append(jobs)
+        try:
+            found = _taken_over(plan, journal, found)
+            if found.header is not None and found.header.runner != header.runner:
+                _refuse_jobs_of(found)
+                journal.rotate(header, found.entries)
+        except BaseException:
+            journal.close()
+            raise
     except OSError as error:
         raise InfrastructureError(f"cannot write {error.filename or plan.journal_path}: {error.strerror}") from error
-    if jobs:
-        plan.notice("this host has no journal of the project: the jobs of a daemon elsewhere are taken over")
-        found = msgspec.structs.replace(found, entries=jobs)
     return journal, found
+
+
+def _taken_over(plan: PoolPlan, journal: JournalFile, found: Replay) -> Replay:
+    """Return what the journal holds; where it is new, what a daemon on another host has left."""
+    if found.entries or plan.is_passing or not plan.snapshot_path:
+        return found
+    snapshot = read_snapshot(plan.snapshot_path, plan.project)
+    if snapshot is None or not snapshot.entries:
+        return found
+    plan.notice("this host has no journal of the project: the jobs of a daemon elsewhere are taken over")
+    journal.append(snapshot.entries)
+    return snapshot
+
+
+def _refuse_jobs_of(found: Replay) -> None:
+    """Raise RunnerError where jobs of another runner have not ended: nobody here speaks to its batch system."""
+    assert found.header is not None
+    left, runner = jobs_in(found), found.header.runner
+    if left:
+        raise RunnerError(
+            f"{len(left)} worker jobs of runner {runner} have not ended since this project's daemon had that runner",
+            hint=f"`dfm daemon reap` ends them; `dfm daemon start --runner {runner}` takes them in again",
+        )
 
 
 def _served(plan: PoolPlan, engine: Engine, ledger: Ledger, group: asyncio.TaskGroup) -> "asyncio.Task[None]":

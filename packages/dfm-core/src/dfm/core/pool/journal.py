@@ -1,8 +1,8 @@
 """The journal: what must survive the daemon, as a row of records in one file.
 
 A file is a header and records: `u32 length | u32 CRC-32 | MessagePack`, little-endian. The header is the first record:
-version, project and epoch. A record counts when it is whole and its sum is right; the first that is not ends the file
-(a torn tail), and what follows it is kept beside as `.bad` and never read. So any prefix of a journal is a journal.
+version, project, runner and epoch. A record counts when it is whole and its sum is right; the first that is not ends
+the file (a torn tail), and what follows it is kept beside as `.bad` and never read. So any prefix of a journal is one.
 
 The codec is pure. `JournalFile` is the thin part that touches a disk: it appends what it was given in one write, and
 syncs when it is told to, so that a caller may gather records (group commit) and sync in another thread.
@@ -26,10 +26,15 @@ ROTATE_BYTES = 64 * 1024 * 1024
 
 
 class Header(msgspec.Struct, frozen=True, kw_only=True):
-    """The first record of a journal."""
+    """The first record of a journal.
+
+    Attributes:
+        runner: by whose words the jobs that it tells of are asked for and ended.
+    """
 
     project: str
     epoch: int
+    runner: str
     version: int = VERSION
 
 
@@ -113,8 +118,11 @@ def _record_at(content: bytes, position: int) -> tuple[int, str, dict[str, objec
 
 def _header_from(kind: str, fields: dict[str, object]) -> Header | None:
     match kind, fields:
-        case "journal", {"project": str(project), "epoch": int(epoch), "version": int(version)} if version == VERSION:
-            return Header(project=project, epoch=epoch, version=version)
+        case (
+            "journal",
+            {"project": str(project), "epoch": int(epoch), "runner": str(runner), "version": int(version)},
+        ) if version == VERSION:
+            return Header(project=project, epoch=epoch, runner=runner, version=version)
         case _:
             return None
 
@@ -239,15 +247,20 @@ def write_snapshot(path: str, content: bytes) -> None:
     os.replace(fresh, path)
 
 
-def read_snapshot(path: str, project: str) -> list[JournalEntry]:
-    """Return the entries of a snapshot; none where there is no whole one of this project."""
+def read_journal(path: str) -> Replay:
+    """Return what counts in a journal or snapshot that nobody writes; an empty one where there is none."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
     except OSError:
-        return []
+        return replay(b"")
     with open(descriptor, "rb") as file:
-        found = replay(file.read())
-    return found.entries if found.header is not None and found.header.project == project and not found.fault else []
+        return replay(file.read())
+
+
+def read_snapshot(path: str, project: str) -> Replay | None:
+    """Return what a snapshot holds; None where there is no whole one of this project."""
+    found = read_journal(path)
+    return found if found.header is not None and found.header.project == project and not found.fault else None
 
 
 def _read_all(descriptor: int) -> bytes:

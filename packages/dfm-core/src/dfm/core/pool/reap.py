@@ -1,29 +1,50 @@
-"""Cancels worker jobs that nobody looks after any more: those in the journals of daemons and runs that are gone.
+"""Ends worker jobs that nobody looks after any more: those in the journals of daemons and runs that are gone.
 
-A journal is somebody's as long as its lock is held; only journals without an owner are looked at. A job is cancelled by
-the id that belongs to its name, after the batch system has said that a job of that name is there.
+A journal is somebody's as long as its lock is held; only journals without an owner are looked at. Each is of one
+runner, and only by that runner's words its jobs are spoken of. A job is cancelled by the id that belongs to its name,
+after the batch system has said that a job of that name is there.
 """
 
 import asyncio
 import contextlib
 import fcntl
 import glob
+import itertools
 import os
 import shutil
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+
+import msgspec
 
 from dfm.api.batch import BatchDialect, CancelState, Command, CommandOutput, JobKey, JobState, Listed
 from dfm.core.pool.batch import Questions, ask
 from dfm.core.pool.command import CommandRunner
 from dfm.core.pool.events import JournalEntry
-from dfm.core.pool.journal import replay
+from dfm.core.pool.journal import Replay, read_journal
 from dfm.core.pool.ledger import Ledger, LedgerSettings, array_of, prefix_of
+from dfm.core.pool.reactor import Reactor, ReactorSettings
 
 LOCK_NAME = "owner.lock"
+JOURNAL_NAME = "journal"
 _QUESTIONS = 4
 """So often it is asked what is left: a batch system that ends a job step by step takes some 20 s for it."""
+
+
+class Speaker(msgspec.Struct, frozen=True):
+    """How to speak to a batch system.
+
+    Attributes:
+        poll_seconds: shortest time between two questions.
+    """
+
+    dialect: BatchDialect
+    poll_seconds: float
+
+
+Speakers = Callable[[str], Speaker | None]
+"""Returns who speaks to the batch system of a runner of that name; None where nobody here can."""
 
 
 @contextlib.contextmanager
@@ -41,40 +62,41 @@ def owned(directory: str) -> Iterator[bool]:
         os.close(fd)
 
 
+def jobs_in(found: Replay) -> list[JobKey]:
+    """Return the jobs of a journal that are not known to have ended."""
+    return [JobKey(name=job.name, id=job.id) for job in _ledger_of(found).jobs()]
+
+
 async def reap(
-    dialect: BatchDialect,
-    environ: Mapping[str, str],
-    root: str,
-    poll_seconds: float,
-    snapshots: Sequence[str] = (),
+    speakers: Speakers, environ: Mapping[str, str], root: str, snapshots: Sequence[str] = ()
 ) -> tuple[list[str], list[str]]:
     """Cancel what is left; return the names of jobs that are gone now, and of those that are not known to be.
 
     Args:
-        dialect: of the batch system that the jobs were submitted to.
+        speakers: to the batch systems that jobs were submitted to.
         environ: of this process.
         root: directory under which journals lie.
-        poll_seconds: shortest time between two questions to the batch system.
         snapshots: of daemons on other hosts that are gone; removed with the last of their jobs.
     """
+    reaper = _Reaper(speakers, environ)
     gone: list[str] = []
     left: list[str] = []
-    commands = CommandRunner(environ)
-    turn = _Turn(commands, poll_seconds)
-    for path in sorted(glob.glob(os.path.join(glob.escape(root), "*", "journal"))):
+    for path in sorted(glob.glob(os.path.join(glob.escape(root), "*", JOURNAL_NAME))):
         directory = os.path.dirname(path)
         with owned(directory) as is_ours:
             if not is_ours:
                 continue
-            jobs = _unfinished(path)
-            still = await _cancelled(dialect, commands, turn, jobs)
+            found = read_journal(path)
+            jobs = jobs_in(found)
+            still = await reaper.end(found, jobs)
             gone += [job.name for job in jobs if job.name not in still]
             left += sorted(still)
             if not still:
                 shutil.rmtree(directory, ignore_errors=True)
     for path in snapshots:
-        jobs = [job for job in _unfinished(path) if job.name not in (*gone, *left)]
-        still = await _cancelled(dialect, commands, turn, jobs)
+        found = read_journal(path)
+        jobs = [job for job in jobs_in(found) if job.name not in (*gone, *left)]
+        still = await reaper.end(found, jobs)
         gone += [job.name for job in jobs if job.name not in still]
         left += sorted(still)
         if not left:
@@ -82,40 +104,142 @@ async def reap(
     return gone, left
 
 
-def _unfinished(path: str) -> list[JobKey]:
-    """Return the jobs of a journal that are not known to have ended."""
-    with open(path, "rb") as file:
-        found = replay(file.read())
+async def end_run(
+    speakers: Speakers, environ: Mapping[str, str], directory: str, snapshot: str, until: float
+) -> set[str]:
+    """End all jobs of a run's own pool, which is gone; return those with tasks that may still run.
+
+    Args:
+        speakers: to the batch systems that jobs were submitted to.
+        environ: of this process.
+        directory: of the journal; removed with the last of the jobs.
+        snapshot: that is looked at where this host has no journal of the run.
+        until: when to wait no longer, on the monotonic clock.
+    """
+    reaper = _Reaper(speakers, environ)
+    if not _is_there(directory):
+        found = read_journal(snapshot)
+        jobs = jobs_in(found)
+        return await reaper.end(found, jobs, {job.name for job in jobs}, until)
+    with owned(directory) as is_ours:
+        if not is_ours:
+            return set()
+        found = read_journal(os.path.join(directory, JOURNAL_NAME))
+        working = working_jobs(found)
+        still = await reaper.end(found, jobs_in(found), working, until)
+        if not still:
+            shutil.rmtree(directory, ignore_errors=True)
+        return still & working
+
+
+async def end_tasks(
+    speakers: Speakers, environ: Mapping[str, str], directory: str, rundir: str, until: float
+) -> set[str]:
+    """End the jobs of a daemon, which is gone, that have tasks of a run directory; return those that may still run.
+
+    The other jobs are for the next daemon.
+    """
+    if not _is_there(directory):
+        return set()
+    with owned(directory) as is_ours:
+        if not is_ours:
+            return set()
+        found = read_journal(os.path.join(directory, JOURNAL_NAME))
+        working = working_jobs(found, rundir)
+        jobs = [job for job in jobs_in(found) if job.name in working]
+        return await _Reaper(speakers, environ).end(found, jobs, working, until)
+
+
+def working_jobs(found: Replay, rundir: str | None = None) -> set[str]:
+    """Return the names of the jobs whose workers were given tasks that are not known to have ended.
+
+    Args:
+        found: a journal.
+        rundir: only tasks of runs in this directory count; None counts all.
+    """
+    reactor = Reactor(ReactorSettings(), 0)
+    reactor.restore(found.entries, 0.0)
+    clients = None if rundir is None else set(reactor.gone_from(rundir))
+    slots = {task.slot for task in reactor.tasks() if task.slot and (clients is None or task.client in clients)}
+    return {job.name for job in _ledger_of(found).jobs() if job.slot in slots}
+
+
+def _is_there(directory: str) -> bool:
+    return os.path.isdir(directory)
+
+
+def _ledger_of(found: Replay) -> Ledger:
     ledger = Ledger(LedgerSettings(), "reaping0", 0)
     ledger.restore(_of_jobs(found.entries), time.monotonic())
-    return [JobKey(name=job.name, id=job.id) for job in ledger.jobs()]
+    return ledger
 
 
 def _of_jobs(entries: list[JournalEntry]) -> list[JournalEntry]:
     return [entry for entry in entries if entry.kind.startswith("job")]
 
 
-async def _cancelled(dialect: BatchDialect, commands: CommandRunner, turn: "_Turn", jobs: list[JobKey]) -> set[str]:
-    """Cancel jobs and return the names of those that are still there after a while.
+class _Reaper:
+    """Ends jobs, and asks each batch system no sooner again than it may be asked."""
 
-    They are asked for together, and each is told to end once.
-    """
-    left = {job.name for job in jobs}
-    told: set[str] = set()
-    for _ in range(_QUESTIONS):
+    def __init__(self, speakers: Speakers, environ: Mapping[str, str]) -> None:
+        self._speakers = speakers
+        self._commands = CommandRunner(environ)
+        self._turns: dict[str, _Turn] = {}
+        self._dialects: dict[str, BatchDialect] = {}
+
+    async def end(
+        self, found: Replay, jobs: list[JobKey], awaited: Collection[str] | None = None, until: float = float("inf")
+    ) -> set[str]:
+        """Cancel jobs and return the names of those that are still there, or not known not to be.
+
+        They are asked for together, and each is told to end once.
+
+        Args:
+            found: the journal that tells of them.
+            jobs: what shall end.
+            awaited: names; it is asked again until these are gone, the others need only have been told. None: all are
+                waited for, so long as a batch system needs.
+            until: when it is not asked again whatever is left, on the monotonic clock.
+        """
+        runner = "" if found.header is None else found.header.runner
+        left = {job.name for job in jobs}
+        turn = self._turn_for(runner) if left else None
+        if turn is None:
+            if left & set(awaited or ()):
+                await asyncio.sleep(max(0.0, until - time.monotonic()))
+            return left
+        told: set[str] = set()
+        for number in itertools.count(1):
+            alive = await self._alive(runner, turn, [job for job in jobs if job.name in left], left)
+            for command in self._dialects[runner].cancel([job for job in alive if job.id not in told]):
+                states = self._dialects[runner].parse_cancel(command, await self._commands.run(command)).states
+                told |= {job_id for job_id, state in states.items() if state is not CancelState.REFUSED}
+            if awaited is not None:
+                left -= {job.name for job in alive if job.id in told} - set(awaited)
+            is_over = number == _QUESTIONS if awaited is None else turn.next_at > until or not left & set(awaited)
+            if is_over or not left:
+                break
+        return left
+
+    def _turn_for(self, runner: str) -> "_Turn | None":
+        if runner not in self._turns:
+            speaker = self._speakers(runner)
+            if speaker is None:
+                return None
+            self._dialects[runner] = speaker.dialect
+            self._turns[runner] = _Turn(self._commands, speaker.poll_seconds)
+        return self._turns[runner]
+
+    async def _alive(self, runner: str, turn: "_Turn", jobs: list[JobKey], left: set[str]) -> list[JobKey]:
+        """Return the jobs that live; those that do not are taken out of `left`."""
         alive: list[JobKey] = []
-        for questions, names in _questions([job for job in jobs if job.name in left]):
-            answer, dialect = await ask(dialect, questions, turn.run)
+        for questions, names in _questions(jobs):
+            answer, self._dialects[runner] = await ask(self._dialects[runner], questions, turn.run)
             if isinstance(answer, Listed):
                 living = _living(answer, names)
                 left -= names.keys() - {job.name for job in living}
                 alive += living
-        for command in dialect.cancel([job for job in alive if job.id not in told]):
-            states = dialect.parse_cancel(command, await commands.run(command)).states
-            told |= {job_id for job_id, state in states.items() if state is not CancelState.REFUSED}
-        if not left:
-            break
-    return left
+        return alive
 
 
 @dataclass(slots=True)
@@ -124,11 +248,11 @@ class _Turn:
 
     commands: CommandRunner
     poll_seconds: float
-    asked_at: float = float("-inf")
+    next_at: float = float("-inf")
 
     async def run(self, command: Command) -> CommandOutput:
-        await asyncio.sleep(max(0.0, self.asked_at + self.poll_seconds - time.monotonic()))
-        self.asked_at = time.monotonic()
+        await asyncio.sleep(max(0.0, self.next_at - time.monotonic()))
+        self.next_at = time.monotonic() + self.poll_seconds
         return await self.commands.run(command)
 
 

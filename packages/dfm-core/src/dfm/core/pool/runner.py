@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterator, Mapping
 from types import TracebackType
 from typing import Protocol, Self
 
+from msgspec import Struct
+
 from dfm.api.errors import RunnerError
 from dfm.api.events import Progress, RunnerWaits, TaskMoved
 from dfm.api.runner import Ask, Outcome, Resources, Runner, TaskRequest, TaskResult, nobody_asks
@@ -65,6 +67,13 @@ Connect = Callable[[Callable[[ToClient], None], Callable[[str], None]], PoolLink
 """Makes a link from what hears the pool and what is told that the link is broken for good."""
 
 
+class Traces(Struct, frozen=True):
+    """What is done before the first task is handed to the pool, and when nothing of the run is there any more."""
+
+    leave: Callable[[], None]
+    remove: Callable[[], None]
+
+
 class PooledRunner(Runner):
     """Runs task requests on the workers of a pool.
 
@@ -72,6 +81,7 @@ class PooledRunner(Runner):
         connect: makes the link.
         notice: shows one line to the person at the terminal.
         environment: of this run, filtered: what requests have in common.
+        traces: tells the next run in the directory, should this one be killed.
         ask: takes questions of running bodies to the run.
         tell: is told how the tasks stand.
     """
@@ -81,11 +91,14 @@ class PooledRunner(Runner):
         connect: Connect,
         notice: Callable[[str], None],
         environment: Mapping[str, str],
+        traces: Traces,
         ask: Ask = nobody_asks,
         tell: Tell = nobody_listens,
     ) -> None:
         self._link = connect(self._hear, self._broken)
         self._notice = notice
+        self._traces = traces
+        self._is_something_left = False
         self.environment = environment
         self._environment = environment_message(environment)
         self._ask = ask
@@ -98,7 +111,12 @@ class PooledRunner(Runner):
         self._why_broken: str | None = None
 
     async def __aenter__(self) -> Self:
-        await self._link.__aenter__()
+        self._traces.leave()
+        try:
+            await self._link.__aenter__()
+        except BaseException:
+            self._traces.remove()
+            raise
         self._link.send(self._environment)
         return self
 
@@ -111,6 +129,8 @@ class PooledRunner(Runner):
         crash_point("client.closing")
         self._link.send(Close())
         await self._link.__aexit__(kind, error, traceback)
+        if not self._is_something_left:
+            self._traces.remove()
 
     @property
     def max_in_flight(self) -> int:
@@ -181,6 +201,8 @@ class PooledRunner(Runner):
                 is_urgent = True
         if future.done() and not future.cancelled() and future.exception() is None:
             self._link.send(Received(ticket=ticket))
+        else:
+            self._is_something_left = True
 
     def _hear(self, message: ToClient) -> None:
         match message:
@@ -211,6 +233,7 @@ class PooledRunner(Runner):
     def _broken(self, why: str) -> None:
         """Be told that the pool is gone: what waits for it cannot go on."""
         self._why_broken = why
+        self._is_something_left = bool(self._tasks)
         for ticket in self._waiting:
             self._end_with(ticket, RunnerError(why))
 

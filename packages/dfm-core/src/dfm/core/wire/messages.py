@@ -323,11 +323,17 @@ class InFlight(Message, frozen=True, kw_only=True, tag="in-flight"):
 
 
 class Ask(Message, frozen=True, kw_only=True, tag="ask"):
-    """A question or an order of a person at the daemon: `status`, `why`, `stop`, `drain`, `reap`, `resume`, `watch`."""
+    """A question or an order at the daemon: `status`, `why`, `stop`, `drain`, `reap`, `resume`, `vacate`, `watch`.
+
+    Attributes:
+        task: of `why`.
+        rundir: of `vacate`: the run directory in which nothing of a run that is gone shall go on.
+    """
 
     verb: str
     number: int = 0
     task: str = ""
+    rundir: str = ""
     is_urgent: bool = False
 
 
