@@ -7,13 +7,14 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
 from dfm.core.jobserver.choose import token_source
-from dfm.core.jobserver.owner import TokenServer, left_directories
+from dfm.core.jobserver.owner import TokenServer, left_directories, stale_directories
 from dfm.core.jobserver.tokens import Lease, TokenSource
 
 RECIPE = """\
@@ -238,3 +239,19 @@ async def test_what_a_killed_server_leaves_is_found_by_its_name(name: str) -> No
     async with TokenServer(1, name=name):
         assert len(left_directories(name)) == 1
     assert left_directories(name) == []
+
+
+async def test_what_a_killed_server_left_is_stale_once_it_is_old(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    for name, fifo in (("killed", "1"), ("empty", "")):
+        (tmp_path / f"dfm-jobs-{name}-x").mkdir()
+        if fifo:
+            os.mkfifo(tmp_path / f"dfm-jobs-{name}-x" / fifo)
+    async with TokenServer(2, name="alive"):
+        assert stale_directories() == [], "they may be about to be opened"
+        for path in tmp_path.iterdir():
+            os.utime(path, (0, 0))
+        stale = sorted(os.path.basename(path) for path in stale_directories())
+        assert stale == ["dfm-jobs-empty-x", "dfm-jobs-killed-x"]

@@ -2,7 +2,8 @@
 
 It is forked before the first task, sits in a session of its own, holds the run's lock, and sleeps on a pipe. A run that
 ends well dismisses it. If the pipe closes without that word, every process that carries the run's token is killed and
-the jobserver's directory removed; only then does the lock go.
+the jobserver's directory removed; only then does the lock go. What a run has left that was killed with its guard, the
+guard of the next run removes.
 """
 
 import contextlib
@@ -17,7 +18,7 @@ from msgspec import Struct
 
 from dfm.api.errors import InfrastructureError
 from dfm.core.execute.process import RUN_TOKEN, close_all_but, token_holders
-from dfm.core.jobserver.owner import left_directories
+from dfm.core.jobserver.owner import left_directories, stale_directories
 
 GIVE_UP_SECONDS = 10.0
 _DISMISSED = b"\n"
@@ -79,12 +80,17 @@ def _be_guard(run_token: str, reading: int, keep_fds: Sequence[int]) -> None:
             os.dup2(null, fd)
         close_all_but((0, 1, 2, reading, *keep_fds))
         os.chdir("/")
+        _remove(stale_directories())
         if os.read(reading, 1) != _DISMISSED:
             _kill_all(run_token)
-            for directory in left_directories(run_token):
-                shutil.rmtree(directory, ignore_errors=True)
+            _remove(left_directories(run_token))
     finally:
         os._exit(0)
+
+
+def _remove(directories: Sequence[str]) -> None:
+    for directory in directories:
+        shutil.rmtree(directory, ignore_errors=True)
 
 
 def _kill_all(run_token: str) -> None:

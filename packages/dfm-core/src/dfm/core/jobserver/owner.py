@@ -6,12 +6,15 @@ for a token has no time-out and does not poll. What a killed client held is reco
 
 import asyncio
 import contextlib
+import errno
 import fcntl
 import glob
 import os
 import shutil
+import stat
 import tempfile
 import termios
+import time
 from collections import deque
 from collections.abc import Mapping
 from types import TracebackType
@@ -26,11 +29,42 @@ from dfm.core.jobserver.tokens import Lease, TokenSource
 TOKEN = b"+"
 _READ_AT_ONCE = 4096
 _PREFIX = "dfm-jobs-"
+_YOUNG_SECONDS = 60.0
 
 
 def left_directories(name: str) -> list[str]:
     """Return the directories that the server of a run could not remove, because the run was killed."""
-    return glob.glob(os.path.join(glob.escape(_home()), f"{_PREFIX}{glob.escape(name)}-*"))
+    return _directories(glob.escape(name))
+
+
+def _directories(pattern: str) -> list[str]:
+    return glob.glob(os.path.join(glob.escape(_home()), f"{_PREFIX}{pattern}-*"))
+
+
+def stale_directories() -> list[str]:
+    """Return the directories of servers of this user that are gone, whoever was to remove them having been killed too.
+
+    A server keeps its FIFO open; one that nobody has open has no reader (ENXIO, fifo(7)). Young ones are passed over:
+    they may be about to be opened.
+    """
+    return [path for path in _directories("*") if _is_stale(path)]
+
+
+def _is_stale(directory: str) -> bool:
+    with contextlib.suppress(OSError):
+        facts = os.lstat(directory)
+        is_ours = facts.st_uid == os.geteuid() and stat.S_ISDIR(facts.st_mode)
+        if is_ours and time.clock_gettime(time.CLOCK_REALTIME) - facts.st_mtime >= _YOUNG_SECONDS:
+            return not any(_is_open(os.path.join(directory, name)) for name in os.listdir(directory))
+    return False
+
+
+def _is_open(fifo: str) -> bool:
+    try:
+        os.close(os.open(fifo, os.O_WRONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC))
+    except OSError as error:
+        return error.errno != errno.ENXIO
+    return True
 
 
 def _home() -> str:
