@@ -16,7 +16,7 @@ from typing import Self
 
 from dfm.api.errors import InfrastructureError
 from dfm.testing.slurm_cluster.daemon import Daemon
-from dfm.testing.slurm_cluster.layout import Layout, Shape, slurm_conf
+from dfm.testing.slurm_cluster.layout import CGROUP_CONF, CGROUP_CONF_SINCE, Layout, Shape, slurm_conf
 from dfm.testing.slurm_cluster.leftovers import end_leftovers
 from dfm.testing.slurm_cluster.ports import HeldPorts
 
@@ -33,6 +33,13 @@ _LIVE = ("PENDING", "CONFIGURING", "RUNNING", "SUSPENDED", "COMPLETING")
 def missing_programs() -> tuple[str, ...]:
     """Return which of the programs that a cluster needs are not installed."""
     return tuple(program for program in PROGRAMS if _found(program) is None)
+
+
+def slurm_version() -> tuple[int, int]:
+    """Return year and month of the installed SLURM: (22, 5)."""
+    told = subprocess.run([_program("slurmd"), "-V"], capture_output=True, text=True, check=True).stdout
+    year, month, *_ = told.split()[-1].split(".")
+    return int(year), int(month)
 
 
 @dataclass(frozen=True, slots=True)
@@ -298,6 +305,9 @@ class SlurmCluster:
         )
         with open(self._layout.slurm_conf, "w", encoding="utf-8") as file:
             file.write(text)
+        if slurm_version() >= CGROUP_CONF_SINCE:
+            with open(self._layout.cgroup_conf, "w", encoding="utf-8") as file:
+                file.write(CGROUP_CONF)
 
     def _start_munged(self) -> None:
         layout = self.layout

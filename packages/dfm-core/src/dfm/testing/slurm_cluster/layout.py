@@ -3,12 +3,16 @@
 Sockets lie in a short directory of their own: a Unix socket's path has at most 107 bytes, a test's directory often
 more.
 
-Source: slurm.conf(5), SLURM 22.05.
+Source: slurm.conf(5) of SLURM 22.05 and 24.11, cgroup.conf(5) of 24.11.
 """
 
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+
+CGROUP_CONF = "CgroupPlugin=disabled\n"
+CGROUP_CONF_SINCE = (23, 2)
+"""Daemons from there on want control groups even where nothing uses them; older ones do not know how to do without."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +30,10 @@ class Layout:
     @property
     def slurm_conf(self) -> str:
         return os.path.join(self.directory, "slurm.conf")
+
+    @property
+    def cgroup_conf(self) -> str:
+        return os.path.join(self.directory, "cgroup.conf")
 
     @property
     def logs(self) -> str:
