@@ -30,7 +30,7 @@ def one(settings: Settings, key: str) -> Effective:
 def test_an_explanation_tells_every_layer_and_why(load: Load) -> None:
     assert as_text(one(load(*LAYERS), "runner.pool.max_workers")).splitlines() == [
         "runner.pool.max_workers: 6",
-        "  most workers at once, waiting ones included; one more for tasks that those of a full pool wait for",
+        "  most workers at once, waiting ones included; see extra_workers",
         "  whole number; at least 1; the nearest layer wins; default 16",
         "  limits  installation: installation.yaml:1:30  at most 8",
         "  wins    project: .dfm/config.yaml:1:30        6",

@@ -48,6 +48,7 @@ def views(draw: st.DrawFn) -> tuple[PoolView, PoolSettings]:
         max_workers=draw(st.integers(1, 10)),
         min_workers=draw(st.integers(0, 3)),
         launch_batch_size=draw(st.integers(1, 5)),
+        extra_workers=draw(st.none() | st.integers(0, 4)),
         worker_slots=draw(st.integers(1, 3)),
     )
     view = PoolView(
@@ -98,7 +99,8 @@ def test_no_plan_goes_beyond_a_limit(drawn: tuple[PoolView, PoolSettings]) -> No
         assert len(view.jobs) + count <= settings.max_workers + len(view.stuck)
         assert pending + count <= settings.launch_batch_size
         starving = [one for one in actions if isinstance(one, Launch) and is_starving(view, one.shape)]
-        assert len(view.jobs) + count <= max(settings.max_workers, len(view.jobs)) + len(starving)
+        extra = settings.max_workers // 4 if settings.extra_workers is None else settings.extra_workers
+        assert len(view.jobs) + count <= max(settings.max_workers + extra, len(view.jobs)) + len(starving)
     for action in actions:
         if isinstance(action, Launch):
             coming = sum(
@@ -216,6 +218,19 @@ def test_a_shape_that_stuck_workers_keep_from_the_pool_gets_one_beyond_the_limit
     assert actions == [Launch(shape=SHAPES[1], count=1)]
     coming = [*live, job(3, SHAPES[1], connected=False)]
     assert plan(view_of({SHAPES[1]: 9}, coming, stuck={"s0", "s1"}), settings, NOW) == []
+
+
+def test_a_shape_that_stuck_workers_keep_from_the_pool_gets_as_many_as_are_stuck_up_to_the_extra_ones() -> None:
+    live = [job(n, SHAPES[0], connected=True) for n in range(8)]
+    stuck = {one.slot for one in live}
+    settings = PoolSettings(max_workers=8, extra_workers=3)
+    waiting = {SHAPES[0]: 0, SHAPES[1]: 9}
+    assert plan(view_of(waiting, live, stuck=stuck), settings, NOW) == [Launch(shape=SHAPES[1], count=3)]
+    assert plan(view_of(waiting, live, stuck={"s0", "s1"}), settings, NOW) == [Launch(shape=SHAPES[1], count=2)]
+    one = [*live, job(8, SHAPES[1], connected=True)]
+    demand = {SHAPES[1]: Demand(waiting=8, running=1, workers=1, waiting_since=0.0)}
+    assert plan(view_of({}, one, demand=demand, stuck=stuck), settings, NOW) == [Launch(shape=SHAPES[1], count=2)]
+    assert plan(view_of({}, one, demand=demand, stuck=stuck), PoolSettings(max_workers=8, extra_workers=0), NOW) == []
 
 
 def test_the_tasks_that_a_draining_worker_waits_for_get_another() -> None:

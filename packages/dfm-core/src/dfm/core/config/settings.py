@@ -58,8 +58,14 @@ class PoolSettings:
     min_workers: int = option(0, doc="workers that are kept even when there is nothing to do", minimum=0)
     max_workers: int = option(
         16,
-        doc="most workers at once, waiting ones included; one more for tasks that those of a full pool wait for",
+        doc="most workers at once, waiting ones included; see extra_workers",
         minimum=1,
+    )
+    extra_workers: int | None = option(
+        None,
+        doc="most workers beyond max_workers, for tasks that those of a full pool wait for, but one for each size; "
+        "null is a quarter of max_workers",
+        minimum=0,
     )
     worker_slots: int = option(1, doc="tasks that one worker runs at once", minimum=1)
     idle_timeout: float = option(300.0, unit=Unit.DURATION, doc="a worker without work leaves after this time")

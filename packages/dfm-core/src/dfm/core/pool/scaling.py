@@ -7,13 +7,14 @@ yet run are cancelled, newest first, and idle ones leave by themselves.
 A worker is stuck while all its tasks wait for answers of the run: it will not make room before other tasks have ended.
 A shape is starving whose tasks wait while no worker of it will take one, and none is on its way.
 A full pool makes room for a starving shape: it cancels a job that nothing waits for, lets an idle worker go, or in the
-end a busy one; and where workers are stuck, the shape gets one beyond `max_workers`, for what the stuck ones wait for
-may be its tasks. One is enough: its tasks lend their slot while they wait, to any depth.
+end a busy one; and where workers are stuck, the shape gets some beyond `max_workers`, for what the stuck ones wait for
+may be its tasks. One is enough to come to an end: its tasks lend their slot while they wait, to any depth. More are for
+speed: as many as there are stuck ones, and no more than `extra_workers` of each shape and in all.
 
-Invariants, each a property test: live + pending <= max_workers, where of stuck workers only as many count as leave room
-for one worker of each starving shape; where all that there is are stuck workers, a starving shape gets one; pending <=
-launch_batch_size; submissions in a minute <= max_submits_per_minute; nothing is launched while the ledger is stale or
-the pool is paused.
+Invariants, each a property test: live + pending <= max_workers + extra, where `extra` is no more than there are stuck
+workers, and no more than `extra_workers` but for one of each starving shape; where all that there is are stuck workers,
+a starving shape gets one; pending <= launch_batch_size; submissions in a minute <= max_submits_per_minute; nothing is
+launched while the ledger is stale or the pool is paused.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -170,11 +171,11 @@ def _share_out(view: PoolView, counts: _Counts, settings: PoolSettings, wanted: 
     launches = dict.fromkeys(wanted, 0)
     while room > 0:
         open_shapes = [shape for shape in wanted if _may_launch(view, counts, shape, launches, wanted)]
-        total = counts.total + sum(launches.values())
-        if total >= settings.max_workers + counts.stuck:
+        beyond = counts.total + sum(launches.values()) - settings.max_workers
+        if beyond >= counts.stuck:
             break
-        if total >= settings.max_workers:
-            open_shapes = [s for s in open_shapes if not launches[s] and _is_starving(view, counts, s)]
+        if beyond >= 0:
+            open_shapes = [s for s in open_shapes if _may_go_beyond(view, counts, settings, s, launches[s], beyond)]
         if not open_shapes:
             break
         poorest = min(open_shapes, key=lambda shape: _workers(counts, shape) + launches[shape])
@@ -189,6 +190,21 @@ def _may_launch(
     on_their_way = len(counts.coming.get(shape, ())) + launches[shape]
     ramp = view.ramp.get(shape)
     return launches[shape] < wanted[shape] and (ramp is None or on_their_way < ramp)
+
+
+def _may_go_beyond(
+    view: PoolView, counts: _Counts, settings: PoolSettings, shape: Shape, launches: int, beyond: int
+) -> bool:
+    """Return whether a shape may have one more worker though the pool is full, beside those it is to launch anyway."""
+    if not launches and _is_starving(view, counts, shape):
+        return True
+    at_work = sum(job.slot not in view.stuck for job in counts.live.get(shape, ())) + len(counts.coming.get(shape, ()))
+    extra = _extra_workers(settings)
+    return beyond < extra and at_work + launches < extra and _waiting(view, shape) > 0
+
+
+def _extra_workers(settings: PoolSettings) -> int:
+    return settings.max_workers // 4 if settings.extra_workers is None else settings.extra_workers
 
 
 def _workers(counts: _Counts, shape: Shape) -> int:
