@@ -22,6 +22,7 @@ from dfm.api.runner import Outcome, Resources
 from dfm.core.daemon.client import DaemonLink
 from dfm.core.pool.runner import PooledRunner
 from dfm.core.runfacts import DaemonUse
+from dfm.core.wire.tls import can_tls
 from dfm.testing.opening import opened
 from dfm.testing.project import QUICK_POOL, Project, verdicts, wait_until
 from dfm.testing.tasks import Workspace
@@ -550,6 +551,18 @@ def test_a_drained_stop_lets_what_runs_finish(project: Project) -> None:
 
 
 # Why.
+
+
+def test_a_pool_whose_links_must_be_encrypted_is_not_opened_by_a_python_that_cannot(project: Project) -> None:
+    project.write_settings({"pool": {**QUICK_POOL, "require_encryption": True}})
+    project.write_flow({"a": "true"})
+    answer = project.dfm("daemon", "start")
+    if can_tls():
+        assert answer.returncode == 0
+        assert project.verdicts("a", "--daemon") == {"a": "succeeded"}
+    else:
+        assert answer.returncode == 7
+        assert "runner.pool.require_encryption is set, and this Python cannot encrypt links" in answer.stderr
 
 
 def test_a_secret_that_a_batch_system_repeats_is_in_no_log_and_no_answer(project: Project) -> None:

@@ -9,6 +9,7 @@ import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import msgspec
 import pytest
 from tests.integration.descriptors import no_descriptors
 
@@ -25,7 +26,7 @@ from dfm.core.wire.channel import (
     own_identity,
 )
 from dfm.core.wire.exchange import Decoder, decode_from_worker, decode_to_worker
-from dfm.core.wire.handshake import Identity, VersionError, slot_key
+from dfm.core.wire.handshake import Identity, PlainLinkError, VersionError, slot_key
 from dfm.core.wire.messages import Ack, Beat, Leaving, Message, Result
 from dfm.core.wire.tls import can_tls
 
@@ -324,6 +325,37 @@ async def test_link_is_encrypted_where_both_ends_can(server: Server) -> None:
     channel, mine = await joined(server)
     assert channel._transport is not None
     assert (channel._transport.get_extra_info("ssl_object") is not None) == can_tls()
+    channel.close()
+    await mine.end()
+
+
+async def test_link_that_must_be_encrypted_is_or_is_not_opened_by_either_end(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server.listener._is_encrypted = True
+    plain = Identity(version="1", abilities=0)
+    mine = End(decode_to_worker)
+    with contextlib.suppress(ConnectError):
+        await connect(server.access(), "s1", mine, plain)
+        await mine.end()
+    wanted = msgspec.structs.replace(server.access(), is_encrypted=True)
+    monkeypatch.setattr("dfm.core.wire.channel.can_tls", lambda: False)
+    with pytest.raises(PlainLinkError, match="this Python cannot"):
+        await connect(wanted, "s1", End(decode_to_worker), plain)
+    monkeypatch.setattr("dfm.core.wire.channel.can_tls", lambda: True)
+    with pytest.raises(PlainLinkError, match="the daemon does not"):
+        await connect(wanted, "s1", End(decode_to_worker), plain)
+    assert server.ends == []
+
+
+@pytest.mark.skipif(not can_tls(), reason="this Python cannot TLS")
+async def test_link_that_must_be_encrypted_is(server: Server) -> None:
+    server.listener._is_encrypted = True
+    mine = End(decode_to_worker)
+    channel = await connect(msgspec.structs.replace(server.access(), is_encrypted=True), "s1", mine, ME)
+    await server.arrived.wait()
+    channel.send(Beat(load=1.0))
+    assert await server.ends[0].has(1) == [Beat(load=1.0)]
     channel.close()
     await mine.end()
 

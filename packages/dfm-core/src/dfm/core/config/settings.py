@@ -119,6 +119,9 @@ class PoolSettings:
         doc="addresses to listen at; empty listens at those of `addresses`, or at every interface where there are none",
     )
     port: int = option(0, doc="port to listen at; 0 takes a free one", minimum=0)
+    require_encryption: bool = option(
+        default=False, doc="links between daemon and workers must be encrypted; both need Python 3.13 or newer for it"
+    )
     access_dir: str | None = option(
         None, doc="directory that all nodes share, for the file with the key; empty is ~/.dfm/run"
     )

@@ -48,6 +48,7 @@ from dfm.core.wire.exchange import decode_from_worker
 from dfm.core.wire.handshake import slot_key
 from dfm.core.wire.messages import FromWorker, Hello, Message, Shape
 from dfm.core.wire.redaction import Redaction
+from dfm.core.wire.tls import TLS_HINT, can_tls
 
 END_SECONDS = 10.0
 LEAVE_SECONDS = 2.0
@@ -116,6 +117,8 @@ async def hosted(plan: PoolPlan, broken: Callable[[str], None] = lambda _: None)
             open, the block is cancelled.
         RunnerError: the port cannot be had.
     """
+    if plan.settings.require_encryption and not can_tls():
+        raise RunnerError("runner.pool.require_encryption is set, and this Python cannot encrypt links", hint=TLS_HINT)
     header = Header(project=plan.project, epoch=plan.epoch, runner=plan.dialect.name)
     with owned(plan.state_directory) as is_ours:
         if not is_ours:
@@ -293,6 +296,7 @@ def _served(plan: PoolPlan, engine: Engine, ledger: Ledger, group: asyncio.TaskG
         identity=own_identity(__version__),
         keys=lambda slot: slot_key(key, slot) if ledger.knows(slot) else None,
         daemon_id=daemon_id,
+        is_encrypted=settings.require_encryption,
     )
     directory, name = os.path.split(plan.access_path)
     write_access(
@@ -306,6 +310,7 @@ def _served(plan: PoolPlan, engine: Engine, ledger: Ledger, group: asyncio.TaskG
             port=sockets[0].getsockname()[1],
             roots=(plan.probe,) if plan.probe is not None else (),
             time_scale=settings.time_scale,
+            is_encrypted=settings.require_encryption,
         ),
         name,
     )

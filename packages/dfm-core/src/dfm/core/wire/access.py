@@ -50,6 +50,7 @@ class Access(msgspec.Struct, frozen=True, kw_only=True):
         addresses: names or addresses of the daemon's host, in the order to try them.
         key: KEY_BYTES of randomness, new for each daemon.
         time_scale: factor on the times that a worker keeps by itself, for tests.
+        is_encrypted: links must be; an end that cannot does not open one.
     """
 
     project: str
@@ -60,6 +61,7 @@ class Access(msgspec.Struct, frozen=True, kw_only=True):
     key: bytes
     roots: tuple[Root, ...] = ()
     time_scale: float = 1.0
+    is_encrypted: bool = False
     v: int = 1
 
     def __repr__(self) -> str:

@@ -33,6 +33,7 @@ from dfm.core.wire.handshake import (
     HandshakeError,
     Identity,
     ListeningSide,
+    PlainLinkError,
     Session,
     VersionError,
     as_packet,
@@ -42,7 +43,7 @@ from dfm.core.wire.handshake import (
     slot_key,
 )
 from dfm.core.wire.messages import Message
-from dfm.core.wire.tls import can_tls, tls_context
+from dfm.core.wire.tls import TLS_HINT, can_tls, tls_context
 
 HANDSHAKE_SECONDS = 10.0
 CONNECT_SECONDS = 5.0
@@ -244,6 +245,7 @@ class Listener:
         identity: what we tell of ourselves.
         keys: the own key of a slot that may connect (`slot_key`), None for others; unused on Unix sockets.
         daemon_id: as in the access file.
+        is_encrypted: as in the access file; Unix sockets never are.
     """
 
     def __init__(
@@ -253,6 +255,8 @@ class Listener:
         identity: Identity,
         keys: Callable[[str], bytes | None],
         daemon_id: bytes,
+        *,
+        is_encrypted: bool = False,
     ) -> None:
         self.refusals = Refusals()
         self._sockets = sockets
@@ -260,6 +264,7 @@ class Listener:
         self._identity = identity
         self._keys = keys
         self._daemon_id = daemon_id
+        self._is_encrypted = is_encrypted
 
     async def run(self) -> None:
         """Accept until cancelled. Open links live on; they belong to whoever accepted them."""
@@ -306,6 +311,8 @@ class Listener:
         connection.setblocking(False)  # noqa: FBT003  (the standard library's signature)
         is_unix = connection.family == socket.AF_UNIX
         channel, session = await (self._greet(connection) if is_unix else self._prove(connection))
+        if session is not None and session.tls is None and self._is_encrypted:
+            raise PlainLinkError(f"the worker of slot {session.slot} cannot encrypt its link")
         channel.attach(self._accept(channel))
         loop = asyncio.get_running_loop()
         context = None if session is None or session.tls is None else tls_context(session.tls, is_server=True)
@@ -394,7 +401,10 @@ async def connect(
     Raises:
         ConnectError: no address led to the daemon; the message lists them all.
         VersionError: the daemon speaks another protocol.
+        PlainLinkError: the link must be encrypted, and this Python cannot.
     """
+    if access.is_encrypted and not can_tls():
+        raise PlainLinkError("links to this daemon must be encrypted, and this Python cannot", hint=TLS_HINT)
     tried: list[str] = []
     refused_at: list[str] = []
     for address in access.addresses:
@@ -483,6 +493,8 @@ async def _prove_to(connection: socket.socket, access: Access, slot: str, identi
     )
     await _send_packet(connection, side.hello())
     proof, session = side.answer(await _read_packet(connection))
+    if session.tls is None and access.is_encrypted:
+        raise PlainLinkError("links to this daemon must be encrypted, and the daemon does not")
     await _send_packet(connection, proof)
     return session
 

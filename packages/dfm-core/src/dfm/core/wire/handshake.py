@@ -44,6 +44,10 @@ class VersionError(RunnerError):
     exit_code = ExitCode.RUNNER_UNAVAILABLE
 
 
+class PlainLinkError(VersionError):
+    """The link must be encrypted, and one of its ends cannot."""
+
+
 class Identity(msgspec.Struct, frozen=True, kw_only=True):
     """What an end tells of itself.
 

@@ -6,6 +6,7 @@ leaves its ability out is noticed, since abilities are part of what the proofs a
 
 import ssl
 
+TLS_HINT = "both ends need Python 3.13 or newer, with TLS 1.3 and pre-shared keys"
 _PSK_IDENTITY = "dfm"
 
 
