@@ -1,12 +1,14 @@
 """Faults planted into the cores, as subclasses: each must be found by the simulation, or the simulation is blind."""
 
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Mapping
 
 from msgspec.structs import replace
 from tests.simulation.daemon import Cores
 
 from dfm.api.batch import FailureKind, Listed, QueryFailed, SubmitFailed
 from dfm.core.config.settings import PoolSettings
+from dfm.core.pool.deadlines import Key
 from dfm.core.pool.events import (
     Acknowledge,
     Assign,
@@ -14,6 +16,7 @@ from dfm.core.pool.events import (
     ClientOpened,
     Deliver,
     JournalEntry,
+    Loss,
     PassAnswer,
     PassQuestion,
     PoolAction,
@@ -28,8 +31,33 @@ from dfm.core.pool.events import (
 )
 from dfm.core.pool.jobs import LedgerAction, LedgerEvent, QueryAnswered, SubmitAnswered, SubmitJob
 from dfm.core.pool.ledger import Ledger
-from dfm.core.pool.reactor import Reactor
+from dfm.core.pool.losses import Losses
+from dfm.core.pool.membership import Membership
+from dfm.core.pool.placing import Placing
+from dfm.core.pool.reactor import Reactor, ReactorSettings
 from dfm.core.pool.scaling import PoolView, ScaleAction, plan
+from dfm.core.pool.standing import Demand
+from dfm.core.pool.state import Task
+from dfm.core.wire.messages import Shape
+
+
+def altered(
+    reactor: type[Reactor] = Reactor,
+    *,
+    placing: type[Placing] = Placing,
+    losses: type[Losses] = Losses,
+    membership: type[Membership] = Membership,
+) -> type[Reactor]:
+    """Return a reactor of which a part is another."""
+
+    class Altered(reactor):  # type: ignore[misc,valid-type]
+        def __init__(self, settings: ReactorSettings, epoch: int) -> None:
+            super().__init__(settings, epoch)
+            self._placing = placing(self._state, epoch)
+            self._losses = losses(self._state, self._placing)
+            self._membership = membership(self._state, self._placing, self._losses)
+
+    return Altered
 
 
 class NoAttemptCheck(Reactor):
@@ -37,8 +65,7 @@ class NoAttemptCheck(Reactor):
 
     def _on_ended(self, event: AttemptEnded, now: float, actions: list[PoolAction]) -> None:
         client, ticket, _ = event.body.decode().split(":") if event.body else ("", "0", "")
-        owner = self._clients.get(client)
-        task = owner.tasks.get(int(ticket)) if owner is not None else None
+        task = self._state.task_of(client, int(ticket))
         if task is not None and task.end is None and task.attempt != event.attempt:
             end = Deliver(client=client, ticket=int(ticket), outcome=event.outcome, body=event.body)
             actions += [Record(_commit(end)), Acknowledge(event.slot, event.attempt), end]
@@ -65,8 +92,7 @@ class AnswersAnyAttempt(Reactor):
     """Hands an answer to the attempt it names, whether or not that is the task's current one."""
 
     def _on_answered(self, event: QuestionAnswered, now: float, actions: list[PoolAction]) -> None:
-        owner = self._clients.get(event.client)
-        task = owner.tasks.get(event.ticket) if owner is not None else None
+        task = self._state.task_of(event.client, event.ticket)
         if task is not None and task.worker is not None and task.attempt != event.attempt:
             slot = task.worker.slot
             actions.append(PassAnswer(slot=slot, attempt=event.attempt, number=event.number, answer=event.answer))
@@ -86,7 +112,7 @@ class KeepsLentSlots(Reactor):
     """Does not take the slot again when the answer comes."""
 
     def _on_answered(self, event: QuestionAnswered, now: float, actions: list[PoolAction]) -> None:
-        worker = next((worker for worker in self._workers.values() if event.attempt in worker.attempts), None)
+        worker = next((worker for worker in self._state.workers.values() if event.attempt in worker.attempts), None)
         lent = 0 if worker is None else worker.lent
         super()._on_answered(event, now, actions)
         if worker is not None:
@@ -96,8 +122,9 @@ class KeepsLentSlots(Reactor):
 class DrainingWorkersServe(Reactor):
     """Takes a worker that was asked to leave for one that will take what waits."""
 
-    def _will_serve(self, worker: object, now: float) -> bool:  # noqa: ARG002  (as its base)
-        return worker.is_connected  # type: ignore[attr-defined,no-any-return]
+    def demand(self, now: float) -> Mapping[Shape, Demand]:
+        connected = Counter(worker.shape for worker in self.workers() if worker.is_connected)
+        return {shape: replace(asked, workers=connected[shape]) for shape, asked in super().demand(now).items()}
 
 
 def no_room_for_others(view: PoolView, settings: PoolSettings, now: float) -> list[ScaleAction]:
@@ -119,10 +146,10 @@ class NeverGrows(Reactor):
         super()._on_ended(replace(event, is_out_of_memory=False), now, actions)
 
 
-class NeverLearnsWhy(Reactor):
+class NeverLearnsWhy(Losses):
     """What a worker gave back that was told to go is nobody's fault, even where its job was ended for memory."""
 
-    def _judge_given_back(self, slot: str, loss: object, now: float, actions: list[PoolAction]) -> None:
+    def judge_given_back(self, slot: str, loss: Loss, now: float, actions: list[PoolAction]) -> None:
         pass
 
 
@@ -146,19 +173,19 @@ def forget_losses(actions: list[PoolAction]) -> list[PoolAction]:
     return [action for action in actions if not (isinstance(action, Record) and action.entry.kind == "lost")]
 
 
-class EndOfLinkIsNothing(Reactor):
+class EndOfLinkIsNothing(Membership):
     """A worker whose link broke keeps its tasks for ever, whatever the scheduler says of its job."""
 
-    def _on_disconnected(self, event: WorkerDisconnected, now: float) -> None:
-        super()._on_disconnected(event, now)
+    def disconnect(self, event: WorkerDisconnected, now: float) -> None:
+        super().disconnect(event, now)
         worker = self._workers.get(event.slot)
         if worker is not None and not worker.is_connected:
             worker.heard_at = float("inf")
 
-    def _on_lost(self, event: WorkerLost, now: float, actions: list[PoolAction]) -> None:
+    def end(self, event: WorkerLost, now: float, actions: list[PoolAction]) -> None:
         worker = self._workers.get(event.slot)
         if worker is None or worker.is_connected:
-            super()._on_lost(event, now, actions)
+            super().end(event, now, actions)
 
 
 class NoLeaseAfterRestart(Reactor):
@@ -168,21 +195,21 @@ class NoLeaseAfterRestart(Reactor):
         super().restore([entry for entry in entries if entry.kind != "dispatch"], now)
 
 
-class CountsLossesTwice(Reactor):
+class CountsLossesTwice(Losses):
     """One lost worker counts as two."""
 
-    def _account(self, task: object) -> str:
-        losses = task.losses  # type: ignore[attr-defined]
+    def account(self, task: Task) -> str:
+        losses = task.losses
         if losses is not None and len(losses) == 1:
-            task.losses = [*losses, *losses]  # type: ignore[attr-defined]
-        return super()._account(task)  # type: ignore[arg-type]
+            task.losses = [*losses, *losses]
+        return super().account(task)
 
 
-class NeverCountsLosses(Reactor):
+class NeverCountsLosses(Losses):
     """A task that kills its workers goes on for ever."""
 
-    def _account(self, task: object) -> str:
-        task.losses = None  # type: ignore[attr-defined]
+    def account(self, task: Task) -> str:
+        task.losses = None
         return ""
 
 
@@ -192,8 +219,8 @@ class ForgetsOnDelivery(Reactor):
     def handle(self, event: PoolEvent, now: float) -> list[PoolAction]:
         actions = super().handle(event, now)
         for action in actions:
-            if isinstance(action, Deliver) and action.client in self._clients:
-                self._clients[action.client].tasks.pop(action.ticket, None)
+            if isinstance(action, Deliver) and action.client in self._state.clients:
+                self._state.clients[action.client].tasks.pop(action.ticket, None)
         return actions
 
 
@@ -201,16 +228,16 @@ class EachSubmissionIsNew(Reactor):
     """A ticket that is submitted again after a reconnection is another task."""
 
     def _on_submitted(self, event: TaskSubmitted, now: float, actions: list[PoolAction]) -> None:
-        client = self._clients.get(event.client)
+        client = self._state.clients.get(event.client)
         if client is not None:
             client.tasks.pop(event.ticket, None)
         super()._on_submitted(event, now, actions)
 
 
-class NewLifeInheritsTasks(Reactor):
+class NewLifeInheritsTasks(Membership):
     """A second life of a slot is taken for the first one come back."""
 
-    def _on_arrived(self, event: WorkerArrived, now: float, actions: list[PoolAction]) -> None:
+    def arrive(self, event: WorkerArrived, now: float, actions: list[PoolAction]) -> None:
         worker = self._workers.get(event.slot)
         if worker is not None and worker.incarnation != event.incarnation:
             worker.incarnation = event.incarnation
@@ -218,13 +245,13 @@ class NewLifeInheritsTasks(Reactor):
             worker.heard_at = now
             actions.append(Welcomed(slot=event.slot))
             return
-        super()._on_arrived(event, now, actions)
+        super().arrive(event, now, actions)
 
 
-class DropsLostTasks(Reactor):
+class DropsLostTasks(Placing):
     """A task that lost its worker is put nowhere."""
 
-    def _requeue(self, tasks: object, now: float, actions: list[PoolAction]) -> None:
+    def requeue(self, tasks: list[Task], now: float, actions: list[PoolAction]) -> None:
         pass
 
 
@@ -232,7 +259,7 @@ class WrongClient(Reactor):
     """Results go to the client that came first."""
 
     def handle(self, event: PoolEvent, now: float) -> list[PoolAction]:
-        first = next(iter(self._clients), "")
+        first = next(iter(self._state.clients), "")
         return [
             Deliver(client=first, ticket=action.ticket, outcome=action.outcome, cause=action.cause, body=action.body)
             if isinstance(action, Deliver) and first
@@ -245,12 +272,16 @@ class LosesStops(Reactor):
     """Says that an attempt shall be stopped only once; and takes no heed of the answer."""
 
     def _on_ended(self, event: AttemptEnded, now: float, actions: list[PoolAction]) -> None:
-        worker = self._workers.get(event.slot)
+        worker = self._state.workers.get(event.slot)
         task = worker.attempts.get(event.attempt) if worker is not None else None
         if task is None or not task.is_unwanted:
             super()._on_ended(event, now, actions)
 
-    def _expect_stop(self, worker: object, task: object, now: float) -> None:
+
+class WaitsForStopsForEver(Membership):
+    """Does not mind that what was to stop goes on."""
+
+    def look_at_stop(self, key: Key, now: float, actions: list[PoolAction]) -> None:
         pass
 
 
@@ -258,7 +289,7 @@ class ForgetsGoneClients(Reactor):
     """A client whose link broke is taken for closed."""
 
     def _on_client_gone(self, event: object, now: float) -> None:  # noqa: ARG002  (as its base)
-        client = self._clients.get(event.client)  # type: ignore[attr-defined]
+        client = self._state.clients.get(event.client)  # type: ignore[attr-defined]
         if client is not None:
             client.tasks.clear()
 
@@ -330,16 +361,16 @@ MUTANTS = {
     "delivered before committed": Cores(arrange=deliver_first),
     "sent before journalled": Cores(arrange=assign_first),
     "losses not journalled": Cores(arrange=forget_losses),
-    "end of link does not free the task": Cores(reactor=EndOfLinkIsNothing),
+    "end of link does not free the task": Cores(reactor=altered(membership=EndOfLinkIsNothing)),
     "no lease after a restart": Cores(reactor=NoLeaseAfterRestart),
-    "losses counted twice": Cores(reactor=CountsLossesTwice),
-    "losses never counted": Cores(reactor=NeverCountsLosses),
+    "losses counted twice": Cores(reactor=altered(losses=CountsLossesTwice)),
+    "losses never counted": Cores(reactor=altered(losses=NeverCountsLosses)),
     "result forgotten when sent": Cores(reactor=ForgetsOnDelivery),
     "ticket taken in twice": Cores(reactor=EachSubmissionIsNew),
-    "second life inherits tasks": Cores(reactor=NewLifeInheritsTasks),
-    "lost tasks dropped": Cores(reactor=DropsLostTasks),
+    "second life inherits tasks": Cores(reactor=altered(membership=NewLifeInheritsTasks)),
+    "lost tasks dropped": Cores(reactor=altered(placing=DropsLostTasks)),
     "result to the wrong client": Cores(reactor=WrongClient),
-    "stops forgotten": Cores(reactor=LosesStops),
+    "stops forgotten": Cores(reactor=altered(LosesStops, membership=WaitsForStopsForEver)),
     "client gone is client closed": Cores(reactor=ForgetsGoneClients),
     "answers any attempt": Cores(reactor=AnswersAnyAttempt),
     "client that came back is not asked again": Cores(reactor=AsksOnce),
@@ -348,7 +379,7 @@ MUTANTS = {
     "waiting workers fill the pool": Cores(plan=no_room_for_others),
     "growth is forgotten at a restart": Cores(reactor=ForgetsGrowth),
     "out of memory is the end": Cores(reactor=NeverGrows),
-    "kills with a warning are never explained": Cores(reactor=NeverLearnsWhy),
+    "kills with a warning are never explained": Cores(reactor=altered(losses=NeverLearnsWhy)),
     "absence is death": Cores(ledger=AbsenceIsDeath),
     "suspended for ever": Cores(ledger=SuspendedForEver),
     "failed query is an empty list": Cores(ledger=FailedQueryIsEmpty),
