@@ -318,8 +318,8 @@ class FailedQueryIsEmpty(Ledger):
     def handle(self, event: LedgerEvent, now: float) -> list[LedgerAction]:
         if isinstance(event, QueryAnswered) and isinstance(event.answer, QueryFailed):
             actions: list[LedgerAction] = []
-            self._is_polling = False
-            for job in self._outstanding():
+            self._polling.is_open = False
+            for job in self._table.outstanding():
                 self._forget(job, None, "missing", actions)
             return actions
         return super().handle(event, now)

@@ -61,7 +61,8 @@ from dfm.core.pool.jobs import (
     SubmitJob,
     Tell,
 )
-from dfm.core.pool.ledger import Ledger, array_of
+from dfm.core.pool.jobtable import array_of
+from dfm.core.pool.ledger import Ledger
 from dfm.core.pool.scaling import Launch, Release, Withdraw, job_wall_seconds
 from dfm.core.wire.messages import Shape
 

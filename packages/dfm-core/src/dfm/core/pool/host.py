@@ -30,6 +30,7 @@ from dfm.core.pool.batch import BatchJobs, JobPlace
 from dfm.core.pool.command import CommandRunner
 from dfm.core.pool.engine import Engine
 from dfm.core.pool.jobs import CancelAllWanted
+from dfm.core.pool.jobtable import job_name
 from dfm.core.pool.journal import (
     Header,
     JournalFile,
@@ -39,7 +40,7 @@ from dfm.core.pool.journal import (
     read_snapshot,
     write_snapshot,
 )
-from dfm.core.pool.ledger import Ledger, LedgerSettings, job_name
+from dfm.core.pool.ledger import Ledger, LedgerSettings
 from dfm.core.pool.reactor import Reactor, ReactorSettings
 from dfm.core.pool.reap import jobs_in, owned
 from dfm.core.wire.access import Access, Root, new_key, plant_probe, remove_probe, write_access

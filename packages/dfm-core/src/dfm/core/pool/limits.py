@@ -1,4 +1,4 @@
-"""How long the reactor waits, and how often it tries: its settings, as they follow from those of the pool."""
+"""How long reactor and ledger wait, and how often they try: what the settings of the pool mean for each."""
 
 from collections.abc import Callable
 
@@ -54,4 +54,41 @@ class ReactorSettings(msgspec.Struct, frozen=True, kw_only=True):
             host_suspicion_seconds=1800.0 * scale,
             host_rest_seconds=5.0 * scale,
             log_of=log_of,
+        )
+
+
+class LedgerSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """Times of the ledger, in seconds, scaled already; `scale` is the factor for those that are not settings.
+
+    Attributes:
+        leave_seconds: a job that is still listed this long after its worker has left is cancelled.
+        young_seconds: a worker that ended before this age has failed; one that got older has done well.
+    """
+
+    poll_seconds: float = 15.0
+    start_seconds: float = 120.0
+    leave_seconds: float = 30.0
+    lost_grace_seconds: float = 120.0
+    unknown_seconds: float = 1800.0
+    young_seconds: float = 60.0
+    exclusion_seconds: float = 1800.0
+    launch_batch: int = 4
+    max_submits_per_minute: int = 30
+    scale: float = 1.0
+
+    @classmethod
+    def of(cls, settings: PoolSettings) -> "LedgerSettings":
+        """Return what the settings of the pool mean for the ledger."""
+        scale = settings.time_scale
+        return cls(
+            poll_seconds=settings.poll_interval * scale,
+            start_seconds=settings.start_timeout * scale,
+            leave_seconds=settings.drain_grace * scale,
+            lost_grace_seconds=120.0 * scale,
+            unknown_seconds=1800.0 * scale,
+            young_seconds=60.0 * scale,
+            exclusion_seconds=1800.0 * scale,
+            launch_batch=settings.launch_batch_size,
+            max_submits_per_minute=settings.max_submits_per_minute,
+            scale=scale,
         )

@@ -22,8 +22,9 @@ from dfm.api.batch import BatchDialect, CancelState, Command, CommandOutput, Job
 from dfm.core.pool.batch import Questions, ask
 from dfm.core.pool.command import CommandRunner
 from dfm.core.pool.events import JournalEntry
+from dfm.core.pool.jobtable import array_of, prefix_of
 from dfm.core.pool.journal import Replay, read_journal
-from dfm.core.pool.ledger import Ledger, LedgerSettings, array_of, prefix_of
+from dfm.core.pool.ledger import Ledger, LedgerSettings
 from dfm.core.pool.reactor import Reactor, ReactorSettings
 
 LOCK_NAME = "owner.lock"
