@@ -2,7 +2,8 @@
 
 All decisions are theirs; here messages become events and actions become messages, commands and records. Order that
 holds: what an event asks to be recorded is with the kernel before anything that the same turn of the loop sends, so
-that no result is acknowledged, and no attempt is under way, that the journal does not know.
+that no result is acknowledged, and no attempt is under way, that the journal does not know (`outbox`). What people look
+at is put together by `overview`.
 """
 
 import asyncio
@@ -11,14 +12,13 @@ import math
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
 from typing import Protocol
 
 import msgspec
 
 from dfm.core.__about__ import __version__
 from dfm.core.config.settings import PoolSettings
-from dfm.core.crashpoint import IS_ARMED, crash_point
+from dfm.core.crashpoint import crash_point
 from dfm.core.pool.batch import BatchJobs
 from dfm.core.pool.events import (
     Acknowledge,
@@ -34,7 +34,6 @@ from dfm.core.pool.events import (
     Deliver,
     DrainWorker,
     HostSuspected,
-    JournalEntry,
     Loss,
     LossKind,
     PassAnswer,
@@ -69,9 +68,10 @@ from dfm.core.pool.jobs import (
     WorkerWorked,
 )
 from dfm.core.pool.ledger import Ledger
+from dfm.core.pool.outbox import Journal, Outbox
+from dfm.core.pool.overview import Held, Overview
 from dfm.core.pool.reactor import Reactor
 from dfm.core.pool.scaling import PoolView, plan
-from dfm.core.pool.standing import Stage
 from dfm.core.wire.environment import variables_of
 from dfm.core.wire.messages import (
     Accepted,
@@ -116,14 +116,8 @@ CHECK_SECONDS = 10.0
 """How often the watchdog asks whether everything is as it must be."""
 WAITS_SECONDS = 2.0
 """How often clients are told what the pool waits for."""
-RECENT = 100
-"""How many ended tasks are shown to people."""
-RATE_WINDOW = 10_000
-RATE_SECONDS = 10.0
 _SILENT_BEATS = 2
 """So many heartbeats late, a worker's job is asked for at once; its lease lasts longer than that and the answer."""
-_HOLDING = frozenset({Phase.RUNNING, Phase.SUSPENDED, Phase.UNKNOWN})
-"""Where a job stands that has what it asked for."""
 _COMES_AGAIN = frozenset({Phase.PENDING, Phase.HELD})
 """Where a job stands that the batch system has put back: another life of its worker will come."""
 
@@ -140,13 +134,6 @@ class WorkerLink(Protocol):
 
     def close(self) -> None:
         """Say what was said and hang up."""
-
-
-class Journal(Protocol):
-    """Takes records; what was appended is with the kernel."""
-
-    def append(self, entries: Sequence[JournalEntry]) -> None:
-        """Append the records, in one go."""
 
 
 class _Client(msgspec.Struct):
@@ -175,17 +162,6 @@ class _Worker(msgspec.Struct):
     hello: Hello
     link: WorkerLink
     environments: set[str] = set()
-
-
-class Ended(msgspec.Struct, frozen=True, kw_only=True):
-    """A task that has ended, for people."""
-
-    task: str
-    outcome: str
-    seconds: float
-    worker: str
-    host: str
-    at: str
 
 
 class Engine:
@@ -220,7 +196,6 @@ class Engine:
     ) -> None:
         self._reactor = reactor
         self._ledger = ledger
-        self._journal = journal
         self._settings = settings
         self._epoch = epoch
         self._default_shape = default_shape
@@ -228,15 +203,13 @@ class Engine:
         self._redaction = redaction
         self._is_passing = is_passing
         self._clock = clock
+        self._outbox = Outbox(journal, fail)
+        self._overview = Overview(reactor, ledger, epoch, redaction, clock)
         self._jobs: BatchJobs | None = None
         self._clients: dict[str, _Client] = {}
         self._workers: dict[tuple[str, str], _Worker] = {}
         self._current: dict[str, str] = {}
         self._environments: dict[str, dict[str, str]] = {}
-        self._running: dict[int, tuple[Assign, float]] = {}
-        self._records: list[JournalEntry] = []
-        self._outbox: list[tuple[Callable[..., None], ToWorker | ToClient]] = []
-        self._is_flushing = False
         self._is_acting = False
         self._events: deque[PoolEvent] = deque()
         self._timer: asyncio.TimerHandle | None = None
@@ -245,9 +218,6 @@ class Engine:
         self._check_at = 0.0
         self._waits = ""
         self._waits_at = 0.0
-        self._started = clock()
-        self._ended_at: deque[float] = deque(maxlen=RATE_WINDOW)
-        self._recent: deque[Ended] = deque(maxlen=RECENT)
         self.on_notice: Callable[[str], None] = lambda _: None
 
     def start(self, jobs: BatchJobs) -> None:
@@ -262,7 +232,7 @@ class Engine:
             self._timer = None
         if self._gathering is not None:
             self._gathering.cancel()
-        self._flush()
+        self._outbox.flush()
         workers, self._workers = self._workers, {}  # that their links are gone is no news to anybody any more
         for worker in workers.values():
             worker.link.close()
@@ -270,8 +240,8 @@ class Engine:
     def dismiss_workers(self, why: str) -> None:
         """Tell every worker to kill what it runs and to leave."""
         for worker in self._workers.values():
-            self._say(worker.link.send, Exit(why=why))
-        self._flush()
+            self._outbox.say(worker.link.send, Exit(why=why))
+        self._outbox.flush()
 
     @property
     def in_flight(self) -> int:
@@ -323,16 +293,16 @@ class Engine:
             case Open():
                 client.directory, client.user = message.directory, message.user
                 client.rundir, client.weight = message.rundir, message.weight
-                self._say(client.send, Opened(epoch=self._epoch, version=__version__, in_flight=self.in_flight))
+                self._outbox.say(client.send, Opened(epoch=self._epoch, version=__version__, in_flight=self.in_flight))
                 client.in_flight = self.in_flight
-                self._say(client.send, PoolWaits(text=self._waits))
+                self._outbox.say(client.send, PoolWaits(text=self._waits))
                 self._admit(client)
             case Close():
                 del self._clients[name]
                 self._feed(ClientClosed(name))
                 self._admit_held()
             case Beat():
-                self._say(client.send, Beat())
+                self._outbox.say(client.send, Beat())
             case _:
                 _log.warning("client %s said %s, which is for the daemon", name, type(message).__name__)
 
@@ -343,7 +313,7 @@ class Engine:
         """
         if self._must_wait(client):
             client.held, client.held_since = [], self._clock()
-            self._say(client.send, Notice(text=f"waits: {_HELD}"))
+            self._outbox.say(client.send, Notice(text=f"waits: {_HELD}"))
         else:
             self._feed(ClientOpened(client=client.name, weight=client.weight, rundir=client.rundir))
 
@@ -376,7 +346,7 @@ class Engine:
         text = self._redaction.hide(text)
         self.on_notice(text)
         for client in self._clients.values():
-            self._say(client.send, Notice(text=text))
+            self._outbox.say(client.send, Notice(text=text))
 
     def _submit(self, client: _Client, message: Submit) -> None:
         self._feed(
@@ -473,7 +443,8 @@ class Engine:
         self._feed(event)
 
     def _ended(self, slot: str, incarnation: str, result: Result) -> None:
-        self._note_end(slot, result)
+        worker = self._worker(slot)
+        self._overview.end(slot, None if worker is None else worker.hello.host, result)
         self._feed(
             AttemptEnded(
                 slot=slot,
@@ -514,11 +485,11 @@ class Engine:
     def _do(self, action: PoolAction) -> None:
         match action:
             case Record():
-                self.record(action)
+                self._outbox.record(action)
             case Assign():
                 self._assign(action)
             case Acknowledge(slot, attempt):
-                self._running.pop(attempt, None)
+                self._overview.drop(attempt)
                 self._tell(slot, Ack(attempt=attempt))
             case PassQuestion():
                 self._inform(
@@ -558,12 +529,12 @@ class Engine:
         worker = self._worker(action.slot)
         if worker is None:
             return
-        self._running[action.attempt] = (action, self._clock())
+        self._overview.begin(action)
         if action.environment and action.environment not in worker.environments:
             worker.environments.add(action.environment)
             variables = self._environments.get(action.environment, {})
-            self._say(worker.link.send, Environment(digest=action.environment, variables=variables))
-        self._say(
+            self._outbox.say(worker.link.send, Environment(digest=action.environment, variables=variables))
+        self._outbox.say(
             worker.link.send,
             Run(
                 attempt=action.attempt,
@@ -579,7 +550,7 @@ class Engine:
         client = self._clients.get(action.client)
         if client is None:
             return
-        self._say(
+        self._outbox.say(
             client.send,
             Done(
                 ticket=action.ticket,
@@ -595,7 +566,7 @@ class Engine:
     def _retire(self, slot: str, incarnation: str, why: str) -> None:
         worker = self._workers.pop((slot, incarnation), None)
         if worker is not None:
-            self._flush()
+            self._outbox.flush()
             worker.link.send(Exit(why=why))
             worker.link.close()
         if any(where == slot for where, _ in self._workers):
@@ -630,38 +601,16 @@ class Engine:
     def _tell(self, slot: str, message: ToWorker) -> None:
         worker = self._worker(slot)
         if worker is not None:
-            self._say(worker.link.send, message)
+            self._outbox.say(worker.link.send, message)
 
     def _inform(self, name: str, message: ToClient) -> None:
         client = self._clients.get(name)
         if client is not None:
-            self._say(client.send, message)
-
-    def _say(self, send: Callable[..., None], message: ToWorker | ToClient) -> None:
-        self._outbox.append((send, message))
-        self._schedule_flush()
-
-    def _schedule_flush(self) -> None:
-        if not self._is_flushing:
-            self._is_flushing = True
-            asyncio.get_running_loop().call_soon(self._flush)
+            self._outbox.say(client.send, message)
 
     def record(self, record: Record) -> None:
         """Have something recorded before anything else is said."""
-        self._records.append(record.entry)
-        self._schedule_flush()
-
-    def _flush(self) -> None:
-        """Give the journal what was recorded; only then say what was to be said."""
-        self._is_flushing = False
-        try:
-            self.flush_records()
-        except OSError as error:
-            self._fail(error)
-            return
-        outbox, self._outbox = self._outbox, []
-        for send, message in outbox:
-            send(message)
+        self._outbox.record(record)
 
     def flush_records(self) -> None:
         """Give the journal what was recorded.
@@ -669,11 +618,7 @@ class Engine:
         Raises:
             OSError: it cannot be written; nothing that depends on it may be said.
         """
-        if self._records:
-            _crash_points(self._records, "before")
-            self._journal.append(self._records)
-            _crash_points(self._records, "after")
-            self._records = []
+        self._outbox.flush_records()
 
     # Time.
 
@@ -689,7 +634,7 @@ class Engine:
         if now >= self._beat_at:
             self._beat_at = now + self._settings.heartbeat_interval * scale
             for worker in self._workers.values():
-                self._say(worker.link.send, Beat())
+                self._outbox.say(worker.link.send, Beat())
         if now >= self._check_at:
             self._check_at = now + CHECK_SECONDS * scale
             self._check(now)
@@ -699,15 +644,15 @@ class Engine:
         for client in self._clients.values():
             if client.in_flight and client.in_flight != self.in_flight:
                 client.in_flight = self.in_flight
-                self._say(client.send, InFlight(count=client.in_flight))
+                self._outbox.say(client.send, InFlight(count=client.in_flight))
 
     def _tell_of_waits(self, now: float) -> None:
         """Tell clients why tasks are queued where that is not for want of a free worker."""
-        text = self._why_no_worker(now)
+        text = self._overview.why_no_worker(now)
         if text != self._waits:
             self._waits = text
             for client in self._clients.values():
-                self._say(client.send, PoolWaits(text=text))
+                self._outbox.say(client.send, PoolWaits(text=text))
 
     def _notice_silence(self, now: float) -> None:
         """Have the batch system asked about workers that miss heartbeats: it may have suspended them."""
@@ -752,120 +697,19 @@ class Engine:
 
     def status(self) -> dict[str, object]:
         """Return the workers, jobs, tasks and clients; docs/reference/daemon-status.md describes it."""
-        return self._redaction.hide_in(self._status())
-
-    def _status(self) -> dict[str, object]:
-        now = self._clock()
-        workers, jobs, tasks = self._reactor.workers(), self._ledger.jobs(), self._reactor.tasks()
-        stages = {stage: sum(task.state is stage for task in tasks) for stage in Stage}
-        since = {task: self._clock() - started for task, started in self._started_by_slot()}
-        return {
-            "epoch": self._epoch,
-            "version": __version__,
-            "runner": self._batch.dialect.name,
-            "uptime_seconds": now - self._started,
-            "paused": self._ledger.pause_reason(now),
-            "excluded_hosts": self._ledger.excluded_hosts(now),
-            "held_tokens": {
-                name: count * sum(job.is_connected or job.phase in _HOLDING for job in jobs)
-                for name, count in self._batch.held_tokens.items()
-            },
-            "workers": [
-                {
-                    "slot": worker.slot,
-                    "host": worker.host,
-                    "slots": worker.slots,
-                    "state": _state_of(worker.busy, worker.is_connected, worker.is_draining, worker.is_suspended),
-                    "running": [
-                        {"task": task, "seconds": since.get((worker.slot, task), 0.0)} for task in worker.tasks
-                    ],
-                    "heard_seconds_ago": now - worker.heard_at,
-                }
-                for worker in workers
-            ],
-            "jobs": [
-                {
-                    "name": job.name,
-                    "slot": job.slot,
-                    "id": job.id,
-                    "state": str(job.phase),
-                    "reason": job.reason,
-                    "host": job.host,
-                    "is_connected": job.is_connected,
-                    "since_seconds": now - job.since,
-                }
-                for job in jobs
-            ],
-            "workers_count": {
-                "total": len(jobs),
-                "connected": sum(worker.is_connected for worker in workers),
-                "busy": sum(worker.busy > 0 for worker in workers),
-                "idle": sum(worker.busy == 0 and worker.is_connected for worker in workers),
-                "pending": sum(not job.is_connected and not job.is_stopping for job in jobs),
-            },
-            "tasks_count": {
-                "queued": stages[Stage.QUEUED],
-                "running": sum(stages[stage] for stage in Stage if stage not in (Stage.QUEUED, Stage.ENDED)),
-                "done": self._reactor.counters().committed,
-            },
-            "tasks_per_second": self._rate(now),
-            "counters": msgspec.structs.asdict(self._reactor.counters()),
-            "clients": [
-                {
-                    "run_id": client.name,
-                    "directory": client.directory,
-                    "unfinished": sum(task.client == client.name and task.state is not Stage.ENDED for task in tasks),
-                }
-                for client in self._clients.values()
-            ],
-            "recent": [msgspec.structs.asdict(ended) for ended in self._recent],
-        }
+        return self._overview.status(self._batch, {client.name: client.directory for client in self._clients.values()})
 
     def why(self, needle: str) -> list[dict[str, object]]:
         """Return where every unfinished task stands whose name is, or holds, `needle`; an empty one means all."""
-        now = self._clock()
-        found: list[dict[str, object]] = []
-        for task in self._reactor.tasks():
-            if task.state is Stage.ENDED or (needle and needle not in task.task):
-                continue
-            standing = self._reactor.pending_reason(task.client, task.ticket, now)
-            if standing is None:
-                continue
-            reason = standing.reason
-            if standing.state is Stage.QUEUED:
-                reason = "; ".join(filter(None, [reason, self._why_no_worker(now)]))
-            found.append(
-                {
-                    "task": task.task,
-                    "run_id": task.client,
-                    "state": str(standing.state),
-                    "reason": reason,
-                    "since_seconds": now - standing.since,
-                    "checked_again_in_seconds": max(0.0, standing.deadline - now),
-                    "host": task.host,
-                    "worker": task.slot,
-                    "attempt": task.number,
-                }
+        held = [
+            Held(
+                task=message.task, client=client.name, reason=_HELD, since=client.held_since, check_seconds=TICK_SECONDS
             )
-        return self._redaction.hide_in(found + self._why_held(needle, now))
-
-    def _why_held(self, needle: str, now: float) -> list[dict[str, object]]:
-        return [
-            {
-                "task": message.task,
-                "run_id": client.name,
-                "state": str(Stage.QUEUED),
-                "reason": _HELD,
-                "since_seconds": now - client.held_since,
-                "checked_again_in_seconds": TICK_SECONDS,
-                "host": "",
-                "worker": "",
-                "attempt": 0,
-            }
             for client in self._clients.values()
             for message in client.held or ()
-            if isinstance(message, Submit) and needle in message.task
+            if isinstance(message, Submit)
         ]
+        return self._overview.why(needle, held)
 
     # Orders of people.
 
@@ -891,66 +735,7 @@ class Engine:
             self._batch.feed(CancelWanted(slots=slots, why="`dfm daemon reap`"))
         return len(slots)
 
-    def _why_no_worker(self, now: float) -> str:
-        reasons = [self._ledger.pause_reason(now), self._pending_jobs(now)]
-        return self._redaction.hide("; ".join(filter(None, reasons)))
-
-    def _pending_jobs(self, now: float) -> str:
-        """Say how the jobs stand from which no worker has come yet."""
-        waiting = [job for job in self._ledger.jobs() if not job.is_connected and not job.is_stopping]
-        if not waiting:
-            return ""
-        eldest = max(waiting, key=lambda job: now - job.since)
-        reason = f" ({eldest.reason})" if eldest.reason else ""
-        phase = "starting" if eldest.phase is Phase.RUNNING else str(eldest.phase)
-        since = f"{phase} for {now - eldest.since:.0f} s{reason}"
-        if len(waiting) == 1:
-            return f"a worker job is on its way, {since}"
-        return f"{len(waiting)} worker jobs are on their way, the eldest {since}"
-
-    def _started_by_slot(self) -> list[tuple[tuple[str, str], float]]:
-        return [((assign.slot, assign.task), started) for assign, started in self._running.values()]
-
-    def _rate(self, now: float) -> float:
-        recent = [at for at in self._ended_at if now - at <= RATE_SECONDS]
-        return len(recent) / RATE_SECONDS
-
-    def _note_end(self, slot: str, result: Result) -> None:
-        """Keep what people want to see of tasks that ended."""
-        assigned, since = self._running.pop(result.attempt, (None, 0.0))
-        self._ended_at.append(self._clock())
-        worker = self._worker(slot)
-        if assigned is None or worker is None:
-            return
-        self._recent.append(
-            Ended(
-                task=assigned.task,
-                outcome=result.outcome,
-                seconds=self._clock() - since,
-                worker=slot,
-                host=worker.hello.host,
-                at=datetime.now(UTC).isoformat(timespec="seconds"),
-            )
-        )
-
-
-def _crash_points(records: Sequence[JournalEntry], side: str) -> None:
-    """Pass the named places on either side of each kind of record: `pool.commit.before`, `pool.commit.after`."""
-    if IS_ARMED:
-        for record in records:
-            crash_point(f"pool.{record.kind}.{side}")
-
 
 def _loss_of_vacating(reason: str) -> Loss:
     kinds = {"preempted": LossKind.PREEMPTED, "walltime": LossKind.WALLTIME}
     return Loss(kinds.get(reason, LossKind.KILLED), f"the worker was told to go ({reason})")
-
-
-def _state_of(busy: int, is_connected: bool, is_draining: bool, is_suspended: bool) -> str:  # noqa: FBT001  (a table)
-    if is_suspended:
-        return "suspended"
-    if not is_connected:
-        return "silent"
-    if is_draining:
-        return "draining"
-    return "busy" if busy else "idle"
