@@ -272,6 +272,31 @@ def test_a_restarted_daemon_knows_the_directory_of_a_client_that_is_not_back() -
         assert after.reactor.gone_from("/r") == []
 
 
+@pytest.mark.parametrize("by_snapshot", [False, True])
+def test_a_directory_that_a_closed_client_s_attempt_is_in_is_taken_after_a_restart_too(*, by_snapshot: bool) -> None:
+    before = Bench()
+    before.do(ClientOpened(client="c", rundir="/r"), arrive(), submit(1), submit(2))
+    attempt = before.attempt()
+    before.do(ClientClosed("c"))
+    after = Bench(journal=before.reactor.snapshot() if by_snapshot else before.journal)
+    assert after.reactor.is_taken("/r", "d")
+    assert after.reactor.slots_at_work("/r") == {"w"}
+    assert after.reactor.tasks() == []
+    assert after.do(arrive(running=(attempt,))) == [Welcomed(slot="w", keep=(attempt,)), Stop("w", attempt)]
+    assert after.do(ended(attempt)) == [Acknowledge("w", attempt)]
+    assert not after.reactor.is_taken("/r", "d")
+    assert not Bench(journal=after.journal).reactor.is_taken("/r", "d")
+
+
+def test_what_a_closed_client_had_with_a_worker_that_does_not_come_back_ends_with_its_lease() -> None:
+    before = Bench()
+    before.do(ClientOpened(client="c", rundir="/r"), arrive(), submit())
+    before.do(ClientClosed("c"))
+    after = Bench(journal=before.journal)
+    after.wait(21.0)
+    assert not after.reactor.is_taken("/r", "d")
+
+
 def test_the_same_ticket_is_the_same_task(busy: Bench) -> None:
     assert busy.do(submit()) == [Confirm(client="c", ticket=1)]
     delivered = busy.do(ended(busy.attempt()))[1]
@@ -380,6 +405,16 @@ def test_tasks_that_no_new_worker_has_time_for_end_after_three_of_those(empty: B
     delivered = empty.do(arrive("w2", lives_seconds=60.0))[-1]
     assert isinstance(delivered, Deliver)
     assert delivered.outcome == "refused"
+
+
+def test_a_new_worker_that_lives_long_enough_shows_that_there_are_such(empty: Bench) -> None:
+    empty.do(submit(1, wall=1000.0), submit(2, wall=1000.0))
+    lives = [60.0, 60.0, 5000.0, 60.0, 60.0]
+    actions = [empty.do(arrive(f"w{number}", lives_seconds=life)) for number, life in enumerate(lives)]
+    assert [len(assigns(some)) for some in actions] == [0, 0, 1, 0, 0]
+    assert empty.standing(2) is Stage.QUEUED
+    [*_, refused] = empty.do(arrive("last", lives_seconds=60.0))
+    assert isinstance(refused, Deliver)
 
 
 def test_a_refused_shape_ends_its_waiting_tasks_in_the_words_of_the_batch_system(empty: Bench) -> None:
@@ -510,6 +545,28 @@ def test_a_task_that_kills_its_workers_makes_no_host_suspect(empty: Bench) -> No
         actions += empty.do(arrive(f"w{number}", host=f"h{number % 2}"), WorkerLost(slot=f"w{number}", loss=UNKNOWN))
     assert not [action for action in actions if isinstance(action, HostSuspected)]
     assert isinstance(actions[-1], Deliver)
+
+
+@pytest.mark.parametrize("by_snapshot", [False, True])
+def test_failures_of_hosts_and_lives_that_were_too_short_count_after_a_restart_too(*, by_snapshot: bool) -> None:
+    bench = Bench()
+    bench.do(ClientOpened(client="c"), arrive(), submit())
+    bench.do(ended(bench.attempt(), infrastructure=True))
+    walltime = Loss(LossKind.WALLTIME, "its time is over")
+    for number in range(3):
+        bench = Bench(journal=bench.reactor.snapshot() if by_snapshot else bench.journal)
+        bench.do(ClientOpened(client="c"))
+        actions = bench.do(arrive(f"x{number}", lives_seconds=600.0), WorkerLost(slot=f"x{number}", loss=walltime))
+    [deliver] = [action for action in actions if isinstance(action, Deliver)]
+    assert "until the end of its worker's job 3 times" in deliver.cause
+    late = Bench()
+    late.do(ClientOpened(client="c"), arrive(), submit())
+    late.do(ended(late.attempt(), infrastructure=True))
+    late.wait(6.0)
+    late.do(ended(late.attempt(), infrastructure=True))
+    again = Bench(journal=late.reactor.snapshot() if by_snapshot else late.journal)
+    again.do(ClientOpened(client="c"), arrive("y"))
+    assert isinstance(again.do(ended(again.attempt(), "y", infrastructure=True))[1], Deliver), "the third counts"
 
 
 def test_after_a_restart_a_worker_comes_back_with_what_it_runs(busy: Bench) -> None:

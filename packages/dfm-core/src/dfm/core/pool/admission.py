@@ -46,13 +46,9 @@ class Admission:
         self._deaths_of(shape).try_one()
 
     def accept(self) -> None:
-        """The batch system took a job."""
-        self.find()
-        self._submit_at = LONG_AGO
-
-    def find(self) -> None:
-        """A job was found whose submission was not answered."""
+        """The batch system took a job, or has one whose submission was not answered."""
         self._refusals.succeed()
+        self._submit_at = LONG_AGO
 
     def refuse_shape(self) -> None:
         """The batch system will never take a job of some shape, which says nothing of others."""

@@ -239,7 +239,7 @@ class Ledger:
             return
         found = [status for status in event.answer.jobs if status.name in ("", job.name)]
         if found:
-            self._admission.find()
+            self._admission.accept()
             for status in found:
                 self._apply(job, status, now, actions)
             return

@@ -67,10 +67,10 @@ class Losses:
         if self._is_for_host(task, worker, loss, now):
             task.is_refunded = True
             loss = Loss(LossKind.HOST, f"{loss.text}; its host is suspected")
-        actions.append(Record(taskjournal.lost(task, worker, loss)))
+        is_overrun = loss.kind is LossKind.WALLTIME and _had_whole_life(task, worker)
+        actions.append(Record(taskjournal.lost(task, worker, loss, is_overrun=is_overrun)))
         task.count_loss(worker.host, worker.slot, loss)
-        if loss.kind is LossKind.WALLTIME and _had_whole_life(task, worker):
-            task.overruns += 1
+        task.overruns += is_overrun
         account = self.account(task)
         if account:
             finish(self._state, task, now, actions, LOST, account)
@@ -157,12 +157,12 @@ class Losses:
         task.host_failures += 1
         loss = Loss(LossKind.HOST, f"host {worker.host} failed it")
         self._state.take_back(task, now)
-        self._lose_attempt(task, worker, loss, now, actions)
+        goes_on = self._lose_attempt(task, worker, loss, now, actions)
         actions.append(Acknowledge(event.slot, event.attempt))
         worker.rests_until = now + self._settings.host_rest_seconds
         worker.pool.free.discard(worker)
         self._state.deadlines.enter(worker.rests_until, Watch.REST, (worker.slot, worker.incarnation, 0))
-        self._placing.requeue([task], now, actions)
+        self._placing.requeue([task] if goes_on else [], now, actions)
         name = f"{task.share.client}/{task.ticket}"
         self._blame(worker.host, name, task, now, actions)
 

@@ -138,7 +138,10 @@ class Membership:
         """End tasks that no worker of their shape lives long enough for, seen from several that just began."""
         room = worker.ends_at - now - self._settings.walltime_margin_seconds
         pool = worker.pool
-        if worker.arrived_at != now or room == inf or max(pool.waiting.walls(), default=0.0) <= room:
+        if worker.arrived_at != now:
+            return
+        if room == inf or max(pool.waiting.walls(), default=0.0) <= room:
+            pool.misfits = 0
             return
         pool.misfits += 1
         if pool.misfits < _MISFIT_LIMIT:

@@ -353,11 +353,13 @@ class Reactor:
         Clients are gone until they come back, attempts are with workers that are out of reach until they come back.
         Entries of other kinds are passed over. What is to be done about it comes with the actions of the next event.
         """
-        leases = taskjournal.replay(self._state, entries, now)
+        found = taskjournal.replay(self._state, entries, now)
         for client in self._state.clients.values():
             self._miss(client, now)
             for task in client.tasks.values():
-                self._restore_task(task, leases, now)
+                self._restore_task(task, found.leases, now)
+        for task in found.orphans.values():
+            self._restore_task(task, found.leases, now)
         self._state.watch(now)
 
     def _restore_task(self, task: Task, leases: Mapping[int, taskjournal.Lease], now: float) -> None:
@@ -410,6 +412,15 @@ class Reactor:
         """Return the clients of a run directory whose links are broken."""
         clients = self._state.clients.items()
         return [name for name, client in clients if client.rundir == rundir and not client.is_here]
+
+    def slots_at_work(self, rundir: str | None = None) -> set[str]:
+        """Return the slots of workers that have tasks, of runs in a directory where one is given."""
+        return {
+            worker.slot
+            for worker in self._state.workers.values()
+            for task in worker.attempts.values()
+            if rundir is None or task.client.rundir == rundir
+        }
 
     def is_taken(self, rundir: str, client: str) -> bool:
         """Return whether another client, or what is left of one, may still write into a run directory."""

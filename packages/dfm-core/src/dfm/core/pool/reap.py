@@ -160,8 +160,7 @@ def working_jobs(found: Replay, rundir: str | None = None) -> set[str]:
     """
     reactor = Reactor(ReactorSettings(), 0)
     reactor.restore(found.entries, 0.0)
-    clients = None if rundir is None else set(reactor.gone_from(rundir))
-    slots = {task.slot for task in reactor.tasks() if task.slot and (clients is None or task.client in clients)}
+    slots = reactor.slots_at_work(rundir)
     return {job.name for job in _ledger_of(found).jobs() if job.slot in slots}
 
 

@@ -40,7 +40,9 @@ def finish(
     state.counts["committed"] += 1
     if outcome == LOST and not task.is_unwanted:
         state.counts["lost_tasks"] += 1
-    if not task.is_orphan:
+    if task.is_orphan:
+        actions.append(Record(taskjournal.stopped(task)))
+    else:
         task.end = end
         actions.append(Record(taskjournal.committed(end)))
     if before_delivery is not None:

@@ -280,6 +280,10 @@ class State:
         worker.pool.workers -= 1
         worker.pool.free.discard(worker)
 
+    def orphans(self) -> list[Task]:
+        """Return the tasks of closed clients that are still with workers."""
+        return [task for worker in self.workers.values() for task in worker.attempts.values() if task.is_orphan]
+
     def watch(self, now: float) -> None:
         """See to it that there is a deadline as long as there is anything to look at."""
         if not self._is_checking:

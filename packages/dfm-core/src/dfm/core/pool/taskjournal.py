@@ -1,8 +1,8 @@
 """The journal entries of the reactor: how each is written, and what it means when it is read again.
 
-Owns the kinds `client`, `close`, `submit`, `cancel`, `dispatch`, `lost`, `grow`, `refund`, `commit` and `forget`, and
-their fields. A snapshot says what the journal before it said of all that is not forgotten, but for failures of hosts,
-which then begin to count anew.
+Owns the kinds `client`, `close`, `submit`, `cancel`, `dispatch`, `lost`, `grow`, `refund`, `commit`, `forget` and
+`stopped`, and their fields. A snapshot says all that the journal before it said of what is not forgotten. A task of a
+client that was closed is forgotten when it is with no worker any more.
 """
 
 from collections.abc import Iterable, Iterator
@@ -22,6 +22,18 @@ class Lease(msgspec.Struct, frozen=True):
     host: str
 
 
+class Replayed(msgspec.Struct, frozen=True):
+    """What earlier epochs have left, beside the clients and their tasks.
+
+    Attributes:
+        leases: by the number of an attempt.
+        orphans: tasks of closed clients whose attempts are not known to have ended, by client and ticket.
+    """
+
+    leases: dict[int, Lease] = {}
+    orphans: dict[tuple[str, int], Task] = {}
+
+
 def opened(client: Client) -> JournalEntry:
     """Return the entry of a client that is new."""
     share = client.share
@@ -29,15 +41,17 @@ def opened(client: Client) -> JournalEntry:
 
 
 def closed(client: str) -> JournalEntry:
-    """Return the entry of a client that nobody expects any more: all its tasks are forgotten with it."""
+    """Return the entry of a client that nobody expects any more: its tasks that are with no worker are forgotten."""
     return _entry("close", client=client)
 
 
 def submitted(task: Task) -> JournalEntry:
     """Return the entry of a task that is taken in."""
-    growth: dict[str, object] = {}
+    more: dict[str, object] = {}
     if task.larger or task.outgrown:
-        growth = {"larger": msgspec.to_builtins(task.larger), "outgrown": list(task.outgrown)}
+        more = {"larger": msgspec.to_builtins(task.larger), "outgrown": list(task.outgrown)}
+    if task.overruns or task.host_failures:
+        more |= {"overruns": task.overruns, "host_failures": task.host_failures}
     return _entry(
         "submit",
         client=task.share.client,
@@ -48,7 +62,7 @@ def submitted(task: Task) -> JournalEntry:
         environment=task.environment,
         wall_seconds=task.wall_seconds,
         number=task.number,
-        **growth,
+        **more,
     )
 
 
@@ -71,8 +85,8 @@ def dispatched(task: Task, worker: Worker) -> JournalEntry:
     )
 
 
-def lost(task: Task, worker: Worker, loss: Loss) -> JournalEntry:
-    """Return the entry of an attempt that is lost."""
+def lost(task: Task, worker: Worker, loss: Loss, *, is_overrun: bool = False) -> JournalEntry:
+    """Return the entry of an attempt that is lost; `is_overrun` where a worker's whole life was too short for it."""
     return _entry(
         "lost",
         client=task.share.client,
@@ -82,6 +96,7 @@ def lost(task: Task, worker: Worker, loss: Loss) -> JournalEntry:
         text=loss.text,
         host=worker.host,
         slot=worker.slot,
+        is_overrun=is_overrun,
     )
 
 
@@ -115,6 +130,11 @@ def forgotten(client: str, ticket: int) -> JournalEntry:
     return _entry("forget", client=client, ticket=ticket)
 
 
+def stopped(task: Task) -> JournalEntry:
+    """Return the entry of a task of a closed client that is with no worker any more."""
+    return _entry("stopped", client=task.share.client, ticket=task.ticket)
+
+
 def _entry(kind: str, /, **fields: object) -> JournalEntry:
     return JournalEntry(kind=kind, fields=fields)
 
@@ -126,6 +146,8 @@ def snapshot(state: State) -> list[JournalEntry]:
         entries.append(opened(client))
         for task in client.tasks.values():
             entries += _story(task)
+    for task in state.orphans():
+        entries += [opened(task.client), *_story(task), closed(task.share.client)]
     return entries
 
 
@@ -137,7 +159,7 @@ def _story(task: Task) -> Iterator[JournalEntry]:
     for host, slot, text in task.losses or ():
         loss = {"kind": LossKind.UNEXPLAINED.value, "text": text, "host": host, "slot": slot, "attempt": 0}
         yield _entry("lost", client=task.share.client, ticket=task.ticket, **loss)
-    if task.is_unwanted and task.end is None:
+    if task.is_unwanted and task.end is None and not task.is_orphan:
         yield cancelled(task)
     if task.worker is not None:
         yield dispatched(task, task.worker)
@@ -145,19 +167,19 @@ def _story(task: Task) -> Iterator[JournalEntry]:
         yield committed(task.end)
 
 
-def replay(state: State, entries: Iterable[JournalEntry], now: float) -> dict[int, Lease]:
-    """Take the entries of earlier epochs into an empty state; return whom their attempts were sent to.
+def replay(state: State, entries: Iterable[JournalEntry], now: float) -> Replayed:
+    """Take the entries of earlier epochs into an empty state; return what is with workers.
 
     Tasks are in no place yet: those with a current attempt had one of these leases, the others waited or have ended.
     Entries of other kinds are passed over.
     """
-    leases: dict[int, Lease] = {}
+    found = Replayed()
     for entry in entries:
-        _replay(state, entry, leases, now)
-    return leases
+        _replay(state, entry, found, now)
+    return found
 
 
-def _replay(state: State, entry: JournalEntry, leases: dict[int, Lease], now: float) -> None:
+def _replay(state: State, entry: JournalEntry, found: Replayed, now: float) -> None:
     fields = entry.fields
     match entry.kind:
         case "client":
@@ -165,11 +187,24 @@ def _replay(state: State, entry: JournalEntry, leases: dict[int, Lease], now: fl
             if name not in state.clients:
                 state.enter_client(name, _number(fields["weight"]), str(fields.get("rundir", "")), is_here=False)
         case "close":
-            state.clients.pop(str(fields["client"]), None)
+            _replay_closing(state, str(fields["client"]), found)
+        case "stopped":
+            found.orphans.pop((str(fields["client"]), int(_number(fields["ticket"]))), None)
         case _:
             client = state.clients.get(str(fields.get("client", "")))
             if client is not None:
-                _replay_of_client(state, client, entry, leases, now)
+                _replay_of_client(state, client, entry, found.leases, now)
+
+
+def _replay_closing(state: State, name: str, found: Replayed) -> None:
+    client = state.clients.pop(name, None)
+    if client is None:
+        return
+    for task in client.tasks.values():
+        if task.attempt and task.end is None:
+            task.is_orphan = task.is_unwanted = True
+            found.orphans[name, task.ticket] = task
+    client.tasks.clear()
 
 
 def _replay_of_client(state: State, client: Client, entry: JournalEntry, leases: dict[int, Lease], now: float) -> None:
@@ -190,6 +225,7 @@ def _replay_of_client(state: State, client: Client, entry: JournalEntry, leases:
             kind = LossKind(str(fields["kind"]))
             task.count_loss(str(fields["host"]), str(fields["slot"]), Loss(kind, str(fields["text"])))
             task.host_failures += kind is LossKind.HOST
+            task.overruns += bool(fields.get("is_overrun"))
         case "grow":
             task.attempt = 0
             state.enlarge(task, now)
@@ -224,6 +260,8 @@ def _replay_submission(state: State, client: Client, ticket: int, fields: dict[s
     task = state.enter_task(client, event, now)
     task.number = int(_number(fields.get("number", 0)))
     task.outgrown = msgspec.convert(fields.get("outgrown", ()), tuple[str, ...])
+    task.overruns = int(_number(fields.get("overruns", 0)))
+    task.host_failures = int(_number(fields.get("host_failures", 0)))
 
 
 def _end_from(task: Task, fields: dict[str, object]) -> Deliver:
