@@ -4,12 +4,14 @@
 LSF's seconds pass SPEED times as fast as ours, and the pool's as well: a status call may come every 15 of them.
 """
 
+import json
 import os
 import re
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
@@ -599,6 +601,29 @@ def test_C19_reap_asks_for_all_jobs_at_once_and_ends_them_with_one_bkill(project
     [kill] = lsf.invocations("bkill")
     assert sorted(kill.argv) == sorted(str(job.id) for job in lsf.jobs())
     assert living(lsf) == []
+
+
+def test_why_pending_tells_of_a_run_with_workers_of_its_own(project: Project, cluster: Clusters) -> None:
+    lsf = cluster(hosts=(Host(name="hostA", slots=1),))
+    use(project, lsf, {"one": HOLD, "two": HOLD, "both": {"needs": ["one", "two"], "run": "true"}})
+    asked = project.dfm("why", "pending")
+    assert asked.returncode == 7
+    assert "no run with workers of its own is under way" in asked.stderr
+    with tempfile.TemporaryDirectory(prefix="dfm-", dir="/tmp") as state:  # a socket's path is short
+        project.environ["DFM_STATE_DIR"] = state
+        with project.started("run", "both", "--json") as process:
+            begun(project)
+            wait_until(lambda: len(living(lsf)) == 2, "a second job to wait for the only host")
+            rows = json.loads(project.dfm("why", "pending", "--json").stdout)["tasks"]
+            states = {row["task"].removeprefix("p."): row["state"] for row in rows}
+            assert sorted(states) == ["one", "two"]
+            assert sorted(states.values()) == ["queued", "running"]
+            [waiting] = [name for name, state in states.items() if state == "queued"]
+            text = project.dfm("why", "pending", waiting).stdout
+            assert f"p.{waiting}  queued for" in text
+            assert "no worker of its shape is free" in text or "none of the 1 workers" in text
+            let_go(project)
+            assert result(process)[0] == 0
 
 
 # LSF as a whole.

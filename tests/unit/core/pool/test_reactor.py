@@ -553,6 +553,7 @@ def test_failures_of_hosts_and_lives_that_were_too_short_count_after_a_restart_t
     bench.do(ClientOpened(client="c"), arrive(), submit())
     bench.do(ended(bench.attempt(), infrastructure=True))
     walltime = Loss(LossKind.WALLTIME, "its time is over")
+    actions: list[PoolAction] = []
     for number in range(3):
         bench = Bench(journal=bench.reactor.snapshot() if by_snapshot else bench.journal)
         bench.do(ClientOpened(client="c"))

@@ -13,8 +13,9 @@ from dfm.api.errors import RunnerError
 from dfm.api.runner import Resources
 from dfm.core.config.load import Settings
 from dfm.core.daemon.client import DaemonLink, living_daemon
-from dfm.core.daemon.endpoint import Endpoint, state_directory, state_root
+from dfm.core.daemon.endpoint import ASKING_SOCKET, Endpoint, state_directory, state_root
 from dfm.core.daemon.serve import Place
+from dfm.core.daemon.server import answering
 from dfm.core.pool.batch import JobPlace, worker_job
 from dfm.core.pool.host import PoolPlan
 from dfm.core.pool.link import HostedLink
@@ -56,7 +57,10 @@ def pooled_runner(dialect: BatchDialect, settings: Settings, facts: RunFacts) ->
         )
 
     def host(hear: Callable[[ToClient], None], broken: Callable[[str], None]) -> PoolLink:
-        return HostedLink(run_plan(dialect, settings, facts), facts.run_id, hear, broken)
+        path = os.path.join(own_pool_state(facts.run_id), ASKING_SOCKET)
+        told: dict[str, object] = {"project": facts.project, "host": socket.gethostname(), "pid": os.getpid()}
+        plan = run_plan(dialect, settings, facts)
+        return HostedLink(plan, facts.run_id, hear, broken, lambda engine: answering(engine, path, told))
 
     return PooledRunner(host, facts.notice, environment, _traces(facts, has_own_pool=True), facts.ask, facts.tell)
 

@@ -7,6 +7,7 @@ says so; nothing is ever run elsewhere in secret.
 
 import asyncio
 import contextlib
+import glob
 import os
 from collections.abc import Callable
 from types import TracebackType
@@ -15,7 +16,7 @@ from typing import Self, cast
 from dfm.api.errors import RunnerError
 from dfm.core.__about__ import __version__
 from dfm.core.crashpoint import crash_point
-from dfm.core.daemon.endpoint import Discovery, Endpoint
+from dfm.core.daemon.endpoint import ASKING_SOCKET, Discovery, Endpoint, state_root
 from dfm.core.pool.link import open_message
 from dfm.core.pool.runner import PoolLink
 from dfm.core.wire.channel import Channel, ConnectError, connect_unix, own_identity
@@ -186,17 +187,38 @@ async def ask_daemon(endpoint: Endpoint, ask: Ask, *, seconds: float = ANSWER_SE
     Raises:
         RunnerError: there is no daemon, or it does not answer, or it says that it cannot.
     """
-    asking = _Asking()
     try:
-        channel = await connect_unix(endpoint.socket_path(), asking, own_identity(__version__))
+        return await _ask_at(endpoint.socket_path(), f"daemon of {endpoint.project}", ask, seconds)
     except ConnectError as error:
         raise RunnerError(f"no daemon of {endpoint.project} answers", hint="dfm daemon start starts one") from error
+
+
+async def ask_runs(project: str, ask: Ask) -> list[dict[str, object]]:
+    """Return the answers of the runs of a project on this host that have pools of their own."""
+    answers = []
+    for path in glob.glob(os.path.join(glob.escape(state_root()), "run-*", ASKING_SOCKET)):
+        with contextlib.suppress(RunnerError):  # it is over, or was killed
+            answer = await _ask_at(path, "run", ask, ANSWER_SECONDS)
+            if answer["project"] == project:
+                answers.append(answer)
+    return answers
+
+
+async def _ask_at(path: str, who: str, ask: Ask, seconds: float) -> dict[str, object]:
+    """Return the answer to one question.
+
+    Raises:
+        ConnectError: nobody listens at the socket.
+        RunnerError: there is no answer, or one that says that it cannot be answered.
+    """
+    asking = _Asking()
+    channel = await connect_unix(path, asking, own_identity(__version__))
     channel.send(ask)
     try:
         async with asyncio.timeout(seconds):
             answer = await asking.answer
     except TimeoutError:
-        raise RunnerError(f"the daemon of {endpoint.project} did not answer in {seconds:g} s") from None
+        raise RunnerError(f"the {who} did not answer in {seconds:g} s") from None
     finally:
         channel.detach()
         channel.abort("answered")

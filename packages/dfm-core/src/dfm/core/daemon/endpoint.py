@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 STATE_DIRECTORY = ".dfm"
+ASKING_SOCKET = "ask.sock"
+"""In the state directory of a run with a pool of its own: where it can be asked how its tasks stand."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

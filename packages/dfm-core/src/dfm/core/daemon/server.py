@@ -1,19 +1,28 @@
-"""The daemon's socket: runs of clients, and questions of people.
+"""A pool's socket: runs of clients, where it is a daemon's, and questions of people.
 
 A client that opens a run is handed to the engine; anything else that is said is an `Ask`. The kernel has said that the
 peer is this user. What a person asks is answered at once but for `watch`, which is answered again and again.
 """
 
 import asyncio
-from collections.abc import Callable
+import contextlib
+import logging
+import os
+import secrets
+from collections.abc import AsyncIterator, Callable
 from typing import cast
 
+from dfm.api.errors import RunnerError
+from dfm.core.__about__ import __version__
 from dfm.core.pool.engine import Engine
-from dfm.core.wire.channel import Channel, Peer
+from dfm.core.wire.access import MAX_SOCKET_PATH
+from dfm.core.wire.channel import Channel, Listener, Peer, listen_unix, own_identity
 from dfm.core.wire.exchange import decode_from_client
 from dfm.core.wire.messages import Answer, Ask, FromClient, Message, Open
 
 WATCH_SECONDS = 1.0
+
+_log = logging.getLogger(__name__)
 
 
 class ClientServer:
@@ -21,11 +30,14 @@ class ClientServer:
 
     Args:
         engine: of the pool.
-        facts: what is told to every question of state beside what the engine knows: who and where the daemon is.
-        order: carries out `stop`, `drain`, `reap` and `resume`; returns what was done.
+        facts: what is told to every question of state beside what the engine knows: who and where the pool is.
+        order: carries out `stop`, `drain`, `reap` and `resume`; returns what was done. None where the pool is one
+            run's own: it answers questions and does nothing else.
     """
 
-    def __init__(self, engine: Engine, facts: dict[str, object], order: Callable[[Ask], dict[str, object]]) -> None:
+    def __init__(
+        self, engine: Engine, facts: dict[str, object], order: Callable[[Ask], dict[str, object]] | None
+    ) -> None:
         self._engine = engine
         self._facts = facts
         self._order = order
@@ -46,7 +58,7 @@ class ClientServer:
         match message:
             case Ask():
                 self._answer(channel, message)
-            case Open(run_id=run_id):
+            case Open(run_id=run_id) if self._order is not None:
                 self._engine.attach(run_id, channel.send)
                 self._engine.hear(run_id, message)
                 return run_id
@@ -67,15 +79,15 @@ class ClientServer:
             case "status":
                 self._say(channel, ask, self.status())
             case "why":
-                self._say(channel, ask, {"tasks": self._engine.why(ask.task)})
+                self._say(channel, ask, {"project": self._facts["project"], "tasks": self._engine.why(ask.task)})
             case "watch":
                 self._watch(channel, ask)
-            case "vacate":
+            case "vacate" if self._order is not None:
                 self._say(channel, ask, {"is_vacant": self._engine.vacate(ask.rundir)})
-            case "stop" | "drain" | "reap" | "resume":
+            case "stop" | "drain" | "reap" | "resume" if self._order is not None:
                 self._say(channel, ask, self._order(ask))
             case _:
-                channel.send(Answer(number=ask.number, error=f"this daemon does not know {ask.verb!r}"))
+                channel.send(Answer(number=ask.number, error=f"this pool does not know {ask.verb!r}"))
 
     def status(self) -> dict[str, object]:
         """Return all that is known of the daemon."""
@@ -109,3 +121,35 @@ class _ClientEnd:
     def on_closed(self, reason: str) -> None:  # noqa: ARG002  (the protocol's signature)
         """Be told that the link is gone."""
         self._server.lost(self._channel, self._name)
+
+
+@contextlib.asynccontextmanager
+async def answering(engine: Engine, path: str, facts: dict[str, object]) -> AsyncIterator[None]:
+    """Answer questions of people about a run's own pool in the block; a run goes on where it cannot be asked.
+
+    Args:
+        engine: of the pool.
+        path: of the socket, in a private directory; where it is too long for one there is none.
+        facts: as for `ClientServer`.
+    """
+    clients = ClientServer(engine, facts, None)
+    listening: asyncio.Task[None] | None = None
+    if len(os.fsencode(path)) <= MAX_SOCKET_PATH:
+        try:
+            listener = Listener(
+                [listen_unix(path)],
+                accept=clients.welcome,
+                identity=own_identity(__version__),
+                keys=lambda _: None,
+                daemon_id=secrets.token_bytes(16),
+            )
+        except RunnerError as error:
+            _log.warning("%s", error)
+        else:
+            listening = asyncio.get_running_loop().create_task(listener.run())
+    try:
+        yield
+    finally:
+        if listening is not None:
+            listening.cancel()
+        clients.close()

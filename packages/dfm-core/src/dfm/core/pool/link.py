@@ -14,6 +14,8 @@ from dfm.core.wire.messages import FromClient, Open, ToClient
 if TYPE_CHECKING:
     from dfm.core.pool.engine import Engine
 
+    Beside = Callable[[Engine], contextlib.AbstractAsyncContextManager[None]]
+
 
 class HostedLink(PoolLink):
     """Hosts a pool for one run.
@@ -23,20 +25,28 @@ class HostedLink(PoolLink):
         run_id: of the run.
         hear: takes what the pool says.
         broken: is told why the pool cannot go on.
+        beside: what is done with the pool beside, as long as it is there.
     """
 
     def __init__(
-        self, plan: PoolPlan, run_id: str, hear: Callable[[ToClient], None], broken: Callable[[str], None]
+        self,
+        plan: PoolPlan,
+        run_id: str,
+        hear: Callable[[ToClient], None],
+        broken: Callable[[str], None],
+        beside: "Beside",
     ) -> None:
         self._plan = plan
         self._run_id = run_id
         self._hear = hear
         self._broken = broken
+        self._beside = beside
         self._stack = contextlib.AsyncExitStack()
         self._engine: Engine | None = None
 
     async def __aenter__(self) -> Self:
         engine = self._engine = await self._stack.enter_async_context(hosted(self._plan, self._broken))
+        await self._stack.enter_async_context(self._beside(engine))
         engine.attach(self._run_id, self._hear)
         self.send(open_message(self._run_id, self._plan.project))  # alone in its pool, it needs to wait for nobody
         return self

@@ -19,7 +19,7 @@ from dfm.core.wire.handshake import KEY_BYTES
 
 ACCESS_FILE = "access.json"
 _MAX_ACCESS_BYTES = 64 * 1024
-_MAX_SOCKET_PATH = 107
+MAX_SOCKET_PATH = 107
 """sockaddr_un.sun_path has 108 bytes on Linux, the last a NUL (unix(7))."""
 
 
@@ -111,7 +111,7 @@ def runtime_directory() -> str:
     """
     for name in ("DFM_RUNTIME_DIR", "XDG_RUNTIME_DIR"):
         given = os.environ.get(name, "")
-        if given and len(os.fsencode(given)) <= _MAX_SOCKET_PATH - _SOCKET_NAME_BYTES and _is_private(given):
+        if given and len(os.fsencode(given)) <= MAX_SOCKET_PATH - _SOCKET_NAME_BYTES and _is_private(given):
             return private_directory(os.path.join(given, "dfm"))
     return private_directory(f"/tmp/dfm-{os.geteuid()}")  # noqa: S108  (owner, mode and kind are looked at)
 
@@ -122,7 +122,7 @@ def socket_path(project: str) -> str:
     It lies in the project's `.dfm`, or in `runtime_directory` where that path is too long for a socket.
     """
     usual = os.path.join(project, ".dfm", "daemon.sock")
-    if len(os.fsencode(usual)) <= _MAX_SOCKET_PATH:
+    if len(os.fsencode(usual)) <= MAX_SOCKET_PATH:
         return usual
     digest = hashlib.sha256(os.fsencode(os.path.realpath(project))).hexdigest()[:24]
     return os.path.join(runtime_directory(), f"{digest}.sock")
