@@ -176,8 +176,15 @@ class Endpoint:
 
     @contextlib.contextmanager
     def locked(self) -> "Iterator[bool]":
-        """Hold the lock; gives False where another daemon has it."""
-        fd = os.open(self.lock_path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        """Hold the lock; gives False where another daemon has it.
+
+        Raises:
+            InfrastructureError: its file cannot be written.
+        """
+        try:
+            fd = os.open(self.lock_path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise InfrastructureError(f"cannot write {self.lock_path}: {error.strerror}") from error
         try:
             yield _try_lock(fd)
         finally:
@@ -206,7 +213,13 @@ def state_directory(name: str) -> str:
         InfrastructureError: it cannot be made, or belongs to somebody else.
     """
     root = state_root()
-    os.makedirs(os.path.dirname(root), exist_ok=True)
+    try:
+        os.makedirs(os.path.dirname(root), exist_ok=True)
+    except OSError as error:
+        raise InfrastructureError(
+            f"cannot make the directory {root} for the journal: {error.strerror}",
+            hint="DFM_STATE_DIR names another one, on this host's own disk",
+        ) from error
     return private_directory(os.path.join(private_directory(root), name))
 
 

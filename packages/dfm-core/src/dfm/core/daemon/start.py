@@ -15,7 +15,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict
 
-from dfm.api.errors import DfmError, ExitCode, RunnerError
+from dfm.api.errors import DfmError, ExitCode, InfrastructureError, RunnerError
 from dfm.core.daemon.endpoint import Discovery, Endpoint
 
 READY_SECONDS = 60.0
@@ -28,9 +28,9 @@ def start_in_background(endpoint: Endpoint, words: Sequence[str]) -> Discovery:
         DfmError: it did not start; the error is the daemon's own, or tells where its log is.
     """
     endpoint.make_directory()
+    log = _opened_log(endpoint.log_path)
     reading, writing = os.pipe2(os.O_CLOEXEC)
     try:
-        log = os.open(endpoint.log_path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
         try:
             process = subprocess.Popen(
                 [
@@ -57,6 +57,13 @@ def start_in_background(endpoint: Endpoint, words: Sequence[str]) -> Discovery:
         return _answer(process, reading, endpoint)
     finally:
         os.close(reading)
+
+
+def _opened_log(path: str) -> int:
+    try:
+        return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise InfrastructureError(f"cannot write the daemon's log {path}: {error.strerror}") from error
 
 
 def say_ready(fd: int, discovery: Discovery) -> None:
