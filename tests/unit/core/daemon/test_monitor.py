@@ -137,3 +137,23 @@ async def test_a_daemon_that_does_not_answer_is_told_and_asked_again() -> None:
         answers.append(STATUS)
         await pilot.app.refresh_status()
         assert "lsf daemon" in str(pilot.app.query_one("#head", Static).render())
+
+
+async def test_a_table_stays_where_it_was_scrolled_to() -> None:
+    tasks = [{"task": f"p.sim{number:03}", "seconds": 1.0} for number in range(100)]
+    many = {**STATUS, "workers": [{"slot": "s-1", "host": "a", "running": tasks}]}
+
+    async def ask() -> dict[str, Any]:
+        return many
+
+    app = Monitor(ask)
+    async with app.run_test(size=(80, 24)) as pilot:
+        table = app.query_one("#running", DataTable)
+        await pilot.press(*["down"] * 50)
+        await pilot.pause()
+        before = (table.cursor_row, table.scroll_offset)
+        await app.refresh_status()
+        await pilot.pause()
+        assert before[0] == 50
+        assert before[1].y > 0
+        assert (table.cursor_row, table.scroll_offset) == before

@@ -3,7 +3,7 @@
 Needs textual (`pip install dfm-core[monitor]`).
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import ClassVar
 
 from textual.app import App, ComposeResult
@@ -116,11 +116,17 @@ class Monitor(App[None]):
     def _show(self) -> None:
         if self._status is None or not self._say(headline(self._status)):
             return
-        running = self.query_one("#running", DataTable)
-        running.clear()
-        for row in running_rows(self._status, self._order, self._needle):
-            running.add_row(row.task, row.worker, row.host, row.elapsed)
-        recent = self.query_one("#recent", DataTable)
-        recent.clear()
-        for ended in recent_rows(self._status, self._needle):
-            recent.add_row(ended.task, ended.outcome, ended.seconds, ended.host, ended.at)
+        running = running_rows(self._status, self._order, self._needle)
+        self._fill("#running", [(row.task, row.worker, row.host, row.elapsed) for row in running])
+        recent = recent_rows(self._status, self._needle)
+        self._fill("#recent", [(row.task, row.outcome, row.seconds, row.host, row.at) for row in recent])
+
+    def _fill(self, name: str, rows: Sequence[tuple[str, ...]]) -> None:
+        """Put other rows into a table, which stays where the person has scrolled it."""
+        table: DataTable[str] = self.query_one(name, DataTable)
+        cursor, offset = table.cursor_row, table.scroll_offset
+        table.clear()
+        for row in rows:
+            table.add_row(*row)
+        table.move_cursor(row=cursor, animate=False, scroll=False)
+        table.scroll_to(*offset, animate=False)
