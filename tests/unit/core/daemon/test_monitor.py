@@ -16,6 +16,10 @@ STATUS: dict[str, Any] = {
     "epoch": 3,
     "uptime_seconds": 3723.0,
     "tasks_per_second": 12.34,
+    "paused": "",
+    "excluded_hosts": {},
+    "held_tokens": {},
+    "jobs": [],
     "workers_count": {"total": 3, "busy": 1, "idle": 1, "pending": 1},
     "tasks_count": {"queued": 5, "running": 2, "done": 7},
     "workers": [
@@ -40,6 +44,25 @@ def test_the_counts_are_told_in_two_lines() -> None:
         "lsf daemon of /p  up 1:02:03  epoch 3\n"
         "workers 3: 1 busy, 1 idle, 1 pending   tasks: 5 queued, 2 running, 7 done   12.3/s"
     )
+
+
+def test_what_keeps_workers_away_is_told_below_the_counts() -> None:
+    full = {"is_connected": False, "reason": "Job slot limit reached;"}
+    there = {"is_connected": True, "reason": "not asked yet"}
+    kept_away = {
+        **STATUS,
+        "paused": "nosuch: No such queue.",
+        "excluded_hosts": {"node7": "three tasks failed there"},
+        "held_tokens": {"xcelium": 2.0},
+        "jobs": [{"is_connected": False, "reason": "New job is waiting for scheduling;"}, full, full, there],
+    }
+    assert headline(kept_away).splitlines()[2:] == [
+        "no workers are submitted: nosuch: No such queue.",
+        "no work goes to host node7: three tasks failed there",
+        "licences held by workers: 2 xcelium",
+        "2 of the jobs wait: Job slot limit reached;",
+        "1 of the jobs wait: New job is waiting for scheduling;",
+    ]
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ STATUS: dict[str, Any] = {
     "epoch": 3,
     "uptime_seconds": 61.0,
     "paused": "",
+    "excluded_hosts": {},
     "held_tokens": {},
     "workers_count": {"total": 3, "busy": 1, "idle": 0, "pending": 1},
     "tasks_count": {"queued": 5, "running": 2, "done": 7},
@@ -45,3 +46,8 @@ def test_a_pause_is_told_with_its_reason() -> None:
     assert "no workers are submitted: nosuch: No such queue." in status_lines(
         {**STATUS, "paused": "nosuch: No such queue."}
     )
+
+
+def test_a_host_that_gets_no_work_is_told_with_its_reason() -> None:
+    excluded = {**STATUS, "excluded_hosts": {"node7": "three tasks failed there"}}
+    assert "no work goes to host node7: three tasks failed there" in status_lines(excluded)

@@ -4,6 +4,7 @@ A status is what the daemon answers to `status`; its form is described in docs/r
 """
 
 import enum
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -42,14 +43,21 @@ class RecentRow:
 
 
 def headline(status: Status) -> str:
-    """Return the counts in one line each for workers and tasks."""
+    """Return the counts in one line each for workers and tasks, then what keeps workers away, if anything does."""
     workers, tasks = status["workers_count"], status["tasks_count"]
     up = clock(float(status["uptime_seconds"]))
-    return (
-        f"{status['runner']} daemon of {status['project']}  up {up}  epoch {status['epoch']}\n"
+    counts = (
         f"workers {workers['total']}: {workers['busy']} busy, {workers['idle']} idle, {workers['pending']} pending   "
         f"tasks: {tasks['queued']} queued, {tasks['running']} running, {tasks['done']} done   "
         f"{float(status['tasks_per_second']):.1f}/s"
+    )
+    return "\n".join(
+        [
+            f"{status['runner']} daemon of {status['project']}  up {up}  epoch {status['epoch']}",
+            counts,
+            *_standing_lines(status),
+            *_pending_lines(status),
+        ]
     )
 
 
@@ -57,9 +65,6 @@ def status_lines(status: Status) -> list[str]:
     """Return what `dfm daemon status` prints: the counts, then a line for each worker, or its job before it came."""
     workers, tasks = status["workers_count"], status["tasks_count"]
     up = clock(float(status["uptime_seconds"]))
-    pause = [f"no workers are submitted: {status['paused']}"] if status["paused"] else []
-    tokens = [f"{count:g} {name}" for name, count in status["held_tokens"].items()]
-    held = [f"licences held by workers: {', '.join(tokens)}"] if tokens else []
     connected = {worker["slot"]: worker["state"] for worker in status["workers"] if worker["state"] != "silent"}
     rows = []
     for job in status["jobs"]:
@@ -71,10 +76,23 @@ def status_lines(status: Status) -> list[str]:
         f"runner {status['runner']}, epoch {status['epoch']}",
         f"workers: {workers['total']}, {workers['busy']} busy, {workers['idle']} idle, {workers['pending']} pending",
         f"tasks: {tasks['queued']} queued, {tasks['running']} running, {tasks['done']} done",
-        *pause,
-        *held,
+        *_standing_lines(status),
         *rows,
     ]
+
+
+def _standing_lines(status: Status) -> list[str]:
+    """Return why no workers are submitted, which hosts get no work, and which licences the workers hold."""
+    pause = [f"no workers are submitted: {status['paused']}"] if status["paused"] else []
+    hosts = [f"no work goes to host {host}: {reason}" for host, reason in status["excluded_hosts"].items()]
+    tokens = [f"{count:g} {name}" for name, count in status["held_tokens"].items()]
+    return [*pause, *hosts, *([f"licences held by workers: {', '.join(tokens)}"] if tokens else [])]
+
+
+def _pending_lines(status: Status) -> list[str]:
+    """Return what the jobs wait for whose workers have not come: a line for each reason, the most frequent first."""
+    reasons = Counter(job["reason"] for job in status["jobs"] if job["reason"] and not job["is_connected"])
+    return [f"{count} of the jobs wait: {reason}" for reason, count in reasons.most_common()]
 
 
 def running_rows(status: Status, order: Order, needle: str = "") -> list[RunningRow]:
