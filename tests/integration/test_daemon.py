@@ -70,6 +70,17 @@ def result(process: "subprocess.Popen[str]") -> dict[str, str]:
 # Starting, stopping, telling.
 
 
+def test_the_monitor_is_refused_where_there_is_no_terminal(project: Project) -> None:
+    project.write_flow({"a": "true"})
+    refused = (2, "", "dfm: error: the monitor needs a terminal\n  hint: dfm daemon status prints the same once\n")
+    starting = project.dfm("daemon", "start", "--monitor")
+    assert (starting.returncode, starting.stdout, starting.stderr) == refused
+    assert not (project.directory / ".dfm" / "daemon.json").exists()
+    with project.daemon():
+        watching = project.dfm("daemon", "monitor")
+        assert (watching.returncode, watching.stdout, watching.stderr) == refused
+
+
 def test_a_second_start_is_told_of_the_first(project: Project) -> None:
     project.write_flow({"a": "true"})
     with project.daemon():

@@ -51,6 +51,8 @@ def start(
         raise UsageError("--foreground and --monitor contradict each other")
     if foreground:
         return _serve(endpoint, settings, pool_size, ready_fd)
+    if is_monitored:
+        _refuse_no_terminal()
     discovery = start_in_background(endpoint, _words(root, settings, pool_size))
     click.echo(f"daemon of {discovery.project} is ready: pid {discovery.pid}, runner {discovery.runner}", err=True)
     if is_monitored:
@@ -158,6 +160,7 @@ def monitor(*, root: str | None) -> int:
     endpoint = daemon_endpoint(root, os.environ)
     if _living(endpoint) is None:
         raise RunnerError(f"no daemon of {endpoint.project} runs", hint="dfm daemon start starts one")
+    _refuse_no_terminal()
     _monitor(endpoint)
     return ExitCode.OK
 
@@ -222,6 +225,12 @@ def _wait_gone(endpoint: Endpoint) -> None:
                 return
         time.sleep(0.05)
     raise RunnerError(f"the daemon of {endpoint.project} does not stop", hint=f"its log is {endpoint.log_path}")
+
+
+def _refuse_no_terminal() -> None:
+    """Refuse to paint into a file or a pipe, where nobody could press q either."""
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):  # textual paints on the standard error
+        raise UsageError("the monitor needs a terminal", hint="dfm daemon status prints the same once")
 
 
 def _monitor(endpoint: Endpoint) -> None:
