@@ -11,6 +11,7 @@ import sys
 import tempfile
 import termios
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -332,6 +333,32 @@ def test_the_next_run_in_the_directory_of_a_killed_one_never_meets_its_tasks(pro
                 let_go(project)
                 assert result(again) == {"held": "succeeded"}
         assert (lines(project.directory / "met"), lines(project.directory / "done")) == ([], ["done"])
+
+
+@pytest.mark.parametrize(("presses", "seconds"), [(1, 10), (2, 3)])
+def test_ctrl_c_ends_a_run_whose_daemon_is_gone(project: Project, presses: int, seconds: float) -> None:
+    project.write_flow({"a": HOLD})
+    with project.daemon(), running(project, "a") as process:
+        begun(project)
+        kill_daemon(project)
+        for _ in range(presses):
+            process.send_signal(signal.SIGINT)
+            time.sleep(0.5)
+        assert process.wait(seconds) == 130
+        let_go(project)
+
+
+def test_a_run_tells_that_its_daemon_is_gone(project: Project) -> None:
+    project.write_flow({"a": HOLD})
+    with project.daemon(), running(project, "a") as process:
+        begun(project)
+        kill_daemon(project)
+        assert process.stderr is not None
+        told = next(line for line in process.stderr if "is gone" in line)
+        assert told == "dfm: the daemon is gone (the other end has closed); waits 60 s for a new one to start\n"
+        let_go(project)
+        project.dfm("daemon", "start")
+        assert result(process) == {"a": "succeeded"}
 
 
 def test_ctrl_c_stops_the_tasks_and_leaves_the_daemon(project: Project) -> None:

@@ -2,7 +2,8 @@
 
 A run whose link breaks looks for the daemon again for RETRY_SECONDS, opens itself anew and says again all that was not
 answered: a ticket means the same task however often it is said. If nobody comes, what waits ends with an error that
-says so; nothing is ever run elsewhere in secret.
+says so; nothing is ever run elsewhere in secret. A run that wants nothing any more but that its tasks stop looks for
+CANCELLED_SECONDS only, and not at all where it is urgent: workers stop the tasks of a run that does not come back.
 """
 
 import asyncio
@@ -30,6 +31,7 @@ from dfm.core.wire.messages import (
     Environment,
     FromClient,
     Message,
+    Notice,
     Opened,
     Received,
     Submit,
@@ -37,9 +39,12 @@ from dfm.core.wire.messages import (
 )
 
 RETRY_SECONDS = 60.0
+CANCELLED_SECONDS = 3.0
 ANSWER_SECONDS = 10.0
 FAREWELL_SECONDS = 2.0
 _PAUSE_SECONDS = 0.2
+_TELL_SECONDS = 2.0
+"""A daemon that was started anew at once is back before; of one that is away for longer a person is told."""
 
 
 class DaemonLink(PoolLink):
@@ -170,15 +175,27 @@ class DaemonLink(PoolLink):
 
     async def _look_again(self, why: str) -> None:
         loop = asyncio.get_running_loop()
-        until = loop.time() + RETRY_SECONDS
+        began = loop.time()
+        until, tell_at = began + RETRY_SECONDS, began + _TELL_SECONDS
         while loop.time() < until and not self._is_closing:
             await asyncio.sleep(_PAUSE_SECONDS)
             with contextlib.suppress(RunnerError):
                 await self._connect(is_resuming=True)
                 return
+            until = min(until, loop.time() + self._patience())
+            if loop.time() >= tell_at and not self._cancelled:
+                tell_at = until
+                self._hear(Notice(text=f"the daemon is gone ({why}); waits {RETRY_SECONDS:g} s for a new one to start"))
         if not self._is_closing:
             self._is_lost = True
-            self._broken(f"the daemon is gone ({why}), and did not come back in {RETRY_SECONDS:g} s")
+            self._broken(f"the daemon is gone ({why}), and did not come back in {loop.time() - began:.0f} s")
+
+    def _patience(self) -> float:
+        """Return for how many seconds from now it is worth looking for the daemon, as what is wanted of it stands."""
+        if any(cancel.is_urgent for cancel in self._cancelled.values()):
+            return 0.0
+        is_stopping = bool(self._cancelled) and self._open_tickets.keys() <= self._cancelled.keys()
+        return CANCELLED_SECONDS if is_stopping else RETRY_SECONDS
 
 
 async def ask_daemon(endpoint: Endpoint, ask: Ask, *, seconds: float = ANSWER_SECONDS) -> dict[str, object]:
