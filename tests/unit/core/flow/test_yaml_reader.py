@@ -100,6 +100,25 @@ def test_no_bytes_make_the_reader_raise(tmp_path_factory: pytest.TempPathFactory
     read_flow_file(str(path), Diagnostics())
 
 
+@pytest.mark.parametrize(
+    ("text", "column", "width"),
+    [
+        (r'a: "\t\x41 \u00e9 ${{ y }}"', 23, 1),
+        ("a: 'it''s ${{ y }}'", 15, 1),
+        ('a: "${{ "', 4, 6),
+        ('a: "one\n  two ${{ y }}"', 4, 18),
+    ],
+)
+def test_a_place_behind_escapes_is_exact(text: str, column: int, width: int) -> None:
+    node, _ = read(text)
+    assert isinstance(node, Mapping)
+    value = node.entries["a"].value
+    assert isinstance(value, Scalar)
+    assert isinstance(value.value, str)
+    found = inside(value, value.value.find("y") if "y" in value.value else 9, 1)
+    assert (found.line, found.column, found.width) == (1, column, width)
+
+
 def test_toml_is_read_with_the_lines_of_its_keys(tmp_path: Path) -> None:
     path = tmp_path / "flow.toml"
     path.write_text('[package]\nname = "p"\n\n[[package.tasks]]\nname = "a"\nrun = "true"\n', encoding="utf-8")

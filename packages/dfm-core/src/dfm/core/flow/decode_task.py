@@ -306,7 +306,7 @@ def _as_condition(node: Node | None) -> Node | None:
     """Return a condition; one that is an expression without its `${{ }}`, such as `n > 5`, gets them."""
     if not isinstance(node, Scalar) or not isinstance(node.value, str):
         return node
-    text = node.value.strip()
+    text = node.value
     if "${{" in text or is_boolean_word(text):
         return node
     return Scalar(node.file, node.line, node.column, f"${{{{ {text} }}}}", text, node.style)

@@ -1,75 +1,44 @@
-"""TOML to nodes. tomllib gives no places, so the place of a key is the line where its name is first set.
+"""TOML to nodes: the values are tomllib's, the places those that a scan of the same text finds.
 
-The search goes forward from the place of the table around it; where it finds nothing, the table's own place stands in.
+Dates and times stay text as it is written, which is what they are in YAML here.
 """
 
 import re
 import tomllib
-from collections.abc import Mapping as AnyMapping
 
 from dfm.core.flow.diagnostics import Diagnostics
-from dfm.core.flow.source import Entry, KeyMark, Mapping, Node, Place, Scalar, Sequence, SourceFile
+from dfm.core.flow.source import TOO_DEEP, Mapping, Node, Place, Scalar, SourceFile
+from dfm.core.flow.source import Sequence as SequenceNode
+from dfm.core.flow.toml_places import TooDeep, scan
 
-_WHERE = re.compile(r"(?P<what>.*) \(at line (?P<line>\d+), column (?P<column>\d+)\)\Z")
+_WHERE = re.compile(r"(?P<what>.*) \(at (?:line (?P<line>\d+), column (?P<column>\d+)|end of document)\)\Z", re.DOTALL)
 
 
 def read_toml(file: SourceFile, diagnostics: Diagnostics) -> Node | None:
     """Return the file's content, or None where it does not parse."""
+    file.has_newlines_only = True
     try:
         content = tomllib.loads(file.text)
-    except tomllib.TOMLDecodeError as error:
-        found = _WHERE.match(str(error))
-        place = Place(file, int(found["line"]), int(found["column"])) if found else _end_of(file)
-        diagnostics.error("toml-syntax", f"not TOML: {found['what'] if found else error}", place)
+        node = scan(file)
+    except (TooDeep, RecursionError) as error:
+        diagnostics.error("too-deep", TOO_DEEP, error.place if isinstance(error, TooDeep) else Place(file, 1, 1))
         return None
-    return _Placer(file).node(content, 1, 1)
-
-
-class _Placer:
-    """Gives values the places where their keys are set; each line is used by the first key that fits."""
-
-    def __init__(self, file: SourceFile) -> None:
-        self._file = file
-        self._lines = file.text.splitlines()
-
-    def node(self, value: object, line: int, column: int) -> Node:
-        match value:
-            case AnyMapping():
-                return self._mapping(value, line, column)
-            case list():
-                items = []
-                for item in value:
-                    items.append(self.node(item, line, column))
-                    line = max(line, _last_line(items[-1]))
-                return Sequence(self._file, items[0].line if items else line, column, items)
-            case None | bool() | int() | float() | str():
-                return Scalar(
-                    self._file,
-                    line,
-                    column,
-                    value,
-                    _written(value),
-                    '"' if isinstance(value, str) else "",
-                )
-            case _:
-                return Scalar(self._file, line, column, str(value), str(value), '"')
-
-    def _mapping(self, value: AnyMapping[str, object], line: int, column: int) -> Mapping:
-        node = Mapping(self._file, line, column)
-        for name, inner in value.items():
-            at_line, at_column = self._find(name, line) or (line, column)
-            key = KeyMark(self._file, at_line, at_column, name)
-            node.entries[name] = Entry(key, self.node(inner, at_line, at_column))
-        return node
-
-    def _find(self, name: str, start: int) -> tuple[int, int] | None:
-        word = re.escape(name)
-        pattern = re.compile(rf"(?:^|[\s{{,.\[])(?P<key>\"?{word}\"?)\s*(?:=|\.|\])")
-        for number in range(start, len(self._lines) + 1):
-            found = pattern.search(self._lines[number - 1])
-            if found is not None:
-                return number, found.start("key") + 1
+    except ValueError as error:  # tomllib's own, or Python's where a number is too long
+        diagnostics.error("toml-syntax", *_told(str(error), file))
         return None
+    if not content:
+        diagnostics.error("empty-file", "the file is empty", Place(file, 1, 1))
+        return None
+    _fill(node, content)
+    return node
+
+
+def _told(message: str, file: SourceFile) -> tuple[str, Place]:
+    found = _WHERE.match(message)
+    if found is None:
+        return f"not TOML: {message}", Place(file, 1, 1)
+    place = Place(file, int(found["line"]), int(found["column"])) if found["line"] else _end_of(file)
+    return f"not TOML: {found['what']}", place
 
 
 def _end_of(file: SourceFile) -> Place:
@@ -78,15 +47,20 @@ def _end_of(file: SourceFile) -> Place:
     return Place(file, len(lines), max(1, len(lines[-1])))
 
 
-def _written(value: object) -> str:
-    return str(value).lower() if isinstance(value, bool) else str(value)
-
-
-def _last_line(node: Node) -> int:
-    match node:
-        case Mapping():
-            return max((_last_line(entry.value) for entry in node.entries.values()), default=node.line)
-        case Sequence():
-            return max((_last_line(item) for item in node.items), default=node.line)
+def _fill(node: Node, content: object) -> None:
+    """Give the scalars of a scan their values."""
+    match node, content:
+        case Mapping(), dict():
+            for name, inner in content.items():
+                _fill(node.entries[name].value, inner)
+        case SequenceNode(), list():
+            for item, inner in zip(node.items, content, strict=True):
+                _fill(item, inner)
+        case Scalar(), str():
+            node.value = node.text = content
+        case Scalar(), bool() | int() | float():
+            node.value = content
+        case Scalar(), _:
+            node.value = node.text
         case _:
-            return node.line
+            raise AssertionError("the scan and tomllib do not agree")

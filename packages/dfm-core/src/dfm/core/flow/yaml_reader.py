@@ -12,14 +12,11 @@ from typing import Any, TypeAlias
 import yaml
 
 from dfm.core.flow.diagnostics import Diagnostics
-from dfm.core.flow.source import Entry, KeyMark, Mapping, Node, Place, Scalar, Sequence, SourceFile
+from dfm.core.flow.source import MAX_DEPTH, TOO_DEEP, Entry, KeyMark, Mapping, Node, Place, Scalar, Sequence, SourceFile
 
 Untyped: TypeAlias = Any
 """PyYAML's events and marks have no types."""
 
-MAX_DEPTH = 64
-"""Nesting of lists and mappings; the deepest flow a person wrote so far has 14."""
-_TOO_DEEP = f"lists and mappings are nested more than {MAX_DEPTH} deep"
 _ALIAS_FACTOR = 20
 _ALIAS_SLACK = 10_000
 
@@ -159,7 +156,7 @@ class _Builder:
     def _open(self, event: Untyped) -> bool:
         mark = event.start_mark
         if len(self._stack) >= MAX_DEPTH:
-            self._fault("too-deep", _TOO_DEEP, mark)
+            self._fault("too-deep", TOO_DEEP, mark)
             return False
         is_mapping = isinstance(event, yaml.MappingStartEvent)
         expected = _TAG + ("map" if is_mapping else "seq")
@@ -295,7 +292,7 @@ def _report(error: yaml.MarkedYAMLError, file: SourceFile, diagnostics: Diagnost
     mark = error.problem_mark or error.context_mark
     if error.problem and "nesting depth" in str(error.problem):  # libyaml's own limit, met while it looks ahead
         place = Place(file, 1, 1) if mark is None else Place(file, mark.line + 1, mark.column + 1)
-        diagnostics.error("too-deep", _TOO_DEEP, place)
+        diagnostics.error("too-deep", TOO_DEEP, place)
         return
     message = " ".join(_parts(error))
     place = Place(file, 1, 1) if mark is None else Place(file, mark.line + 1, mark.column + 1)
