@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 
+_QUESTION = "did you mean"
 _NEAR = 0.6
 _LONGEST_LIST = 2_000
 """Above this many candidates only those that share a first or last letter and a like length are compared."""
@@ -10,7 +11,12 @@ _LONGEST_LIST = 2_000
 def did_you_mean(word: str, candidates: Iterable[str]) -> str | None:
     """Return "did you mean 'x'?" for the candidate nearest to `word`, None when none is near."""
     near = nearest(word, candidates)
-    return None if near is None else f"did you mean {near!r}?"
+    return None if near is None else f"{_QUESTION} {near!r}?"
+
+
+def is_suggestion(hint: str | None) -> bool:
+    """Whether a hint is one that `did_you_mean` gives."""
+    return hint is not None and hint.startswith(_QUESTION)
 
 
 def nearest(word: str, candidates: Iterable[str]) -> str | None:

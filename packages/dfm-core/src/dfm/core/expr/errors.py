@@ -10,14 +10,18 @@ class ExpressionError(Exception):
         offset: into the whole text of the template, from 0.
         length: characters that the fault covers.
         hint: what to do, or None.
+        missing: the name that means nothing, where that is what is wrong.
     """
 
-    def __init__(self, message: str, offset: int = 0, length: int = 1, hint: str | None = None) -> None:
+    def __init__(
+        self, message: str, offset: int = 0, length: int = 1, hint: str | None = None, missing: str | None = None
+    ) -> None:
         super().__init__(message)
         self.message = message
         self.offset = offset
         self.length = length
         self.hint = hint
+        self.missing = missing
 
 
 class UnknownNameError(Exception):

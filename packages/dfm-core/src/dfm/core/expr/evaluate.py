@@ -400,7 +400,7 @@ def _no_function(call: Call, scope: Scope) -> ExpressionError:
     if call.function == "shell":
         return ExpressionError("an expression never runs commands", *call.at, "use a task with `run:` and its outputs")
     hint = did_you_mean(call.function, [*scope.filter_names(), *FUNCTIONS, *LAZY])
-    return ExpressionError(f"there is no function {call.function!r}", *call.at, hint)
+    return ExpressionError(f"there is no function {call.function!r}", *call.at, hint, missing=call.function)
 
 
 def _grouped(items: list[object], keys: list[object]) -> list[object]:
@@ -421,7 +421,7 @@ def _look_up(name: str, at: At, scope: Scope) -> object:
     except UnknownNameError as error:
         known = sorted(set(error.candidates))
         hint = did_you_mean(name, [*known, *FUNCTIONS, *LAZY]) or (f"there are: {_some(known)}" if known else None)
-        raise ExpressionError(f"nothing is called {name!r} here", *at, hint) from None
+        raise ExpressionError(f"nothing is called {name!r} here", *at, hint, missing=name) from None
 
 
 def _some(names: list[str]) -> str:
@@ -441,7 +441,8 @@ def _attribute(value: object, name: str, at: At) -> object:
         except KeyError:
             known = sorted(str(key) for key in value)
             listed = f"it has: {_some(known)}" if known else "it is empty"
-            raise ExpressionError(f"there is no {name!r} in it", *at, did_you_mean(name, known) or listed) from None
+            hint = did_you_mean(name, known) or listed
+            raise ExpressionError(f"there is no {name!r} in it", *at, hint, missing=name) from None
     if isinstance(value, Sequence) and not isinstance(value, str):
         raise ExpressionError(f"a list has no {name!r}", *at, f"use `[0].{name}` or `| map(.{name})`")
     raise ExpressionError(f"a value of type {kind_of(value)} has no {name!r}", *at)

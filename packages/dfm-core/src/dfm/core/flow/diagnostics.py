@@ -2,13 +2,18 @@
 
 import enum
 from collections.abc import Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
 from dfm.api.errors import FlowError, SourceLocation
 from dfm.core.flow.source import KeyMark, Mapping, Place, Scalar
 from dfm.core.flow.source import Sequence as SequenceNode
-from dfm.core.suggest import did_you_mean
+from dfm.core.suggest import did_you_mean, is_suggestion
+
+if TYPE_CHECKING:
+    from dfm.core.flow.lost import Losses
 
 At = KeyMark | Place | Scalar | SequenceNode | Mapping | SourceLocation | None
 _MOST_SHOWN = 100
@@ -65,6 +70,13 @@ class Diagnostics:
     def __init__(self) -> None:
         self._items: dict[Diagnostic, None] = {}
         self._files: dict[str, int] = {}
+
+    @cached_property
+    def lost(self) -> "Losses":
+        """What was not taken in: names that it may define are no faults of their own."""
+        from dfm.core.flow.lost import Losses  # noqa: PLC0415  (only a flow with faults needs it)
+
+        return Losses()
 
     def error(self, code: str, message: str, at: At, *, hint: str | None = None) -> None:
         """Add a fault for which the flow cannot be used."""
@@ -137,4 +149,4 @@ def _excerpt(text: str, location: SourceLocation, width: int) -> list[str]:
     return [f"{number} | {shown}", f"{' ' * len(number)} | {caret}"]
 
 
-__all__ = ["At", "Diagnostic", "Diagnostics", "FlowInvalid", "Level", "did_you_mean", "render"]
+__all__ = ["At", "Diagnostic", "Diagnostics", "FlowInvalid", "Level", "did_you_mean", "is_suggestion", "render"]

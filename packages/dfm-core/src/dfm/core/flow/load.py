@@ -22,7 +22,7 @@ from dfm.core.flow.definitions import (
     TaskDefinition,
     TypeDefinition,
 )
-from dfm.core.flow.diagnostics import At, Diagnostics, did_you_mean
+from dfm.core.flow.diagnostics import At, Diagnostics, did_you_mean, is_suggestion
 from dfm.core.flow.filters import add_filters
 from dfm.core.flow.loaded import Declared, ImportSettings, LoadedPackage, Place
 from dfm.core.flow.locate import FLOW_NAMES, find_in_directory, read_flow_file
@@ -117,7 +117,10 @@ class Loader:
             path = self.registry.locate(name, at)
         if path is None or real_path(path) in self._by_path:
             return False
-        return self._load_named(name, path, at) is not None
+        is_read = self._load_named(name, path, at) is not None
+        if not is_read:
+            self.diagnostics.lost.add_package("", [name], path)
+        return is_read
 
     def touch_prefix(self, dotted: str) -> bool:
         """Read the package with the longest name that `dotted` begins with; return whether one was read."""
@@ -245,12 +248,10 @@ class Loader:
             }
             return self._with_bases(config, {c.name: c for c in package.definition.configs} | own)
         known = [*(config.name for config in package.definition.configs), *package.fragment_configs]
-        self.diagnostics.error(
-            "unknown-config",
-            f"package {package.name!r} has no configuration {name!r}",
-            self._config_at(package),
-            hint=did_you_mean(name, known) or f"it has: {', '.join(sorted(known)) or 'none'}",
-        )
+        hint = did_you_mean(name, known) or f"it has: {', '.join(sorted(known)) or 'none'}"
+        if not self.diagnostics.lost.may_be_named(name.rpartition(".")[2], is_near=is_suggestion(hint)):
+            message = f"package {package.name!r} has no configuration {name!r}"
+            self.diagnostics.error("unknown-config", message, self._config_at(package), hint=hint)
         return []
 
     def _config_at(self, package: LoadedPackage) -> At:
@@ -308,6 +309,8 @@ class Loader:
             waiting = [n for n in waiting if not self._settle_one(package, statements[n], given, Diagnostics())]
         if report:
             waiting = [n for n in waiting if not self._settle_one(package, statements[n], given, self.diagnostics)]
+            for name in waiting:
+                self.diagnostics.lost.add_parameter(name)
         return bool(waiting)
 
     def _settle_one(
@@ -334,6 +337,7 @@ class Loader:
             source = f" (set by {self.overrides.option(override[0])})" if override is not None else ""
             at = given[name][1] if name in given and override is None else statements[-1].key
             self.diagnostics.error("wrong-type", f"parameter {name!r}: {error}{source}", at)
+            self.diagnostics.lost.add_parameter(name)
         return True
 
     def _value(self, statements: list[AssignmentDefinition], package: LoadedPackage, sink: Diagnostics) -> object:
@@ -347,12 +351,9 @@ class Loader:
     def _refuse_unknown(self, package: LoadedPackage, name: str, at: At) -> None:
         known = [item.name for item in package.definition.assignments]
         if name not in known:
-            self.diagnostics.error(
-                "unknown-parameter",
-                f"package {package.name!r} has no parameter {name!r}",
-                at,
-                hint=did_you_mean(name, known) or f"it has: {', '.join(known) or 'none'}",
-            )
+            hint = did_you_mean(name, known) or f"it has: {', '.join(known) or 'none'}"
+            message = f"package {package.name!r} has no parameter {name!r}"
+            self.diagnostics.error("unknown-parameter", message, at, hint=hint)
 
     def _add_file(self, package: LoadedPackage, definition: FileDefinition, place: Place) -> None:
         for item in definition.imports:
@@ -371,8 +372,10 @@ class Loader:
             return
         definition = self._read(path)
         if definition is None:
+            self.diagnostics.lost.add_part(package.name, path)
             return
         if not definition.is_fragment:
+            self.diagnostics.lost.add_part(package.name, path)
             self.diagnostics.error(
                 "not-a-fragment",
                 f"{entry.value!r} holds a package, not a fragment",
@@ -432,6 +435,7 @@ class Loader:
             )
             if not found:
                 self.diagnostics.error("missing-fragment", f"no flow file below {entry.value!r}", entry.node)
+                self.diagnostics.lost.add_part(package.name, None)
             yield from (item for item in found if item not in self.files)
         else:
             self.diagnostics.error(
@@ -440,6 +444,7 @@ class Loader:
                 entry.node,
                 hint=_near_file(path),
             )
+            self.diagnostics.lost.add_part(package.name, None)
 
     def _import(self, package: LoadedPackage, item: ImportDefinition, place: Place) -> None:
         wanted = None if item.wanted is None else self._text(item.wanted, package)
@@ -459,6 +464,9 @@ class Loader:
         assert text is not None
         if path is None:
             self._missing_import(text.node, given or wanted or "", place)
+            is_name = wanted is not None and _NAME.match(wanted) is not None
+            names = [wanted if is_name else None, _alias(item)]
+            self.diagnostics.lost.add_package(package.name, names, None)
             return
         self._import_from(package, item, real_path(path), name, text.node)
 
@@ -468,6 +476,8 @@ class Loader:
             cycle = [*self._loading[self._loading.index(path) :], path]
             shown = " -> ".join(os.path.relpath(p, self.rootdir) for p in cycle)
             self.diagnostics.error("import-cycle", f"the imports go round in a circle: {shown}", at)
+            if item.alias is not None:
+                self.diagnostics.lost.add_package(package.name, [item.alias.value], None)
             return
         has_settings = bool(item.assignments) or item.config is not None
         known = self._by_path.get(path)
@@ -479,6 +489,7 @@ class Loader:
                 self._agree(name, settings, item)
             imported = self._load_named(name, path, at)
             if imported is None:
+                self.diagnostics.lost.add_package(package.name, [name, _alias(item)], path)
                 return
             name = imported.name
         elif has_settings:
@@ -618,9 +629,11 @@ class Loader:
         base = self.by_name.get(name)
         if base is None or base is package:
             hint = did_you_mean(wanted, [*package.scope.imports, *self.registry.names])
-            self.diagnostics.error(
-                "unknown-package", f"there is no package {wanted!r} to start from", uses.node, hint=hint
-            )
+            if not self.diagnostics.lost.may_be_package(name, is_near=is_suggestion(hint)):
+                self.diagnostics.error(
+                    "unknown-package", f"there is no package {wanted!r} to start from", uses.node, hint=hint
+                )
+            self.diagnostics.lost.add_base(package.name)
             return
         package.base = base
         package.imports.setdefault(name, ImportDefinition(at=uses.node, wanted=uses))
@@ -652,12 +665,10 @@ class Loader:
         else:
             known = [name.removeprefix(f"{package.name}.") for name in package.tasks]
             known += [] if package.base is None else [n.partition(".")[2] for n in package.base.tasks]
-            self.diagnostics.error(
-                "unknown-task",
-                f"there is no task {target!r} to override",
-                task.override.node,
-                hint=did_you_mean(target, known),
-            )
+            hint = did_you_mean(target, known)
+            if not self.diagnostics.lost.may_define(leaf, package.name, self.by_name, is_near=is_suggestion(hint)):
+                message = f"there is no task {target!r} to override"
+                self.diagnostics.error("unknown-task", message, task.override.node, hint=hint)
             return
         if task.uses is None or task.uses.value in (target, leaf):
             task.uses = Text(kept, task.override.node)
@@ -688,6 +699,10 @@ class Loader:
             return evaluate_text(text.value, text.node, package.names, self.diagnostics)
         except ValueFault:
             return None
+
+
+def _alias(item: ImportDefinition) -> str | None:
+    return None if item.alias is None else item.alias.value
 
 
 def _written(text: str, at: "PlaceInFile") -> Scalar:

@@ -71,6 +71,7 @@ class PackageRegistry:
             return self.plugins.path(name)
         except DfmError as error:
             self.diagnostics.error("broken-plugin", error.message, at, hint=error.hint)
+            self.diagnostics.lost.add_package("", [name], None)
             return None
 
     def why_not(self, name: str) -> str | None:
@@ -101,10 +102,14 @@ class PackageRegistry:
     def _read(self, path: str, at: At) -> PackageMap | None:
         if not is_file(path):
             self.diagnostics.error("missing-package-map", f"there is no package map {path!r}", at)
+            self.diagnostics.lost.add_map(None)
             return None
         self.files.append(path)
         node = read_flow_file(path, self.diagnostics)
-        return None if node is None else PackageMap(path, decode_package_map(node, self.diagnostics))
+        if node is None:
+            self.diagnostics.lost.add_map(path)
+            return None
+        return PackageMap(path, decode_package_map(node, self.diagnostics))
 
     def _mapped(self, package_map: PackageMap, entry: MapEntry) -> str | None:
         path = real_path(os.path.join(os.path.dirname(package_map.file), entry.path.value))
@@ -115,6 +120,7 @@ class PackageRegistry:
                 f"package {entry.name!r} is mapped to {entry.path.value!r}, and there is no flow file",
                 entry.path.node,
             )
+            self.diagnostics.lost.add_package("", [entry.name], None)
         return found
 
 

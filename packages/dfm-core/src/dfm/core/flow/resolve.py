@@ -24,7 +24,7 @@ from dfm.core.flow.definitions import (
     TaskDefinition,
     TypeDefinition,
 )
-from dfm.core.flow.diagnostics import Diagnostics, did_you_mean
+from dfm.core.flow.diagnostics import Diagnostics, did_you_mean, is_suggestion
 from dfm.core.flow.loaded import Declared, LoadedPackage, Place
 from dfm.core.flow.model import (
     BUILTIN_SHELL,
@@ -213,7 +213,7 @@ class _Resolver:
             for extension in package.extensions:
                 name = self._find(extension.task.value, package, place, self.tasks)
                 if name is None:
-                    self._unknown("task", extension.task, place, self.tasks)
+                    self._unknown("task", extension.task, package, place, self.tasks)
                     continue
                 self._extended.add(name)
                 self._extend(self.tasks[name][1].definition, extension, package)
@@ -236,7 +236,7 @@ class _Resolver:
                         continue
                     target = self._find(value, package, item.place, self.tasks)
                     if target is None:
-                        self._unknown("task", replace(text, value=value), item.place, self.tasks)
+                        self._unknown("task", replace(text, value=value), package, item.place, self.tasks)
                     elif target != name:
                         self._fed.setdefault(target, []).append(_need_at(text, target=name))
 
@@ -254,6 +254,8 @@ class _Resolver:
                             item.target.node,
                         )
                     found[target] = task
+        if replaced:
+            self.diagnostics.raise_if_errors()
         for wanted, other in replaced.items():
             target, task = self._commanded(root, wanted), tasks[self._commanded(root, other)]
             found[target] = task
@@ -358,7 +360,7 @@ class _Resolver:
             return
         target = self._find(item.target.value, package, place, self.tasks)
         if target is None:
-            self._unknown("task", item.target, place, self.tasks)
+            self._unknown("task", item.target, package, place, self.tasks)
             return
         replacement = item.replacement
         if isinstance(replacement, TaskDefinition):
@@ -370,7 +372,7 @@ class _Resolver:
         else:
             found = self._find(replacement.value, package, place, self.tasks)
             if found is None:
-                self._unknown("task", replacement, place, self.tasks)
+                self._unknown("task", replacement, package, place, self.tasks)
                 return
             name = found
         task = self.task(name)
@@ -390,7 +392,8 @@ class _Resolver:
                 self._take_in()
             if name not in self.source.by_name:
                 hint = did_you_mean(name, self.source.by_name)
-                self.diagnostics.error("unknown-package", f"there is no package {name!r}", text.node, hint=hint)
+                if not self.diagnostics.lost.may_be_package(name, is_near=is_suggestion(hint)):
+                    self.diagnostics.error("unknown-package", f"there is no package {name!r}", text.node, hint=hint)
                 return
             names.append(name)
         old, new = names
@@ -449,7 +452,7 @@ class _Resolver:
         base_name = self._type_base(name)
         base = None if base_name is None else self._done_types.get(base_name)
         if definition.uses is not None and base_name is None:
-            self._unknown("type", definition.uses, item.place, self.types)
+            self._unknown("type", definition.uses, package, item.place, self.types)
         own = tuple(_assignment(a, package.scope) for a in definition.fields)
         return Type(
             name=name,
@@ -493,7 +496,7 @@ class _Resolver:
         known = _Either(self.tasks, self.types)
         name = self._find(text, package, place, known)
         if name is None:
-            self._unknown("task or type", replace(definition.uses, value=text), place, known)
+            self._unknown("task or type", replace(definition.uses, value=text), package, place, known)
         return name
 
     def _make(
@@ -697,7 +700,7 @@ class _Resolver:
             return ()
         name = self._find(control.state_type.value, package, place, self.types)
         if name is None:
-            self._unknown("type", control.state_type, place, self.types)
+            self._unknown("type", control.state_type, package, place, self.types)
             return ()
         return self.type(name).fields
 
@@ -726,7 +729,7 @@ class _Resolver:
             return None
         name = self._find(wanted, package, place, self.types)
         if name is None:
-            self._unknown("type", Text(wanted, node), place, self.types)
+            self._unknown("type", Text(wanted, node), package, place, self.types)
             return None
         kind = self.type(name)
         if TAG not in (kind.name, *kind.bases):
@@ -786,7 +789,7 @@ class _Resolver:
         outer = self._find(around, package, place, self.tasks) if around else None
         is_inner = outer is not None and self.tasks[outer][1].definition.body
         hint = f"sub-tasks are known inside their compound task only; need {around!r} itself" if is_inner else None
-        self._unknown("task", replace(text, value=value), place, self.tasks, near, hint)
+        self._unknown("task", replace(text, value=value), package, place, self.tasks, near, hint)
         return None
 
     def _warn_local(self, text: Text, target: str, place: Place) -> None:
@@ -901,6 +904,7 @@ class _Resolver:
         self,
         what: str,
         text: Text,
+        package: LoadedPackage,
         place: Place,
         known: "Mapping[str, object] | _Either",
         near: Iterable[str] = (),
@@ -913,6 +917,10 @@ class _Resolver:
             if name.startswith(f"{prefix}.")
         ]
         hint = hint or did_you_mean(text.value, [*near, *own, *known])
+        wanted = _unaliased(text.value.removesuffix(_NEEDS_OF), package.scope)
+        is_near = is_suggestion(hint)
+        if self.diagnostics.lost.may_define(wanted, package.name, self.source.by_name, is_near=is_near):
+            return
         self.diagnostics.error(
             f"unknown-{what.split(maxsplit=1)[0]}",
             f"there is no {what} {text.value!r}",

@@ -13,7 +13,7 @@ from msgspec import Struct
 from dfm.core.expr.errors import ExpressionError
 from dfm.core.expr.evaluate import Scope
 from dfm.core.expr.template import parse_template
-from dfm.core.flow.diagnostics import Diagnostics
+from dfm.core.flow.diagnostics import Diagnostics, is_suggestion
 from dfm.core.flow.filters import runs_program
 from dfm.core.flow.model import PackageScope, ParameterType
 from dfm.core.flow.source import Mapping as MappingNode
@@ -28,7 +28,7 @@ _FALSE = frozenset({"false", "0", "no", "off", ""})
 
 
 class ValueFault(Exception):  # noqa: N818  (it says that a fault was reported; it is no error of its own)
-    """A value that cannot be what it should be; it has been reported."""
+    """A value that cannot be what it should be; that, or what it comes of, has been reported."""
 
 
 class Deferred(Struct, frozen=True):
@@ -166,7 +166,9 @@ def _expand(text: str, node: Scalar, scope: Scope, diagnostics: Diagnostics) -> 
 
 
 def _report(error: ExpressionError, node: Node | Place, diagnostics: Diagnostics) -> ValueFault:
-    diagnostics.error("bad-expression", error.message, inside(node, error.offset, error.length), hint=error.hint)
+    missing, is_near = error.missing, is_suggestion(error.hint)
+    if missing is None or not diagnostics.lost.may_be_named(missing, is_near=is_near):
+        diagnostics.error("bad-expression", error.message, inside(node, error.offset, error.length), hint=error.hint)
     return ValueFault(error.message)
 
 
