@@ -8,6 +8,7 @@ import sys
 import click
 
 from dfm.api.errors import DfmError, ExitCode, RunnerError, UsageError
+from dfm.core.cli.once import once_option
 from dfm.core.cli.options import root_option, settings_options
 from dfm.core.compose import daemon_endpoint, reap_jobs, serve_daemon
 from dfm.core.config.layers import CliOptions
@@ -134,7 +135,7 @@ def resume(*, root: str | None) -> int:
 @command.command()
 @root_option
 @click.option("-n", "--lines", type=click.IntRange(min=1), default=50, show_default=True, help="How many lines.")
-@click.option("--worker", metavar="NAME", help="The log of a worker in place of the daemon's; `all` names them.")
+@once_option("--worker", metavar="NAME", help="The log of a worker in place of the daemon's; `all` names them.")
 def logs(*, root: str | None, lines: int, worker: str | None) -> int:
     """Print the end of the daemon's log, or of a worker's."""
     endpoint = daemon_endpoint(root, os.environ)

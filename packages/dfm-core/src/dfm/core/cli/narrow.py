@@ -5,23 +5,23 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from dfm.api.errors import UsageError
 from dfm.core.cli.describe import Row
-from dfm.core.flow.model import Flow, Tag, Task
+from dfm.core.flow.model import Flow, Package, Tag, Task
 from dfm.core.suggest import did_you_mean
 
 _SEARCHED = ("name", "desc", "doc")
 
 
-def by_text(rows: Iterable[Row], search: str | None, pattern: str | None) -> list[Row]:
-    """Return the rows with a text in their name or help, in any case, and with a match of a regular expression.
+def by_text(rows: Iterable[Row], searched: Iterable[str], patterns: Iterable[str]) -> list[Row]:
+    """Return the rows with all texts in their name or help, in any case, and with matches of all regular expressions.
 
     Raises:
         UsageError: the regular expression is none.
     """
     found = list(rows)
-    if search is not None:
+    for search in searched:
         wanted = search.lower()
         found = [row for row in found if any(wanted in text.lower() for text in _texts(row))]
-    if pattern is not None:
+    for pattern in patterns:
         try:
             expression = re.compile(pattern)
         except re.error as error:
@@ -115,6 +115,15 @@ def known_package(flow: Flow, name: str) -> str:
         hint = did_you_mean(name, flow.packages) or f"there are: {', '.join(sorted(flow.packages))}"
         raise UsageError(f"there is no package {name!r}", hint=hint)
     return name
+
+
+def known_packages(flow: Flow, names: Iterable[str]) -> list[Package]:
+    """Return the packages with these names, each once.
+
+    Raises:
+        UsageError: there is no such package.
+    """
+    return [flow.packages[known_package(flow, name)] for name in dict.fromkeys(names)]
 
 
 def sub_task(task: Task, name: str) -> Task:

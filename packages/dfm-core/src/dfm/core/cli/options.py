@@ -13,6 +13,7 @@ from dfm.core.cli.early import (
     package_map_option,
     parameter_file_option,
 )
+from dfm.core.cli.once import once_option
 from dfm.core.config.layers import CliOptions
 from dfm.core.reading import FlowOptions
 
@@ -21,7 +22,13 @@ R = TypeVar("R")
 root_option = click.option("--root", metavar="PATH", envvar="DFM_ROOT", help="Flow file or a directory at or below it.")
 _OPTIONS = (
     root_option,
-    click.option("-c", "--config", metavar="CONFIG", help="Configuration of the root package."),
+    once_option(
+        "-c",
+        "--config",
+        both="a configuration may start from another one, with `uses`",
+        metavar="CONFIG",
+        help="Configuration of the root package.",
+    ),
     package_map_option,
     click.option(
         "--override",
@@ -76,7 +83,7 @@ _SETTINGS_OPTIONS = (
         metavar="KEY=VALUE",
         help="Option of the runner; `dfm runners` lists them.",
     ),
-    click.option("--config-file", metavar="FILE", help="One more settings file, nearer than the project's."),
+    once_option("--config-file", metavar="FILE", help="One more settings file, nearer than the project's."),
     click.option(
         "--no-config",
         "is_config_ignored",

@@ -6,6 +6,7 @@ import sys
 import click
 
 from dfm.api.errors import ExitCode, NothingSelectedError, UsageError
+from dfm.core.cli.once import once_option
 from dfm.core.cli.options import flow_options, settings_options
 from dfm.core.compose import run
 from dfm.core.config.layers import CliOptions
@@ -33,7 +34,7 @@ from dfm.core.runoptions import RunOptions
     metavar="DIR",
     help="Directory for all run directories. Default: ./rundir.",
 )
-@click.option(
+@once_option(
     "--base-rundir",
     metavar="DIR",
     help="Take results of tasks that ended well in the run directory DIR, without comparing anything.",

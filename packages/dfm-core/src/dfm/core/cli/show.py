@@ -25,8 +25,18 @@ _LONGEST_VALUE = 60
 
 _json = click.option("--json", "is_json", is_flag=True, help="Print one JSON object.")
 _verbose = click.option("-v", "--verbose", "is_verbose", is_flag=True, help="Tell more.")
-_search = click.option("--search", metavar="TEXT", help="Only what has TEXT in its name or help.")
-_regex = click.option("--regex", metavar="PATTERN", help="Only what has a match in its name or help.")
+_search = click.option(
+    "--search",
+    multiple=True,
+    metavar="TEXT",
+    help="Only what has TEXT in its name or help; all of them where it is given more than once.",
+)
+_regex = click.option(
+    "--regex",
+    multiple=True,
+    metavar="PATTERN",
+    help="Only what has a match in its name or help, of all of them where it is given more than once.",
+)
 _tag = click.option(
     "--tag",
     "wanted_tags",
@@ -58,43 +68,50 @@ def command(ctx: click.Context) -> None:
 
 @command.command(name="tasks")
 @_list_options
-@click.option("--package", metavar="NAME", help="Tasks of this package.")
+@click.option("--package", "wanted_packages", multiple=True, metavar="NAME", help="Tasks of this package, or of these.")
 @click.option("--all", "is_all", is_flag=True, help="Tasks of every package, the standard library included.")
-@click.option("--scope", type=click.Choice(["root", "export", "local", "package"]), help="Tasks of this scope.")
-@click.option("--produces", metavar="KEY=VALUE[,...]", help="Tasks that say they produce items with these fields.")
+@click.option(
+    "--scope",
+    "scopes",
+    multiple=True,
+    type=click.Choice(["root", "export", "local", "package"]),
+    help="Tasks of this scope, or of one of these.",
+)
+@click.option(
+    "--produces",
+    multiple=True,
+    metavar="KEY=VALUE[,...]",
+    help="Tasks that say they produce items with these fields, of all the kinds where it is given more than once.",
+)
 def tasks(
     *,
     flow: FlowOptions,
-    search: str | None,
-    regex: str | None,
+    search: Sequence[str],
+    regex: Sequence[str],
     wanted_tags: Sequence[str],
-    package: str | None,
+    wanted_packages: Sequence[str],
     is_all: bool,
-    scope: str | None,
-    produces: str | None,
+    scopes: Sequence[str],
+    produces: Sequence[str],
     is_verbose: bool,
     is_json: bool,
 ) -> None:
     """List tasks with their scope and description: those of the root package, where nothing else is asked for."""
     loaded = load(flow, os.environ)
-    found = _tasks_of(loaded.flow, package, is_all=is_all)
-    if scope is not None:
-        found = [task for task in found if scope in task.visibility]
+    found = _tasks_of(loaded.flow, wanted_packages, is_all=is_all)
+    if scopes:
+        found = [task for task in found if not task.visibility.isdisjoint(scopes)]
     if wanted_tags:
         bears = narrow.tag_filter(loaded.flow, wanted_tags)
         found = [task for task in found if bears(task.tags)]
-    if produces is not None:
-        wanted = narrow.produced_fields(produces)
+    if produces:
+        wanted = [narrow.produced_fields(text) for text in produces]
         made = _produced(loaded, found)
-        found = [task for task in found if narrow.produces(made[task.name], wanted)]
+        found = [task for task in found if all(narrow.produces(made[task.name], fields) for fields in wanted)]
     rows = narrow.by_text([describe.task_row(task) for task in found], search, regex)
     filters: Row = {
-        "search": search,
-        "regex": regex,
+        **_said(search=search, regex=regex, package=wanted_packages, scope=scopes, produces=produces),
         "tag": list(wanted_tags),
-        "package": package,
-        "scope": scope,
-        "produces": produces,
     }
     if is_json:
         _print_json("tasks", rows, filters)
@@ -107,9 +124,14 @@ def tasks(
         _print_rows(["name", "scope", "desc"], [[r["name"], r["scope"], r["desc"]] for r in rows])
 
 
-def _tasks_of(flow: Flow, package: str | None, *, is_all: bool) -> list[Task]:
-    if package is not None:
-        return list(flow.packages[narrow.known_package(flow, package)].tasks.values())
+def _said(**filters: Sequence[str]) -> Row:
+    """Return filters as they are told in JSON: nothing, the one text, or a list where there are several."""
+    return {name: list(said) if len(said) > 1 else next(iter(said), None) for name, said in filters.items()}
+
+
+def _tasks_of(flow: Flow, packages: Sequence[str], *, is_all: bool) -> list[Task]:
+    if packages:
+        return [task for package in narrow.known_packages(flow, packages) for task in package.tasks.values()]
     return list(flow.tasks.values() if is_all else flow.root.tasks.values())
 
 
@@ -229,8 +251,8 @@ def _print_parameters(params: Row) -> None:
 def packages(
     *,
     flow: FlowOptions,
-    search: str | None,
-    regex: str | None,
+    search: Sequence[str],
+    regex: Sequence[str],
     wanted_tags: Sequence[str],
     is_verbose: bool,
     is_json: bool,
@@ -241,7 +263,7 @@ def packages(
     found = [item for item in loaded.packages.values() if bears(item.tags)]
     rows = narrow.by_text([describe.package_row(item, loaded) for item in found], search, regex)
     if is_json:
-        _print_json("packages", rows, {"search": search, "regex": regex, "tag": list(wanted_tags)})
+        _print_json("packages", rows, {**_said(search=search, regex=regex), "tag": list(wanted_tags)})
         return
     head = ["name", "tasks", "types", "desc", *(["file"] if is_verbose else [])]
     _print_rows(head, [[row[key] for key in head] for row in rows])
@@ -312,17 +334,17 @@ def _print_package(what: str, detail: Row, *, is_verbose: bool) -> None:
 
 @command.command(name="types")
 @_list_options
-@click.option("--package", metavar="NAME", help="Types of this package.")
+@click.option("--package", "wanted_packages", multiple=True, metavar="NAME", help="Types of this package, or of these.")
 @click.option("--all", "is_all", is_flag=True, help="Types of every package, the standard library included.")
 @click.option("--tags-only", is_flag=True, help="Only types of tags.")
 @click.option("--data-items-only", is_flag=True, help="Only types of data items.")
 def types(
     *,
     flow: FlowOptions,
-    search: str | None,
-    regex: str | None,
+    search: Sequence[str],
+    regex: Sequence[str],
     wanted_tags: Sequence[str],
-    package: str | None,
+    wanted_packages: Sequence[str],
     is_all: bool,
     tags_only: bool,
     data_items_only: bool,
@@ -334,7 +356,7 @@ def types(
         raise UsageError("--tags-only and --data-items-only contradict each other")
     loaded = load(flow, os.environ).flow
     bears = narrow.tag_filter(loaded, wanted_tags)
-    found = [kind for kind in _types_of(loaded, package, is_all=is_all) if bears(kind.tags)]
+    found = [kind for kind in _types_of(loaded, wanted_packages, is_all=is_all) if bears(kind.tags)]
     if tags_only:
         found = [kind for kind in found if describe.is_tag(kind)]
     if data_items_only:
@@ -342,10 +364,8 @@ def types(
     rows = narrow.by_text([describe.type_row(kind) for kind in found], search, regex)
     if is_json:
         filters: Row = {
-            "search": search,
-            "regex": regex,
+            **_said(search=search, regex=regex, package=wanted_packages),
             "tag": list(wanted_tags),
-            "package": package,
             "tags_only": tags_only,
             "data_items_only": data_items_only,
         }
@@ -359,21 +379,21 @@ def types(
     _print_rows(head, lines)
 
 
-def _types_of(flow: Flow, package: str | None, *, is_all: bool) -> list[Type]:
-    if package is not None:
-        return list(flow.packages[narrow.known_package(flow, package)].types.values())
+def _types_of(flow: Flow, wanted: Sequence[str], *, is_all: bool) -> list[Type]:
     packages = [item for item in flow.packages.values() if is_all or item.name != describe.STANDARD]
+    if wanted:
+        packages = narrow.known_packages(flow, wanted)
     return [kind for item in packages for kind in item.types.values()]
 
 
 @command.command(name="tags")
 @_options(flow_options, _search, _regex, _verbose, _json)
-def tags(*, flow: FlowOptions, search: str | None, regex: str | None, is_verbose: bool, is_json: bool) -> None:
+def tags(*, flow: FlowOptions, search: Sequence[str], regex: Sequence[str], is_verbose: bool, is_json: bool) -> None:
     """List the types of tags, and how many packages, tasks and types bear each."""
     loaded = load(flow, os.environ).flow
     rows = narrow.by_text(describe.tag_rows(loaded), search, regex)
     if is_json:
-        _print_json("tags", rows, {"search": search, "regex": regex})
+        _print_json("tags", rows, _said(search=search, regex=regex))
         return
     head = ["name", "used", "fields", "desc", *(["used by"] if is_verbose else [])]
     lines = [
