@@ -53,7 +53,7 @@ def test_times_and_dates_stay_text() -> None:
         ("a: [1,\nb: 2\n", ("yaml-syntax", 3, 1)),
         ("a:\n\tb: 1\n", ("yaml-syntax", 2, 1)),
         ("a: b: c\n", ("yaml-syntax", 1, 5)),
-        ("a: 'x\n", ("yaml-syntax", 2, 1)),
+        ("a: 'x\nb: 1\n", ("yaml-syntax", 1, 4)),
         ("a: *nope\n", ("yaml-syntax", 1, 4)),
         ("a: 1\n---\nb: 2\n", ("yaml-syntax", 2, 1)),
         ("x: !foo 1\n", ("unknown-tag", 1, 4)),

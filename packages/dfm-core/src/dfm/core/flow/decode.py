@@ -45,10 +45,19 @@ def decode_file(root: Node, diagnostics: Diagnostics) -> FileDefinition | None:
         diagnostics.error("not-a-flow", f"a flow file is a mapping, not {kind_of(root)}", root)
         return None
     found = [name for name in ("package", "fragment") if name in root.entries]
-    for name, entry in root.entries.items():
-        if name not in ("package", "fragment"):
-            hint = did_you_mean(name, ("package", "fragment"))
-            diagnostics.error("unknown-key", f"unknown top-level key {name!r}", entry.key, hint=hint)
+    unknown = [entry.key for name, entry in root.entries.items() if name not in ("package", "fragment")]
+    if not found and unknown and unknown[0].text in schema.PACKAGE:
+        message = "the file has neither `package:` nor `fragment:` at its top level; it needs one of them"
+        hint = f"`{unknown[0].text}` and the other keys of a package stand below `package:`, indented"
+        diagnostics.error("not-a-flow", message, root, hint=_below("package", unknown[0]) or hint)
+        return None
+    for key in unknown:
+        meant = did_you_mean(key.text, ("package", "fragment"))
+        if meant is None and found and key.text in schema.PACKAGE:
+            meant = _below(found[0], key) or f"indent it: it is a key of `{found[0]}:`"
+        diagnostics.error("unknown-key", f"unknown top-level key {key.text!r}", key, hint=meant)
+        if meant is not None and not found:
+            return None
     if len(found) != 1:
         problem = "both `package:` and `fragment:`" if found else "neither `package:` nor `fragment:`"
         diagnostics.error("not-a-flow", f"the file has {problem} at its top level; it needs one of them", root)
@@ -57,6 +66,11 @@ def decode_file(root: Node, diagnostics: Diagnostics) -> FileDefinition | None:
     table = schema.PACKAGE if found[0] == "package" else schema.FRAGMENT
     reader = KeyReader.open(value, table, found[0], diagnostics)
     return None if reader is None else _file(reader, is_fragment=found[0] == "fragment")
+
+
+def _below(outer: str, key: KeyMark) -> str | None:
+    """Return how a key of the package is written in TOML; None in YAML."""
+    return f"write `{outer}.{key.text}`" if key.file.path.endswith(".toml") else None
 
 
 def decode_package_map(root: Node, diagnostics: Diagnostics) -> Sequence[MapEntry]:

@@ -13,6 +13,7 @@ from dfm.core.flow.source import Mapping as MappingNode
 from dfm.core.flow.source import Node, Scalar, place_of
 from dfm.core.flow.source import Sequence as SequenceNode
 from dfm.core.flow.values import is_boolean_word
+from dfm.core.suggest import nearest
 
 GENERATOR_SHELL = "pytask"
 _TASK_NAME = re.compile(r"(?!\.)[A-Za-z0-9_.-]{1,128}\Z")
@@ -101,6 +102,9 @@ def _task_name(reader: KeyReader, unnamed: str | None) -> tuple[str | None, Visi
     given = [key for key in _NAME_KEYS if key in reader.node.entries]
     if not given and "override" in reader.node.entries:
         given = ["override"]
+    if not given and unnamed is None:
+        meant = (key for key in reader.node.entries if key not in schema.TASK and nearest(key, schema.TASK) == "name")
+        given = list(meant)[:1]  # the key is a fault, and told as one; that names lead to no such task is none
     if not given:
         if unnamed is None:
             reader.diagnostics.error(
@@ -125,7 +129,7 @@ def _task_name(reader: KeyReader, unnamed: str | None) -> tuple[str | None, Visi
             hint="letters, digits, `_`, `-` and single inner dots, 128 characters at most",
         )
         return None, None
-    return name, None if given[0] in ("name", "override") else Visibility(given[0])
+    return name, Visibility(given[0]) if given[0] in _NAME_KEYS[1:] else None
 
 
 def _override(reader: KeyReader) -> Text | None:

@@ -57,9 +57,10 @@ class KeyReader:
         entry = self.node.entries.get(key)
         self.diagnostics.error(code, message, self.node if entry is None else entry.value, hint=hint)
 
-    def wrong(self, key: str, wanted: str) -> None:
+    def wrong(self, key: str, wanted: str, *, hint: str | None = None) -> None:
         value = self.node.entries[key].value
-        self.diagnostics.error("wrong-type", f"`{key}` in {self._owner()} is {wanted}, not {kind_of(value)}", value)
+        message = f"`{key}` in {self._owner()} is {wanted}, not {kind_of(value)}"
+        self.diagnostics.error("wrong-type", message, value, hint=hint)
 
     def text(self, key: str) -> Text | None:
         entry = self.node.entries.get(key)
@@ -144,7 +145,7 @@ class KeyReader:
         if entry is None or is_null(entry.value):
             return ()
         if not isinstance(entry.value, SequenceNode):
-            self.wrong(key, "a list")
+            self.wrong(key, "a list", hint=_item_hint(key, entry.value))
             return ()
         decoded = (decode(item, self.diagnostics) for item in entry.value.items)
         return [item for item in decoded if item is not None]
@@ -180,6 +181,15 @@ class KeyReader:
         if self.what in ("task", "package", "fragment", "type") and name and isinstance(name.value, Scalar):
             return f"{self.what} {name.value.text!r}"
         return self.what
+
+
+def _item_hint(key: str, value: Node) -> str | None:
+    """Return how an item is written where a mapping stands in the place of a list."""
+    if not isinstance(value, MappingNode):
+        return None
+    if value.file.path.endswith(".toml"):
+        return f"the header of each item has double brackets: `[[package.{key}]]`"
+    return f"each item of `{key}` begins with `- `, as in `- name: ...`"
 
 
 def text_of(node: Node) -> Text | None:

@@ -4,6 +4,7 @@ A flow file that does not parse is never passed over: it is the answer, and its 
 taking a parent's flow instead would run something else than was meant.
 """
 
+import codecs
 import os
 import re
 
@@ -88,7 +89,10 @@ def _decoded(path: str, content: bytes, diagnostics: Diagnostics) -> SourceFile 
         before = content[: error.start].decode("utf-8")
         file = SourceFile(path, before)
         place = Place(file, before.count("\n") + 1, len(before) - before.rfind("\n"))
-        diagnostics.error("not-utf-8", f"the file is not UTF-8: byte 0x{content[error.start]:02x}", place)
+        message = f"the file is not UTF-8: byte 0x{content[error.start]:02x}"
+        is_utf_16 = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+        hint = "it looks like UTF-16; save it as UTF-8" if is_utf_16 else "save it as UTF-8"
+        diagnostics.error("not-utf-8", message, place, hint=hint)
         return None
     file = SourceFile(path, text)
     bad = next((i for i, c in enumerate(text) if c in _CONTROL), None) if not _CONTROL.isdisjoint(text) else None

@@ -789,6 +789,8 @@ class _Resolver:
         outer = self._find(around, package, place, self.tasks) if around else None
         is_inner = outer is not None and self.tasks[outer][1].definition.body
         hint = f"sub-tasks are known inside their compound task only; need {around!r} itself" if is_inner else None
+        if "," in value:
+            hint = f"several tasks are a list: [{', '.join(word.strip() for word in value.split(','))}]"
         self._unknown("task", replace(text, value=value), package, place, self.tasks, near, hint)
         return None
 

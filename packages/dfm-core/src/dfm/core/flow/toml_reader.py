@@ -9,6 +9,7 @@ import tomllib
 from dfm.core.flow.diagnostics import Diagnostics
 from dfm.core.flow.source import TOO_DEEP, Mapping, Node, Place, Scalar, SourceFile
 from dfm.core.flow.source import Sequence as SequenceNode
+from dfm.core.flow.syntax_hints import toml_hint
 from dfm.core.flow.toml_places import TooDeep, scan
 
 _WHERE = re.compile(r"(?P<what>.*) \(at (?:line (?P<line>\d+), column (?P<column>\d+)|end of document)\)\Z", re.DOTALL)
@@ -24,7 +25,9 @@ def read_toml(file: SourceFile, diagnostics: Diagnostics) -> Node | None:
         diagnostics.error("too-deep", TOO_DEEP, error.place if isinstance(error, TooDeep) else Place(file, 1, 1))
         return None
     except ValueError as error:  # tomllib's own, or Python's where a number is too long
-        diagnostics.error("toml-syntax", *_told(str(error), file))
+        message, place = _told(str(error), file)
+        hint = toml_hint(message, file.line(place.line), place.column)
+        diagnostics.error("toml-syntax", f"not TOML: {message}", place, hint=hint)
         return None
     if not content:
         diagnostics.error("empty-file", "the file is empty", Place(file, 1, 1))
@@ -36,9 +39,9 @@ def read_toml(file: SourceFile, diagnostics: Diagnostics) -> Node | None:
 def _told(message: str, file: SourceFile) -> tuple[str, Place]:
     found = _WHERE.match(message)
     if found is None:
-        return f"not TOML: {message}", Place(file, 1, 1)
+        return message, Place(file, 1, 1)
     place = Place(file, int(found["line"]), int(found["column"])) if found["line"] else _end_of(file)
-    return f"not TOML: {found['what']}", place
+    return found["what"], place
 
 
 def _end_of(file: SourceFile) -> Place:

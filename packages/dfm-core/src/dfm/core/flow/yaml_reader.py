@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 
 import yaml
 
-from dfm.core.flow.diagnostics import Diagnostics
+from dfm.core.flow.diagnostics import Diagnostics, did_you_mean
 from dfm.core.flow.source import MAX_DEPTH, TOO_DEEP, Entry, KeyMark, Mapping, Node, Place, Scalar, Sequence, SourceFile
 
 Untyped: TypeAlias = Any
@@ -181,7 +181,8 @@ class _Builder:
     def _alias(self, event: Untyped) -> bool:
         node = self._anchors.get(event.anchor)
         if node is None:
-            self._fault("yaml-syntax", f"there is no anchor {event.anchor!r}", event.start_mark)
+            hint = did_you_mean(event.anchor, self._anchors)
+            self._fault("yaml-syntax", f"there is no anchor {event.anchor!r}", event.start_mark, hint)
             return False
         if any(opened.node is node for opened in self._stack):
             self._fault(
@@ -216,11 +217,11 @@ class _Builder:
 
     def _key(self, top: "_Open", node: Node, mark: Untyped) -> bool:
         if not isinstance(node, Scalar):
-            self._fault_at(
-                "yaml-syntax",
-                "a key must be a plain word",
-                Place(self.file, node.line, node.column),
-            )
+            place = Place(self.file, node.line, node.column)
+            hint = None
+            if isinstance(node, Mapping):
+                hint = 'braces are a mapping in YAML; put quotes around a value that holds `{{`, as in "${{ name }}"'
+            self._fault_at("yaml-syntax", "a key must be a plain word", place, hint)
             return False
         line, column = (node.line, node.column) if mark is None else (mark.line + 1, mark.column + 1)
         top.key = KeyMark(self.file, line, column, node.text)
@@ -256,11 +257,11 @@ class _Builder:
             for name, entry in item.entries.items():
                 node.entries.setdefault(name, entry)
 
-    def _fault(self, code: str, message: str, mark: Untyped) -> None:
-        self._fault_at(code, message, Place(self.file, mark.line + 1, mark.column + 1))
+    def _fault(self, code: str, message: str, mark: Untyped, hint: str | None = None) -> None:
+        self._fault_at(code, message, Place(self.file, mark.line + 1, mark.column + 1), hint)
 
-    def _fault_at(self, code: str, message: str, place: Place) -> None:
-        self.diagnostics.error(code, message, place)
+    def _fault_at(self, code: str, message: str, place: Place, hint: str | None = None) -> None:
+        self.diagnostics.error(code, message, place, hint=hint)
 
 
 class _Open:
@@ -289,19 +290,19 @@ def _to_int(text: str) -> int:
 
 
 def _report(error: yaml.MarkedYAMLError, file: SourceFile, diagnostics: Diagnostics) -> None:
+    from dfm.core.flow.syntax_hints import yaml_hint  # noqa: PLC0415  (only a fault needs it)
+
     mark = error.problem_mark or error.context_mark
     if error.problem and "nesting depth" in str(error.problem):  # libyaml's own limit, met while it looks ahead
         place = Place(file, 1, 1) if mark is None else Place(file, mark.line + 1, mark.column + 1)
         diagnostics.error("too-deep", TOO_DEEP, place)
         return
+    if "quoted scalar" in str(error.context) or "expected ':'" in str(error.problem):
+        mark = error.context_mark or mark  # what was not closed is in sight; where that was noticed may be far below
     message = " ".join(_parts(error))
     place = Place(file, 1, 1) if mark is None else Place(file, mark.line + 1, mark.column + 1)
-    hint = None
-    line = file.line(place.line)
-    if "\t" in line[: max(1, len(line) - len(line.lstrip()))]:
-        hint = "indent with spaces, not with tabs"
-    elif "${{" in line and "mapping" in message:
-        hint = "put quotes around a value that starts with `${{` or holds `: `"
+    at = error.problem_mark or mark
+    hint = None if at is None else yaml_hint(message, file.text.splitlines(), at.line + 1, at.column + 1)
     diagnostics.error("yaml-syntax", f"not YAML: {message}", place, hint=hint)
 
 
