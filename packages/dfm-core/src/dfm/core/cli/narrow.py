@@ -95,16 +95,6 @@ def produces(patterns: Iterable[Mapping[str, object]], wanted: Mapping[str, str]
     return any(all(_same(pattern.get(key), value) for key, value in wanted.items()) for pattern in patterns)
 
 
-def in_package(flow: Flow, name: str) -> Callable[[str], bool]:
-    """Return what says whether a package is the one called `name`.
-
-    Raises:
-        UsageError: there is none.
-    """
-    known_package(flow, name)
-    return lambda package: package == name
-
-
 def known_package(flow: Flow, name: str) -> str:
     """Return the name of a package that exists.
 
