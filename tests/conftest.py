@@ -22,7 +22,8 @@ def clean_environ() -> dict[str, str]:
     """Return the environment without what steers dfm, make, or a CI system."""
     steering = ("DFM_", "DV_FLOW_", "MAKE", "MFLAGS", "GNUMAKEFLAGS", "CI", "GITHUB_", "NO_COLOR", "FORCE_COLOR")
     environ = {name: value for name, value in os.environ.items() if not name.startswith(steering)}
-    return environ | {"PYTHON": sys.executable, "DFM_FLOW_CACHE": "off"}
+    path = f"{SCRIPTS}:{environ.get('PATH', os.defpath)}"  # where an activated environment has its programs
+    return environ | {"PYTHON": sys.executable, "DFM_FLOW_CACHE": "off", "PATH": path}
 
 
 @pytest.fixture
