@@ -677,8 +677,20 @@ def test_what_lsf_refuses_is_told_in_its_words_at_once(
     assert text in answer.stdout
     assert "REFUSED" in answer.stdout
     names = [call.argv[1] for call in lsf.invocations("bsub")]
-    assert len(names) == len(set(names)) <= 2, "one for each task that waited, and none again"
+    assert len(names) == len(set(names)) <= 4, "one for each task that waited, and one more each with a shorter life"
     assert lsf.jobs() == []
+
+
+def test_a_queue_that_takes_no_long_jobs_gets_workers_with_time_for_one_task(
+    project: Project, cluster: Clusters
+) -> None:
+    lsf = cluster(queues=(Queue(name="normal", run_limit_minutes=64),))
+    use(project, lsf, {"a": "true"})
+    answer = project.dfm("run", "a")
+    assert answer.returncode == 0, answer.stdout + answer.stderr
+    assert "workers get no more time than one task needs (runner.pool.walltime), since with more: " in answer.stdout
+    asked = [call.argv[call.argv.index("-W") + 1] for call in lsf.invocations("bsub")]
+    assert asked == ["240", "64"]
 
 
 @pytest.mark.parametrize(

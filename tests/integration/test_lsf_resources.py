@@ -52,7 +52,7 @@ OPTIONS = {"queue": "normal", "project": "chip b0", "set_M": True, "resource_sel
 def expected(project: Project) -> list[str]:
     return [
         *("-n", "2", "-rn", "-cwd", str(project.directory), "-o", "/dev/null"),
-        *("-W", "34", "-q", "large", "-P", "chip b0", "-M", "512"),
+        *("-W", "124", "-q", "large", "-P", "chip b0", "-M", "512"),
         *("-R", "select[bigmem && rhel8 && (tmp>100 || swp>100)] rusage[mem=512] span[hosts=1]"),
     ]
 

@@ -63,10 +63,10 @@ KEY = JobKey(name=NAME, id="7", submitted_at=5.0)
 class Bench:
     """A ledger, its clock and its journal. `do` returns what was asked for, without polls and records."""
 
-    def __init__(self, journal: list[JournalEntry] | None = None) -> None:
+    def __init__(self, journal: list[JournalEntry] | None = None, settings: LedgerSettings | None = None) -> None:
         self.now = 100.0
         self.journal = list(journal or [])
-        self.ledger = Ledger(LedgerSettings(), "inst", 1 if journal is None else 2)
+        self.ledger = Ledger(settings or LedgerSettings(), "inst", 1 if journal is None else 2)
         self.restored = self.ledger.restore(self.journal, self.now)
 
     def do(self, *events: LedgerEvent) -> list[LedgerAction]:
@@ -219,6 +219,60 @@ def test_a_refusal_for_good_refuses_the_shape_and_is_not_retried() -> None:
     answer = SubmitFailed(kind=FailureKind.PERMANENT, text="no such queue")
     assert bench.do(SubmitAnswered(name=NAME, answer=answer)) == [Announce(ShapeRefused(SHAPE, "no such queue"))]
     assert bench.phases == []
+
+
+@pytest.fixture
+def long_lived() -> Bench:
+    """One job that was submitted and asked for more time than one task needs."""
+    bench = Bench(settings=LedgerSettings(may_be_shorter=lambda shape: shape == SHAPE))
+    [submit] = bench.launch()
+    assert isinstance(submit, SubmitJob)
+    assert not submit.is_short
+    return bench
+
+
+def is_short(actions: list[LedgerAction]) -> list[bool]:
+    return [action.is_short for action in actions if isinstance(action, SubmitJob)]
+
+
+def test_where_long_lives_are_refused_short_ones_are_asked_for_and_that_is_told_once(long_lived: Bench) -> None:
+    refusal = SubmitFailed(kind=FailureKind.PERMANENT, text="RUNLIMIT: Cannot exceed queue's hard limit(s)")
+    assert long_lived.do(SubmitAnswered(name=NAME, answer=refusal)) == []
+    assert is_short(long_lived.launch()) == [True]
+    told = long_lived.do(SubmitAnswered(name="dfm-inst-1-2-1", answer=Submitted(id="8")))
+    assert told == [
+        Tell(f"workers get no more time than one task needs (runner.pool.walltime), since with more: {refusal.text}")
+    ]
+    assert is_short(long_lived.launch()) == [True]
+    assert long_lived.do(SubmitAnswered(name="dfm-inst-1-3-1", answer=Submitted(id="9"))) == []
+
+
+def test_what_is_refused_with_a_short_life_too_refuses_the_shape(long_lived: Bench) -> None:
+    refusal = SubmitFailed(kind=FailureKind.PERMANENT, text="no such queue")
+    long_lived.do(SubmitAnswered(name=NAME, answer=refusal))
+    long_lived.launch()
+    refused = long_lived.do(SubmitAnswered(name="dfm-inst-1-2-1", answer=refusal))
+    assert refused == [Announce(ShapeRefused(SHAPE, "no such queue"))]
+
+
+def test_a_job_that_can_never_start_is_followed_by_one_with_a_short_life(long_lived: Bench) -> None:
+    long_lived.do(SubmitAnswered(name=NAME, answer=Submitted(id="7")))
+    hopeless = status(JobState.PENDING, is_hopeless=True, reason="PartitionTimeLimit")
+    long_lived.poll(hopeless)
+    assert long_lived.poll(hopeless) == [CancelJobs((KEY,))]
+    assert is_short(long_lived.launch()) == [True]
+
+
+def test_a_worker_that_is_ended_for_memory_says_nothing_of_its_host() -> None:
+    bench = Bench()
+    for number in (1, 2):
+        bench.launch()
+        name = f"dfm-inst-1-{number}-1"
+        bench.do(SubmitAnswered(name=name, answer=Submitted(id=str(number))))
+        bench.do(WorkerConnected(slot=f"s-1-{number}", host="h"))
+        ended = JobStatus(id=str(number), name=name, state=JobState.ENDED, cause=EndCause.MEMORY, host="h")
+        bench.poll(ended)
+    assert bench.ledger.excluded_hosts(bench.now) == {}
 
 
 def test_refusals_that_may_pass_wait_longer_and_longer_and_then_pause_the_pool() -> None:

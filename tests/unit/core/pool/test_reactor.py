@@ -243,6 +243,26 @@ def test_out_of_memory_is_passed_through(busy: Bench) -> None:
     assert busy.do(event)[1] == Deliver(client="c", ticket=1, outcome="failed", is_out_of_memory=True)
 
 
+def test_a_task_whose_workers_are_ended_for_memory_is_told_so(empty: Bench) -> None:
+    empty.do(submit())
+    actions: list[PoolAction] = []
+    memory = Loss(LossKind.MEMORY, "its job was ended for memory")
+    for number in range(3):
+        actions = empty.do(arrive(f"w{number}"), WorkerLost(slot=f"w{number}", loss=memory))
+        empty = Bench(journal=empty.reactor.snapshot()) if number < 2 else empty
+        empty.do(ClientOpened(client="c"))
+    [deliver] = [action for action in actions if isinstance(action, Deliver)]
+    assert deliver.cause.startswith("the jobs of 3 workers were ended for memory while they ran it: give it more (")
+    assert "no known cause" not in deliver.cause
+
+
+def test_a_worker_that_has_no_time_for_what_waits_is_none_that_will_serve(empty: Bench) -> None:
+    empty.do(arrive("old", lives_seconds=100.0, slots=1), submit(1, wall=50.0), submit(2, wall=3600.0))
+    assert empty.reactor.demand(empty.now)[SHAPE].workers == 0
+    empty.do(arrive("young", lives_seconds=7300.0), submit(3, wall=3600.0))
+    assert empty.reactor.demand(empty.now)[SHAPE].workers == 1
+
+
 def test_a_received_result_is_forgotten_and_one_that_is_not_is_delivered_again(busy: Bench) -> None:
     delivered = busy.do(ended(busy.attempt()))[1]
     assert busy.do(ClientGone("c"), ClientOpened(client="c")) == [delivered]

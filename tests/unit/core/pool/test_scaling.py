@@ -1,11 +1,13 @@
 """How many workers: the algorithm's invariants, on any pool."""
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from dfm.core.config.settings import PoolSettings
 from dfm.core.pool.jobs import JobView, Phase
-from dfm.core.pool.scaling import Launch, PoolView, Release, ScaleAction, Withdraw, job_wall_seconds, plan
+from dfm.core.pool.limits import job_wall_seconds
+from dfm.core.pool.scaling import Launch, PoolView, Release, ScaleAction, Withdraw, plan
 from dfm.core.pool.standing import Demand
 from dfm.core.wire.messages import Shape
 
@@ -97,8 +99,8 @@ def test_no_plan_goes_beyond_a_limit(drawn: tuple[PoolView, PoolSettings]) -> No
         assert view.is_fresh
         assert count <= view.submits_left
         assert len(view.jobs) + count <= settings.max_workers + len(view.stuck)
-        assert pending + count <= settings.launch_batch_size
         starving = [one for one in actions if isinstance(one, Launch) and is_starving(view, one.shape)]
+        assert pending + count <= max(settings.launch_batch_size, pending) + len(starving)
         extra = settings.max_workers // 4 if settings.extra_workers is None else settings.extra_workers
         assert len(view.jobs) + count <= max(settings.max_workers + extra, len(view.jobs)) + len(starving)
     for action in actions:
@@ -245,6 +247,36 @@ def test_a_busy_worker_is_asked_to_go_and_not_one_that_only_waits() -> None:
     assert plan(view, PoolSettings(max_workers=2), NOW) == [Release("s1")]
 
 
-def test_a_job_lives_longer_than_its_tasks() -> None:
-    assert job_wall_seconds(Shape(wall_seconds=60.0), PoolSettings(walltime_margin=10.0)) == 80.0
-    assert job_wall_seconds(Shape(), PoolSettings(walltime=500.0)) == 500.0
+@pytest.mark.parametrize(
+    ("task", "walltime", "lives"),
+    [
+        (60.0, None, 1800.0),
+        (1800.0, None, 7220.0),
+        (3600.0, None, 14_400.0),
+        (86_400.0, None, 86_420.0),
+        (60.0, 500.0, 500.0),
+        (600.0, 500.0, 620.0),
+        (None, 500.0, 500.0),
+        (None, None, None),
+    ],
+)
+def test_a_job_has_time_for_several_tasks(task: float | None, walltime: float | None, lives: float | None) -> None:
+    settings = PoolSettings(walltime_margin=10.0, walltime=walltime)
+    assert job_wall_seconds(Shape(wall_seconds=task), settings) == lives
+    assert job_wall_seconds(Shape(wall_seconds=task), settings, is_short=True) == (task + 20.0 if task else walltime)
+
+
+def test_a_starving_shape_has_a_job_on_its_way_whatever_others_have() -> None:
+    coming = [job(n, SHAPES[0], connected=False, age=1.0) for n in range(4)]
+    view = view_of({SHAPES[0]: 9, SHAPES[1]: 9}, coming)
+    assert plan(view, PoolSettings(launch_batch_size=4), NOW) == [Launch(shape=SHAPES[1], count=1)]
+
+
+def test_an_idle_worker_gives_way_where_the_jobs_of_another_shape_wait_for_long() -> None:
+    live = [job(n, SHAPES[0], connected=True) for n in range(2)]
+    waiting = [*live, job(3, SHAPES[1], connected=False, age=60.0)]
+    assert plan(view_of({SHAPES[1]: 1}, waiting, idle=["s1", "s0"]), PoolSettings(), NOW) == [Release("s1")]
+    assert plan(view_of({SHAPES[1]: 1}, waiting, idle=["s1"], draining={"s0"}), PoolSettings(), NOW) == []
+    assert plan(view_of({SHAPES[1]: 1}, waiting, idle=["s1"]), PoolSettings(min_workers=3), NOW) == []
+    young = [*live, job(3, SHAPES[1], connected=False, age=59.0)]
+    assert plan(view_of({SHAPES[1]: 1}, young, idle=["s1"]), PoolSettings(), NOW) == []

@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from dfm.core.config.settings import PoolSettings
-from dfm.core.pool.scaling import job_wall_seconds
+from dfm.core.pool.limits import job_wall_seconds
 from dfm.core.wire.environment import environment_message
 from dfm.core.wire.messages import (
     Ack,

@@ -97,7 +97,10 @@ class PoolSettings:
         30.0, unit=Unit.DURATION, doc="a job that goes on for so long after its worker has left is cancelled"
     )
     walltime: float | None = option(
-        None, unit=Unit.DURATION, doc="limit of a worker job, where the shape of its tasks asks for none"
+        None,
+        unit=Unit.DURATION,
+        doc="limit of a worker job, or what a task needs where that is more; null is time for four tasks, 30m to 4h, "
+        "and no limit for tasks without one",
     )
     walltime_margin: float = option(
         120.0, unit=Unit.DURATION, doc="a worker takes no task that may reach into this time before its job's limit"

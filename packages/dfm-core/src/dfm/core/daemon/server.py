@@ -147,6 +147,7 @@ async def answering(engine: Engine, path: str, facts: dict[str, object]) -> Asyn
             _log.warning("%s", error)
         else:
             listening = asyncio.get_running_loop().create_task(listener.run())
+            listening.add_done_callback(lambda _: listener.close())
     try:
         yield
     finally:

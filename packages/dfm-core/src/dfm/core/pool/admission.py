@@ -121,8 +121,13 @@ class Admission:
             job.is_judged = True
             self._deaths_of(job.shape).succeed()
 
-    def count_death(self, job: Job, text: str, now: float, actions: list[LedgerAction]) -> None:
-        """Count a worker that never came, or died young, unless it is judged: against its shape and its host."""
+    def count_death(
+        self, job: Job, text: str, now: float, actions: list[LedgerAction], *, is_of_host: bool = True
+    ) -> None:
+        """Count a worker that never came, or died young, unless it is judged: against its shape, and its host.
+
+        With `is_of_host` false it says nothing of the host: what the job asked for was too little.
+        """
         if job.is_judged:
             return
         job.is_judged = True
@@ -131,7 +136,7 @@ class Admission:
         if breaker.fail(now, f"{text} (worker {job.slot})"):
             actions.append(PausePool(_pause_text(breaker, "workers do not come up", now)))
             self._give_up_shape(job.shape, breaker, actions)
-        if job.host:
+        if job.host and is_of_host:
             deaths = [at for at in self._host_deaths.get(job.host, []) if now - at < self._settings.exclusion_seconds]
             self._host_deaths[job.host] = [*deaths, now]
             if len(deaths) + 1 >= _HOST_DEATHS:

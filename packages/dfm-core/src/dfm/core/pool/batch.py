@@ -63,7 +63,8 @@ from dfm.core.pool.jobs import (
 )
 from dfm.core.pool.jobtable import array_of
 from dfm.core.pool.ledger import Ledger
-from dfm.core.pool.scaling import Launch, Release, Withdraw, job_wall_seconds
+from dfm.core.pool.limits import job_wall_seconds
+from dfm.core.pool.scaling import Launch, Release, Withdraw
 from dfm.core.wire.messages import Shape
 
 _log = logging.getLogger(__name__)
@@ -80,12 +81,14 @@ class JobPlace:
         directory: absolute, on a file system that all nodes share; where workers start.
         log_directory: absolute, shared; exists.
         access: path of the access file.
+        has_limits: whether the jobs end after some time; processes of this host do not.
     """
 
     prefix: str
     directory: str
     log_directory: str
     access: str
+    has_limits: bool = True
 
     def log_of(self, name: str) -> str:
         """Return the path of a worker's log; an element of an array has its index behind a dot."""
@@ -102,10 +105,14 @@ def worker_job(
     shape: Shape,
     excluded_hosts: Sequence[str] = (),
     is_array: bool = False,
+    is_short: bool = False,
 ) -> WorkerJob:
-    """Return the job for a worker of a shape, or that of an array of them, where slot and log have an ARRAY_INDEX."""
+    """Return the job for a worker of a shape, or that of an array of them, where slot and log have an ARRAY_INDEX.
+
+    With `is_short` it asks for no more time than one task needs.
+    """
     log = place.log_of(f"{name}[{ARRAY_INDEX}]" if is_array else name)
-    limit = job_wall_seconds(shape, settings)
+    limit = job_wall_seconds(shape, settings, is_short=is_short) if place.has_limits else None
     cores = shape.cores * slots
     words = [
         *(settings.worker_command or (sys.executable, "-m", "dfm.core.worker")),
@@ -277,6 +284,7 @@ class BatchJobs:
             shape=first.shape,
             excluded_hosts=first.excluded_hosts,
             is_array=is_array,
+            is_short=first.is_short,
         )
         answers = await (self._submitted_array(job, len(wanted)) if is_array else self._submitted(job))
         for number, (one, answer) in enumerate(zip(wanted, answers, strict=True)):

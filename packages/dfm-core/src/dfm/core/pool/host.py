@@ -12,9 +12,8 @@ import logging
 import os
 import secrets
 import shutil
-import socket
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import cast
@@ -57,6 +56,7 @@ LEAVE_SECONDS = 2.0
 SYNC_SECONDS = 0.02
 SNAPSHOT_SECONDS = 60.0
 """How old the snapshot for other hosts may become; a job it does not have leaves by itself when its slot is unknown."""
+_POLL_HERE_SECONDS = 1.0
 RESULTS_DIRECTORY = "results"
 """In the directory of the access file: results that workers keep until they are acknowledged."""
 
@@ -120,6 +120,7 @@ async def hosted(plan: PoolPlan, broken: Callable[[str], None] = lambda _: None)
     """
     if plan.settings.require_encryption and not can_tls():
         raise RunnerError("runner.pool.require_encryption is set, and this Python cannot encrypt links", hint=TLS_HINT)
+    plan = _settled(plan)
     header = Header(project=plan.project, epoch=plan.epoch, runner=plan.dialect.name)
     with owned(plan.state_directory) as is_ours:
         if not is_ours:
@@ -135,6 +136,16 @@ async def hosted(plan: PoolPlan, broken: Callable[[str], None] = lambda _: None)
             remove_probe(probe)
 
 
+def _settled(plan: PoolPlan) -> PoolPlan:
+    """Return the plan with what holds for processes of this host: they have no limit, and to look at them is cheap."""
+    if not plan.is_on_this_host:
+        return plan
+    poll_interval = min(plan.settings.poll_interval, _POLL_HERE_SECONDS)
+    return dataclasses.replace(
+        plan, settings=dataclasses.replace(plan.settings, walltime=None, poll_interval=poll_interval)
+    )
+
+
 @contextlib.asynccontextmanager
 async def _hosted(
     plan: PoolPlan, header: Header, journal: JournalFile, replay: Replay, alarm: "_Alarm"
@@ -143,7 +154,11 @@ async def _hosted(
         now = time.monotonic()
         prefix = f"dfm-{plan.instance}-"
         place = JobPlace(
-            prefix=prefix, directory=plan.project, log_directory=plan.log_directory, access=plan.access_path
+            prefix=prefix,
+            directory=plan.project,
+            log_directory=plan.log_directory,
+            access=plan.access_path,
+            has_limits=not plan.is_on_this_host,
         )
         rules = ReactorSettings.of(
             plan.settings,
@@ -316,14 +331,8 @@ def _served(plan: PoolPlan, engine: Engine, ledger: Ledger, group: asyncio.TaskG
         name,
     )
     listening = group.create_task(listener.run())
-    # A pool that closes at once cancels it before it has begun, and so before it could close what it was given.
-    listening.add_done_callback(lambda _: _close(sockets))
+    listening.add_done_callback(lambda _: listener.close())
     return listening
-
-
-def _close(sockets: Sequence[socket.socket]) -> None:
-    for each in sockets:
-        each.close()
 
 
 class _WorkerEnd:

@@ -195,6 +195,9 @@ class SubmitJob(msgspec.Struct, frozen=True, kw_only=True):
     """Submit a job; its `job-intent` record comes before it in the list. Answered by one SubmitAnswered.
 
     Elements of one array follow each other in one list, with `name[1]`, `name[2]` and so on for names.
+
+    Attributes:
+        is_short: it is to ask for no more time than one task needs.
     """
 
     name: str
@@ -202,6 +205,7 @@ class SubmitJob(msgspec.Struct, frozen=True, kw_only=True):
     shape: Shape
     slots: int
     excluded_hosts: tuple[str, ...] = ()
+    is_short: bool = False
 
 
 class LookUpJob(msgspec.Struct, frozen=True):

@@ -22,6 +22,7 @@ class Job(msgspec.Struct, eq=False):
         clock: the time of day of its launch.
         since: of the phase.
         excluded: the hosts that it was told to avoid.
+        is_short: it asks for no more time than one task needs.
         seen_at: when an answer last listed it.
         suspended_at: when it was last listed as suspended, while the reactor takes its worker for such.
         missing: so many good answers in a row did not list it.
@@ -45,6 +46,7 @@ class Job(msgspec.Struct, eq=False):
     since: float
     launched_at: float
     excluded: tuple[str, ...] = ()
+    is_short: bool = False
     id: str | None = None
     cluster: str | None = None
     reason: str = ""

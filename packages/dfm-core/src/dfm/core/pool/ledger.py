@@ -120,6 +120,8 @@ class Ledger:
         self._admission = Admission(settings, self._table)
         self._polling = Polling(settings, instance, self._table)
         self._strays: set[str] = set()
+        self._shortened: dict[Shape, str] = {}
+        """Shapes whose jobs are asked for with as little time as one task needs, and why, as long as nobody knows."""
         self._closing = ""
 
     def handle(self, event: LedgerEvent, now: float) -> list[LedgerAction]:
@@ -185,11 +187,21 @@ class Ledger:
     def _launch(self, slot: str, event: LaunchWanted, now: float, actions: list[LedgerAction]) -> None:
         name = job_name(self._instance, slot)
         excluded = tuple(sorted(self.excluded_hosts(now)))
-        job = Job(name, slot, event.shape, event.slots, event.clock, Phase.INTENT, now, now, excluded)
+        is_short = event.shape in self._shortened
+        job = Job(name, slot, event.shape, event.slots, event.clock, Phase.INTENT, now, now, excluded, is_short)
         self._polling.launch(now)
         self._table.enter(job)
         actions.append(Record(jobjournal.intended(job)))
-        actions.append(SubmitJob(name=name, slot=slot, shape=event.shape, slots=event.slots, excluded_hosts=excluded))
+        actions.append(
+            SubmitJob(
+                name=name,
+                slot=slot,
+                shape=event.shape,
+                slots=event.slots,
+                excluded_hosts=excluded,
+                is_short=is_short,
+            )
+        )
 
     def _on_submit_answer(self, event: SubmitAnswered, now: float, actions: list[LedgerAction]) -> None:
         job = self._jobs.get(event.name)
@@ -202,6 +214,7 @@ class Ledger:
                 self._identify(job, job_id, cluster, now, actions)
                 if warning:
                     actions.append(Tell(warning))
+                self._tell_of_short_lives(job, actions)
             case SubmitFailed(kind=kind, text=text):
                 self._on_refusal(job, kind, text, now, actions, is_repeated=event.is_repeated)
 
@@ -212,7 +225,7 @@ class Ledger:
             case FailureKind.PERMANENT:
                 self._admission.refuse_shape()
                 self._forget(job, None, text, actions)
-                actions.append(Announce(ShapeRefused(job.shape, text)))
+                self._refuse(job, text, actions)
             case FailureKind.TRANSIENT:
                 self._forget(job, None, text, actions)
                 if not is_repeated:
@@ -220,6 +233,21 @@ class Ledger:
             case FailureKind.AMBIGUOUS:
                 job.move(Phase.AMBIGUOUS, text, now)
                 job.look_up_at = now + _LOOK_UP_SECONDS[0] * self._settings.scale
+
+    def _refuse(self, job: Job, text: str, actions: list[LedgerAction]) -> None:
+        """Take in that such a job will never run: one with less time may, and else its shape has no workers."""
+        if job.is_short or not self._settings.may_be_shorter(job.shape):
+            actions.append(Announce(ShapeRefused(job.shape, text)))
+        else:
+            self._shortened.setdefault(job.shape, text)
+
+    def _tell_of_short_lives(self, job: Job, actions: list[LedgerAction]) -> None:
+        text = self._shortened.get(job.shape)
+        if job.is_short and text:
+            self._shortened[job.shape] = ""
+            actions.append(
+                Tell(f"workers get no more time than one task needs (runner.pool.walltime), since with more: {text}")
+            )
 
     def _identify(self, job: Job, job_id: str, cluster: str | None, now: float, actions: list[LedgerAction]) -> None:
         """Take note of a job's id; cancel it where it was unwanted before it had one."""
@@ -336,7 +364,7 @@ class Ledger:
             self._admission.trust_hosts(now)
             actions.append(Tell(f"{text}; hosts that were avoided are tried again"))
         else:
-            actions.append(Announce(ShapeRefused(job.shape, text)))
+            self._refuse(job, text, actions)
         self._cancel([job], text, actions)
 
     def _is_barred(self, job: Job, status: JobStatus, now: float) -> bool:
@@ -395,6 +423,7 @@ class Ledger:
                 f"job {job.id} ended, {cause.value}: {text}" if text else f"job {job.id} ended, {cause.value}",
                 now,
                 actions,
+                is_of_host=cause is not EndCause.MEMORY,
             )
         words = f"its job {job.id} ended: {text or cause.value}"
         if job.twins:

@@ -5,10 +5,44 @@ from collections.abc import Callable
 import msgspec
 
 from dfm.core.config.settings import PoolSettings
+from dfm.core.wire.messages import Shape
 
 
 def _name_of_slot(slot: str) -> str:
     return slot
+
+
+_TASKS_OF_A_LIFE = 4
+_SHORTEST_LIFE_SECONDS, _LONGEST_LIFE_SECONDS = 1800.0, 4 * 3600.0
+
+
+def job_wall_seconds(shape: Shape, settings: PoolSettings, *, is_short: bool = False) -> float | None:
+    """Return the limit to ask for a worker job of this shape; None leaves it to the queue.
+
+    A worker takes a task only where all of the task's wall time is left to it: with time for one it would be of no use
+    after its first minutes. So it has time for several, within bounds that most queues have. The least is what one task
+    needs and the margin twice, once because a worker takes nothing that may reach into it, once until the first task.
+
+    Args:
+        shape: with the wall time of a task.
+        settings: of the pool; its `walltime` is meant for all workers that tasks leave the choice.
+        is_short: the batch system takes no longer jobs than one task needs.
+    """
+    if shape.wall_seconds is None:
+        return settings.walltime
+    least = shape.wall_seconds + 2 * settings.walltime_margin
+    if is_short:
+        return least
+    usual = _TASKS_OF_A_LIFE * shape.wall_seconds + 2 * settings.walltime_margin
+    return max(least, settings.walltime or min(max(usual, _SHORTEST_LIFE_SECONDS), _LONGEST_LIFE_SECONDS))
+
+
+def _may_be_shorter(shape: Shape, settings: PoolSettings) -> bool:
+    return job_wall_seconds(shape, settings) != job_wall_seconds(shape, settings, is_short=True)
+
+
+def _never(shape: Shape) -> bool:  # noqa: ARG001  (a predicate)
+    return False
 
 
 class ReactorSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -63,6 +97,7 @@ class LedgerSettings(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         leave_seconds: a job that is still listed this long after its worker has left is cancelled.
         young_seconds: a worker that ended before this age has failed; one that got older has done well.
+        may_be_shorter: whether jobs of a shape are asked for with more time than one task needs.
     """
 
     poll_seconds: float = 15.0
@@ -74,6 +109,7 @@ class LedgerSettings(msgspec.Struct, frozen=True, kw_only=True):
     exclusion_seconds: float = 1800.0
     launch_batch: int = 4
     max_submits_per_minute: int = 30
+    may_be_shorter: Callable[[Shape], bool] = _never
     scale: float = 1.0
 
     @classmethod
@@ -90,5 +126,6 @@ class LedgerSettings(msgspec.Struct, frozen=True, kw_only=True):
             exclusion_seconds=1800.0 * scale,
             launch_batch=settings.launch_batch_size,
             max_submits_per_minute=settings.max_submits_per_minute,
+            may_be_shorter=lambda shape: _may_be_shorter(shape, settings),
             scale=scale,
         )

@@ -105,9 +105,13 @@ class Losses:
         if len(losses) < limit:
             return ""
         places = "; ".join(
-            f"{host or 'unknown host'}: {text}, log {self._settings.log_of(slot)}" for host, slot, text in losses
+            f"{host or 'unknown host'}: {text}, log {self._settings.log_of(slot)}" for host, slot, text, _ in losses
         )
-        return f"{len(losses)} workers were lost while they ran it, for no known cause ({places})"
+        of_memory = sum(kind is LossKind.MEMORY for *_, kind in losses)
+        if of_memory == len(losses):
+            return f"the jobs of {of_memory} workers were ended for memory while they ran it: give it more ({places})"
+        others = f", {of_memory} of them for memory, the others" if of_memory else ","
+        return f"{len(losses)} workers were lost while they ran it{others} for no known cause ({places})"
 
     # Memory.
 

@@ -16,7 +16,7 @@ from dfm.core.pool.jobs import Phase
 from dfm.core.pool.ledger import Ledger
 from dfm.core.pool.reactor import Reactor
 from dfm.core.pool.standing import Stage
-from dfm.core.wire.messages import Result
+from dfm.core.wire.messages import Result, Shape
 from dfm.core.wire.redaction import Redaction
 
 RECENT = 100
@@ -190,7 +190,7 @@ class Overview:
                 continue
             reason = standing.reason
             if standing.state is Stage.QUEUED:
-                reason = "; ".join(filter(None, [reason, self.why_no_worker(now)]))
+                reason = "; ".join(filter(None, [reason, self.why_no_worker(now, task.shape)]))
             found.append(
                 {
                     "task": task.task,
@@ -206,16 +206,17 @@ class Overview:
             )
         return self._redaction.hide_in(found + [_why_held(task, now) for task in held if needle in task.task])
 
-    def why_no_worker(self, now: float) -> str:
-        """Return why tasks are queued where that is not for want of a free worker; empty where it is."""
-        reasons = [self._ledger.pause_reason(now), self._pending_jobs(now)]
+    def why_no_worker(self, now: float, shape: Shape | None = None) -> str:
+        """Return why tasks, of one shape where it is given, are queued beside that no worker is free."""
+        reasons = [self._ledger.pause_reason(now, shape), self._pending_jobs(now, shape)]
         return self._redaction.hide("; ".join(filter(None, reasons)))
 
-    def _pending_jobs(self, now: float) -> str:
+    def _pending_jobs(self, now: float, shape: Shape | None) -> str:
         """Say how the jobs stand from which no worker has come yet."""
-        waiting = [job for job in self._ledger.jobs() if not job.is_connected and not job.is_stopping]
+        coming = [job for job in self._ledger.jobs() if not job.is_connected and not job.is_stopping]
+        waiting = [job for job in coming if shape in (None, job.shape)]
         if not waiting:
-            return ""
+            return "all worker jobs on their way are for tasks of other shapes" if coming else ""
         eldest = max(waiting, key=lambda job: now - job.since)
         reason = f" ({eldest.reason})" if eldest.reason else ""
         phase = "starting" if eldest.phase is Phase.RUNNING else str(eldest.phase)

@@ -8,13 +8,14 @@ A worker is stuck while all its tasks wait for answers of the run: it will not m
 A shape is starving whose tasks wait while no worker of it will take one, and none is on its way.
 A full pool makes room for a starving shape: it cancels a job that nothing waits for, lets an idle worker go, or in the
 end a busy one; and where workers are stuck, the shape gets some beyond `max_workers`, for what the stuck ones wait for
-may be its tasks. One is enough to come to an end: its tasks lend their slot while they wait, to any depth. More are for
+may be its tasks. Where its jobs only wait for room with the batch system, an idle worker of another shape leaves. One
+beyond the limit is enough to come to an end: its tasks lend their slot while they wait, to any depth. More are for
 speed: as many as there are stuck ones, and no more than `extra_workers` of each shape and in all.
 
 Invariants, each a property test: live + pending <= max_workers + extra, where `extra` is no more than there are stuck
 workers, and no more than `extra_workers` but for one of each starving shape; where all that there is are stuck workers,
-a starving shape gets one; pending <= launch_batch_size; submissions in a minute <= max_submits_per_minute; nothing is
-launched while the ledger is stale or the pool is paused.
+a starving shape gets one; pending <= launch_batch_size, but for one of each starving shape; submissions in a minute <=
+max_submits_per_minute; nothing is launched while the ledger is stale or the pool is paused.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -93,18 +94,7 @@ def plan(view: PoolView, settings: PoolSettings, now: float) -> list[ScaleAction
     launches = _share_out(view, counts, settings, wanted)
     actions += [Launch(shape=shape, count=count) for shape, count in launches.items() if count]
     starving = [shape for shape in wanted if not launches[shape] and _is_starving(view, counts, shape)]
-    return actions or _make_room(view, counts, settings, starving, now)
-
-
-def job_wall_seconds(shape: Shape, settings: PoolSettings) -> float | None:
-    """Return the limit to ask for a worker job of this shape; None leaves it to the queue.
-
-    A shape's own wall time is that of a task: the job needs the margin twice more, once because a worker takes nothing
-    that may reach into it, once for the time until the first task.
-    """
-    if shape.wall_seconds is None:
-        return settings.walltime
-    return shape.wall_seconds + 2 * settings.walltime_margin
+    return actions or _make_room(view, counts, settings, starving, now) or _give_way(view, counts, settings, now)
 
 
 class _Counts(msgspec.Struct):
@@ -167,10 +157,11 @@ def _share_out(view: PoolView, counts: _Counts, settings: PoolSettings, wanted: 
     if missing > 0:
         wanted[view.default] = wanted.get(view.default, 0) + missing
     pending = sum(1 for job in view.jobs if not job.is_connected)
-    room = min(settings.launch_batch_size - pending, view.submits_left)
     launches = dict.fromkeys(wanted, 0)
-    while room > 0:
+    while sum(launches.values()) < view.submits_left:
         open_shapes = [shape for shape in wanted if _may_launch(view, counts, shape, launches, wanted)]
+        if pending + sum(launches.values()) >= settings.launch_batch_size:
+            open_shapes = [shape for shape in open_shapes if not launches[shape] and _is_starving(view, counts, shape)]
         beyond = counts.total + sum(launches.values()) - settings.max_workers
         if beyond >= counts.stuck:
             break
@@ -180,7 +171,6 @@ def _share_out(view: PoolView, counts: _Counts, settings: PoolSettings, wanted: 
             break
         poorest = min(open_shapes, key=lambda shape: _workers(counts, shape) + launches[shape])
         launches[poorest] += 1
-        room -= 1
     return launches
 
 
@@ -233,6 +223,24 @@ def _make_room(
     if not live or now - min(waits, default=now) < _QUIET_SECONDS * settings.time_scale:
         return []
     return [Release(max(live, key=lambda job: len(counts.live[job.shape])).slot)]
+
+
+def _give_way(view: PoolView, counts: _Counts, settings: PoolSettings, now: float) -> list[ScaleAction]:
+    """Have an idle worker leave, for its room, where jobs of a shape that none will serve have waited for a while."""
+    quiet_seconds = _QUIET_SECONDS * settings.time_scale
+    is_kept_out = any(
+        need.waiting
+        and not need.workers
+        and all(now - job.started_at >= quiet_seconds for job in counts.coming.get(shape, ()))
+        for shape, need in view.demand.items()
+        if counts.coming.get(shape)
+    )
+    live = {job.slot for jobs in counts.live.values() for job in jobs}
+    idle = [slot for slot in view.idle if slot in live]
+    kept = len(live) + sum(map(len, counts.coming.values())) <= settings.min_workers
+    if not is_kept_out or not idle or kept or any(_is_leaving(view, job) for job in view.jobs):
+        return []
+    return [Release(idle[0])]
 
 
 def _is_leaving(view: PoolView, job: JobView) -> bool:

@@ -53,7 +53,7 @@ class Task(msgspec.Struct, eq=False):
         wall: how much of a worker's life it asks for, in seconds; 0 where it declares nothing.
         attempt: the current one, 0 where there is none that counts.
         number: how many attempts there were.
-        losses: those that count, each as host, slot and text.
+        losses: those that count, each as host, slot, text and kind.
         overruns: how many whole lives of workers were too short for it.
         is_unwanted: cancelled by its client.
         is_orphan: its client is closed, so that nobody is told how it ends.
@@ -83,7 +83,7 @@ class Task(msgspec.Struct, eq=False):
     attempt: int = 0
     number: int = 0
     worker: "Worker | None" = None
-    losses: list[tuple[str, str, str]] | None = None
+    losses: list[tuple[str, str, str, LossKind]] | None = None
     host_failures: int = 0
     overruns: int = 0
     is_unwanted: bool = False
@@ -105,7 +105,7 @@ class Task(msgspec.Struct, eq=False):
     def count_loss(self, host: str, slot: str, loss: Loss) -> None:
         """Put a loss to the account, if it is of a kind that counts."""
         if loss.kind in (LossKind.UNEXPLAINED, LossKind.MEMORY):
-            self.losses = [*(self.losses or ()), (host, slot, loss.text)]
+            self.losses = [*(self.losses or ()), (host, slot, loss.text, loss.kind)]
 
     def refund(self, host: str) -> None:
         """Take from the account what a host did."""

@@ -156,8 +156,8 @@ def _story(task: Task) -> Iterator[JournalEntry]:
     yield submitted(task)
     if task.is_refunded:
         yield refunded(task, "")
-    for host, slot, text in task.losses or ():
-        loss = {"kind": LossKind.UNEXPLAINED.value, "text": text, "host": host, "slot": slot, "attempt": 0}
+    for host, slot, text, kind in task.losses or ():
+        loss = {"kind": kind.value, "text": text, "host": host, "slot": slot, "attempt": 0}
         yield _entry("lost", client=task.share.client, ticket=task.ticket, **loss)
     if task.is_unwanted and task.end is None and not task.is_orphan:
         yield cancelled(task)

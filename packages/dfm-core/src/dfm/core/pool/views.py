@@ -84,9 +84,11 @@ def deadline_of(state: State, task: Task, now: float) -> float:
 def demand(state: State, now: float) -> dict[Shape, Demand]:
     """Return what each shape asks for; shapes without tasks and workers are left out."""
     willing: dict[Shape, int] = {}
+    until = {shape: now + _least(pool) for shape, pool in state.pools.items() if pool.waiting.count}
     for worker in state.workers.values():
-        if _will_serve(worker, now):
-            willing[worker.pool.shape] = willing.get(worker.pool.shape, 0) + 1
+        shape = worker.pool.shape
+        if _will_serve(worker, now) and worker.ends_at > until.get(shape, now) + state.settings.walltime_margin_seconds:
+            willing[shape] = willing.get(shape, 0) + 1
     return {
         shape: _demand_of(pool, willing.get(shape, 0))
         for shape, pool in state.pools.items()
@@ -94,8 +96,13 @@ def demand(state: State, now: float) -> dict[Shape, Demand]:
     }
 
 
+def _least(pool: ShapePool) -> float:
+    """Return the shortest wall time of what waits."""
+    return min(pool.waiting.walls(), default=0.0)
+
+
 def _will_serve(worker: Worker, now: float) -> bool:
-    """Return whether a worker will take one of the tasks that wait: one that has room now would have."""
+    """Return whether a worker will take one of the tasks that wait, if it lives: one that has room now would have."""
     return worker.takes_tasks and (worker.rests_until > now or not worker.has_room)
 
 

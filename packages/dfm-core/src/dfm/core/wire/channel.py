@@ -274,8 +274,12 @@ class Listener:
                 for listening in self._sockets:
                     group.create_task(self._accept_all(listening, turns, group))
         finally:
-            for listening in self._sockets:
-                listening.close()
+            self.close()
+
+    def close(self) -> None:
+        """Close the sockets: for where `run` is cancelled before it has begun, and so before it could close them."""
+        for listening in self._sockets:
+            listening.close()
 
     async def _accept_all(self, listening: socket.socket, turns: asyncio.Semaphore, group: asyncio.TaskGroup) -> None:
         loop = asyncio.get_running_loop()
