@@ -1,6 +1,7 @@
 """What the monitor shows: pure rows, and the screen driven by textual's pilot."""
 
 import asyncio
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -8,7 +9,18 @@ from textual.widgets import DataTable, Static
 
 from dfm.api.errors import RunnerError
 from dfm.core.daemon.monitor import Monitor
-from dfm.core.daemon.view import Order, RecentRow, RunningRow, clock, headline, recent_rows, running_rows
+from dfm.core.daemon.view import (
+    Order,
+    RecentRow,
+    RunningRow,
+    WorkerRow,
+    clock,
+    headline,
+    in_order,
+    recent_rows,
+    running_rows,
+    worker_rows,
+)
 
 STATUS: dict[str, Any] = {
     "runner": "lsf",
@@ -28,8 +40,8 @@ STATUS: dict[str, Any] = {
         {"slot": "s-3", "host": "a", "running": []},
     ],
     "recent": [
-        {"task": "p.lint", "outcome": "failed", "seconds": 1.5, "host": "a", "at": "10:00"},
-        {"task": "p.rtl", "outcome": "succeeded", "seconds": 0.25, "host": "b", "at": "10:01"},
+        {"task": "p.lint", "outcome": "failed", "seconds": 1.5, "host": "a", "at": "2026-11-29T10:00:00+00:00"},
+        {"task": "p.rtl", "outcome": "succeeded", "seconds": 0.25, "host": "b", "at": "2026-11-29T10:01:00+00:00"},
     ],
 }
 SIM, COMPILE = RunningRow("p.sim", "s-2", "b", "1:05"), RunningRow("p.compile", "s-1", "a", "0:05")
@@ -84,9 +96,54 @@ def test_a_filter_looks_at_task_worker_and_host() -> None:
 
 def test_what_ended_last_is_shown_first() -> None:
     assert recent_rows(STATUS) == [
-        RecentRow("p.rtl", "succeeded", "0.25", "b", "10:01"),
-        RecentRow("p.lint", "failed", "1.50", "a", "10:00"),
+        RecentRow("p.rtl", "succeeded", "0.25", "b", here(1)),
+        RecentRow("p.lint", "failed", "1.50", "a", here(0)),
     ]
+
+
+def here(minute: int) -> str:
+    """Return the time of day here of a minute after ten in UTC."""
+    return datetime(2026, 11, 29, 10, minute, tzinfo=UTC).astimezone().strftime("%H:%M:%S")
+
+
+def test_names_are_sorted_as_people_count() -> None:
+    names = ["s-1-10", "s-1-2", "p.sim", "s-1-2.3", "10", "9"]
+    assert sorted(names, key=in_order) == ["p.sim", "s-1-2", "s-1-2.3", "s-1-10", "9", "10"]
+
+
+JOBS = [
+    {"slot": "s-10", "id": "7", "state": "pending", "host": "", "reason": "full", "is_connected": False},
+    {"slot": "s-2", "id": "", "state": "running", "host": "x", "reason": "", "is_connected": True},
+]
+STAFFED = {
+    **STATUS,
+    "jobs": [{**job, "since_seconds": 61.0} for job in JOBS],
+    "workers": [{**STATUS["workers"][0], "state": "busy"}],
+}
+
+
+def test_each_worker_tells_what_it_runs_and_each_job_without_one_why() -> None:
+    there = WorkerRow("s-2", "-", "busy", "b", "1:01", "p.sim")
+    coming = WorkerRow("s-10", "7", "pending", "-", "1:01", "full")
+    assert worker_rows(STAFFED) == [there, coming]
+    assert worker_rows(STAFFED, "full") == [coming]
+
+
+async def test_a_key_shows_the_workers_and_titles_tell_what_is_shown() -> None:
+    async def ask() -> dict[str, Any]:
+        return STAFFED
+
+    async with Monitor(ask).run_test() as pilot:
+        workers, recent = (pilot.app.query_one(name, DataTable) for name in ("#workers", "#recent"))
+        assert (workers.display, recent.display) == (False, True)
+        await pilot.press("tab")
+        assert (workers.display, recent.display) == (True, False)
+        assert workers.get_row_at(0) == ["s-2", "-", "busy", "b", "1:01", "p.sim"]
+        await pilot.press("w", "slash", "s", "-", "1", "0", "enter")
+        titles = [str(pilot.app.query_one(name, DataTable).border_title) for name in ("#running", "#workers")]
+        assert titles == ["0 running, with 's-10', by worker", "1 workers, with 's-10'"]
+        await pilot.press("tab")
+        assert (workers.display, recent.display) == (False, True)
 
 
 def test_a_duration_below_an_hour_has_two_parts() -> None:

@@ -4,31 +4,36 @@ Needs textual (`pip install dfm-core[monitor]`).
 """
 
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import astuple
 from typing import ClassVar
 
 from textual.app import App, ComposeResult
 from textual.binding import Binding, BindingType
+from textual.content import Content
 from textual.widgets import DataTable, Footer, Input, Static
 
 from dfm.api.errors import DfmError
-from dfm.core.daemon.view import Order, Status, headline, recent_rows, running_rows
+from dfm.core.daemon.view import Order, Status, headline, recent_rows, running_rows, worker_rows
 
 REFRESH_SECONDS = 1.0
 Ask = Callable[[], Awaitable[Status]]
 
 
 class Monitor(App[None]):
-    """Shows running tasks, those that ended last, and the counts of workers and tasks.
+    """Shows running tasks, those that ended last or the workers, and the counts of both.
 
     Args:
         ask: gets the status; a DfmError is shown, and asked again.
     """
 
     TITLE = "dfm daemon"
+    ENABLE_COMMAND_PALETTE = False
     CSS = """
     #head { height: auto; }
+    DataTable { border-top: solid $primary; border-title-color: $text; }
     #running { height: 2fr; }
-    #recent { height: 1fr; border-top: solid $primary; }
+    #recent, #workers { height: 1fr; }
+    .-hidden { display: none; }
     #filter { display: none; height: 3; }
     #filter.-shown { display: block; }
     """
@@ -39,6 +44,7 @@ class Monitor(App[None]):
         Binding("n", "order('name')", "by name"),
         Binding("w", "order('worker')", "by worker"),
         Binding("h", "order('host')", "by host"),
+        Binding("tab", "swap", "workers", priority=True),
         Binding("slash", "filter", "filter", priority=True),  # before the keys that were typed since
         Binding("escape", "unfilter", "all"),
     ]
@@ -55,6 +61,7 @@ class Monitor(App[None]):
         yield Static("asking the daemon ...", id="head", markup=False)
         yield DataTable(id="running", cursor_type="row")
         yield DataTable(id="recent", cursor_type="none")
+        yield DataTable(id="workers", cursor_type="none", classes="-hidden")
         yield Input(placeholder="part of a task, worker or host", id="filter")
         yield Footer()
 
@@ -62,6 +69,7 @@ class Monitor(App[None]):
         """Begin to ask."""
         self.query_one("#running", DataTable).add_columns("task", "worker", "host", "elapsed")
         self.query_one("#recent", DataTable).add_columns("ended", "outcome", "seconds", "host", "at")
+        self.query_one("#workers", DataTable).add_columns("worker", "job", "state", "host", "since", "what")
         self.query_one("#running", DataTable).focus()
         await self.refresh_status()
         self.set_interval(REFRESH_SECONDS, self.refresh_status)
@@ -79,6 +87,11 @@ class Monitor(App[None]):
         """Sort by something else."""
         self._order = Order(order)
         self._show()
+
+    def action_swap(self) -> None:
+        """Show the workers in place of what ended last, or the other way round."""
+        for table in self.query("#recent, #workers"):
+            table.toggle_class("-hidden")
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:  # noqa: ARG002  (the base's)
         """Let a slash be typed into the field itself."""
@@ -117,13 +130,19 @@ class Monitor(App[None]):
         if self._status is None or not self._say(headline(self._status)):
             return
         running = running_rows(self._status, self._order, self._needle)
-        self._fill("#running", [(row.task, row.worker, row.host, row.elapsed) for row in running])
+        kept = f", with {self._needle!r}" if self._needle else ""
+        title = f"{len(running)} running{kept}, by {self._order}"
+        self._fill("#running", title, [(row.task, row.worker, row.host, row.elapsed) for row in running])
         recent = recent_rows(self._status, self._needle)
-        self._fill("#recent", [(row.task, row.outcome, row.seconds, row.host, row.at) for row in recent])
+        rows = [(row.task, row.outcome, row.seconds, row.host, row.at) for row in recent]
+        self._fill("#recent", f"the last {len(recent)} that ended{kept}", rows)
+        workers = [astuple(row) for row in worker_rows(self._status, self._needle)]
+        self._fill("#workers", f"{len(workers)} workers{kept}", workers)
 
-    def _fill(self, name: str, rows: Sequence[tuple[str, ...]]) -> None:
+    def _fill(self, name: str, title: str, rows: Sequence[tuple[str, ...]]) -> None:
         """Put other rows into a table, which stays where the person has scrolled it."""
         table: DataTable[str] = self.query_one(name, DataTable)
+        table.border_title = Content(title)
         cursor, offset = table.cursor_row, table.scroll_offset
         table.clear()
         for row in rows:

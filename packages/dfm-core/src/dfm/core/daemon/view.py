@@ -4,9 +4,11 @@ A status is what the daemon answers to `status`; its form is described in docs/r
 """
 
 import enum
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 Status = Mapping[str, Any]
@@ -32,8 +34,20 @@ class RunningRow:
 
 
 @dataclass(frozen=True, slots=True)
+class WorkerRow:
+    """A worker, or the job of one that has not come."""
+
+    slot: str
+    job: str
+    state: str
+    host: str
+    since: str
+    what: str
+
+
+@dataclass(frozen=True, slots=True)
 class RecentRow:
-    """A task that has ended, for the lower table."""
+    """A task that has ended, for the lower table; `at` is the time of day here."""
 
     task: str
     outcome: str
@@ -108,23 +122,47 @@ def running_rows(status: Status, order: Order, needle: str = "") -> list[Running
     kept = [(seconds, row) for seconds, row in found if _matches(needle, (row.task, row.worker, row.host))]
     match order:
         case Order.ELAPSED:
-            kept.sort(key=lambda pair: (-pair[0], pair[1].task))
+            kept.sort(key=lambda pair: (-pair[0], in_order(pair[1].task)))
         case Order.NAME:
-            kept.sort(key=lambda pair: pair[1].task)
+            kept.sort(key=lambda pair: in_order(pair[1].task))
         case Order.WORKER:
-            kept.sort(key=lambda pair: (pair[1].worker, pair[1].task))
+            kept.sort(key=lambda pair: (in_order(pair[1].worker), in_order(pair[1].task)))
         case Order.HOST:
-            kept.sort(key=lambda pair: (pair[1].host, pair[1].task))
+            kept.sort(key=lambda pair: (in_order(pair[1].host), in_order(pair[1].task)))
     return [row for _, row in kept]
+
+
+def worker_rows(status: Status, needle: str = "") -> list[WorkerRow]:
+    """Return a row for each worker job: what its worker runs, or why there is none yet."""
+    connected = {worker["slot"]: worker for worker in status["workers"]}
+    rows = []
+    for job in sorted(status["jobs"], key=lambda job: in_order(job["slot"])):
+        worker = connected.get(job["slot"])
+        running = [] if worker is None else [task["task"] for task in worker["running"]]
+        state = job["state"] if worker is None else worker["state"]
+        host = job["host"] if worker is None else worker["host"]
+        what = ", ".join(running) or ("" if job["is_connected"] else job["reason"])
+        rows.append(WorkerRow(job["slot"], job["id"] or "-", state, host or "-", clock(job["since_seconds"]), what))
+    return [row for row in rows if _matches(needle, (row.slot, row.job, row.state, row.host, row.what))]
 
 
 def recent_rows(status: Status, needle: str = "") -> list[RecentRow]:
     """Return the tasks that ended last, newest first."""
     return [
-        RecentRow(item["task"], item["outcome"], f"{float(item['seconds']):.2f}", item["host"], item["at"])
+        RecentRow(item["task"], item["outcome"], f"{float(item['seconds']):.2f}", item["host"], _time_of(item["at"]))
         for item in reversed(status["recent"])
         if _matches(needle, (item["task"], item["host"], item["outcome"]))
     ]
+
+
+def in_order(name: str) -> list[tuple[int, str]]:
+    """Return what sorts names as people count: `s-1-2` before `s-1-10`."""
+    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.findall(r"\d+|\D+", name)]
+
+
+def _time_of(instant: str) -> str:
+    """Return the time of day here of an instant in ISO 8601."""
+    return datetime.fromisoformat(instant).astimezone().strftime("%H:%M:%S")
 
 
 def clock(seconds: float) -> str:
