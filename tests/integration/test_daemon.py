@@ -115,6 +115,15 @@ def test_a_daemon_that_is_stopped_leaves_nothing(project: Project) -> None:
     assert told == {"schema": "dfm-daemon-status/1", "running": False, "project": str(project.directory)}
 
 
+def test_workers_of_this_host_have_no_limit_after_which_they_take_nothing(project: Project) -> None:
+    project.write_settings(settings(walltime="1s"))
+    project.write_flow({"a": "echo a"})
+    with project.daemon():
+        assert project.verdicts("a", "--daemon") == {"a": "succeeded"}
+        [worker] = project.workers()
+        assert "--lives" not in Path(f"/proc/{worker}/cmdline").read_text(encoding="utf-8").split("\0")
+
+
 def test_status_tidies_what_a_dead_daemon_left(project: Project) -> None:
     project.write_flow({"a": "true"})
     with project.daemon():
