@@ -1,4 +1,4 @@
-"""Record what a real SLURM answers, into tests/data/slurm: `python tests/cluster/record_transcripts.py`.
+"""Record what a real SLURM answers: `python tests/cluster/record_transcripts.py`, into tests/data/slurm/<its version>.
 
 The commands are written out here, not taken from the dialect, so that the two are held against each other. Names of this
 machine and its directories are replaced.
@@ -19,9 +19,9 @@ from pathlib import Path
 
 import yaml
 
-from dfm.testing.slurm_cluster import Shape, SlurmCluster
+from dfm.testing.slurm_cluster import Shape, SlurmCluster, slurm_version
 
-DIRECTORY = Path(__file__).parent.parent / "data" / "slurm"
+TRANSCRIPTS = Path(__file__).parent.parent / "data" / "slurm"
 SLEEPER = "#!/bin/sh\nexec sleep 600\n"
 SBATCH = ("sbatch", "--parsable", "--output=/dev/null", "--mem=10M")
 FULL = "JobArrayID:|,Name:|,State:|,Reason:|,NodeList:|,Comment:|,exit_code:|,RestartCnt:|"
@@ -59,13 +59,16 @@ class Recorder:
 
     def __init__(self, cluster: SlurmCluster) -> None:
         self.cluster = cluster
+        year, month = slurm_version()
+        self._directory = TRANSCRIPTS / f"{year}.{month:02}"
+        self._directory.mkdir(parents=True, exist_ok=True)
 
     def record(self, name: str, *argv: str, stdin: str | None = None) -> str:
         """Run a command; return what it printed."""
         answer = self.cluster.run(*argv, stdin=stdin)
         told = {"argv": list(argv), "status": answer.returncode, "stdout": answer.stdout, "stderr": answer.stderr}
         text = yaml.dump(told, Dumper=_Dumper, sort_keys=False, width=10000)
-        (DIRECTORY / f"{name}.yaml").write_text(self._sanitised(text), encoding="utf-8")
+        (self._directory / f"{name}.yaml").write_text(self._sanitised(text), encoding="utf-8")
         return answer.stdout.strip()
 
     def _sanitised(self, text: str) -> str:
@@ -201,7 +204,6 @@ def record_accounting(recorder: Recorder) -> None:
 
 def main() -> int:
     """Record everything."""
-    DIRECTORY.mkdir(parents=True, exist_ok=True)
     if len(sys.argv) > 1:
         record_accounting(Recorder(SlurmCluster(sys.argv[1])))
         return 0

@@ -28,7 +28,7 @@ from dfm.runner.slurm.dialect import SlurmDialect
 from dfm.runner.slurm.options import SlurmOptions
 from dfm.testing.slurm_cluster import run_command
 
-TRANSCRIPTS = Path(__file__).parents[1] / "data" / "slurm"
+TRANSCRIPTS = Path(__file__).parents[1] / "data" / "slurm" / "22.05"
 JOB = WorkerJob(
     name="dfm-ab-p-10-1",
     slot="s-0010",

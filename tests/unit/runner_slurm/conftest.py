@@ -8,7 +8,7 @@ import yaml
 
 from dfm.api.batch import CommandOutput, WorkerJob
 
-TRANSCRIPTS = Path(__file__).parents[2] / "data" / "slurm"
+TRANSCRIPTS = Path(__file__).parents[2] / "data" / "slurm" / "22.05"
 
 
 @pytest.fixture

@@ -6,8 +6,8 @@ and `munge` (or their like elsewhere) installed, and no rights: started by an or
 only.
 """
 
-from dfm.testing.slurm_cluster.cluster import ClusterJob, SlurmCluster, missing_programs
+from dfm.testing.slurm_cluster.cluster import ClusterJob, SlurmCluster, missing_programs, slurm_version
 from dfm.testing.slurm_cluster.commands import run_command
 from dfm.testing.slurm_cluster.layout import Shape
 
-__all__ = ["ClusterJob", "Shape", "SlurmCluster", "missing_programs", "run_command"]
+__all__ = ["ClusterJob", "Shape", "SlurmCluster", "missing_programs", "run_command", "slurm_version"]
