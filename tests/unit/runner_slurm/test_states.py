@@ -79,6 +79,8 @@ def test_C4_a_state_that_we_do_not_know_is_no_end() -> None:
         "MaxMemPerLimit",
         "DependencyNeverSatisfied",
         "JobHoldMaxRequeue",
+        "ReservationDeleted",
+        "ReservationInvalid",
         "launch failed requeued held",
         "AssocMaxCpuPerJobLimit",
         "AssocMaxWallDurationPerJobLimit",
@@ -105,6 +107,12 @@ def test_S7_hopeless_reasons(reason: str) -> None:
         "QOSMaxJobsPerUserLimit",
         "AssocGrpCpuLimit",
         "ReqNodeNotAvail, UnavailableNodes:n4",
+        "ReqNodeNotAvail, May be reserved for other job",
+        "ReqNodeNotAvail, Reserved for maintenance",
+        "Reservation",
+        "Constraints",
+        "MaxCpuRunMinsPerUser",
+        "MaxPoweredUpNodes",
         "JobHeldUser",
         "PartitionDown",
         "Nodes required for job are DOWN, DRAINED or reserved for jobs in higher priority partitions",
@@ -135,8 +143,26 @@ def test_S10_a_launch_failure_names_the_node_and_what_is_wrong_with_it() -> None
     found = told("FAILED", "JobLaunchFailure", exit_code=15, signal=53)
     assert (found.cause, found.exit_status) == (EndCause.LAUNCH, None)
     assert found.reason == "FAILED (JobLaunchFailure): its directory or output path is not usable on n1"
-    assert told("FAILED", "RaisedSignal:53(Real-time_signal_19)", exit_code=0, signal=53).cause is EndCause.LAUNCH
     assert told("FAILED", "JobLaunchFailure").cause is EndCause.LAUNCH
+
+
+@pytest.mark.parametrize("code", [{"exit_code": 0, "signal": 53}, {}])
+@pytest.mark.parametrize("words", ["Real-time signal 19", "Real-time_signal_19"])
+def test_S10_a_launch_failure_of_newer_versions_is_one_whether_or_not_its_exit_code_is_told(
+    words: str, code: dict[str, int]
+) -> None:
+    found = told("FAILED", f"RaisedSignal:53({words})", **code)
+    assert (found.cause, found.exit_status) == (EndCause.LAUNCH, None)
+    assert found.reason == f"FAILED (RaisedSignal:53({words})): its directory or output path is not usable on n1"
+
+
+@pytest.mark.parametrize("code", [{"exit_code": 0, "signal": 9}, {}])
+def test_the_signal_that_ended_a_job_is_read_from_the_reason_where_its_exit_code_is_not_told(
+    code: dict[str, int],
+) -> None:
+    found = told("FAILED", "RaisedSignal:9(Killed)", **code)
+    assert (found.cause, found.exit_status) == (EndCause.FAILED, 137)
+    assert found.reason == "FAILED (RaisedSignal:9(Killed)): ended by signal 9"
 
 
 def test_a_job_killed_with_sigkill_is_no_launch_failure_whatever_the_reason_says() -> None:

@@ -1,9 +1,11 @@
 """States, reasons and exit codes of SLURM, and what they are to DFM.
 
-JobLaunchFailure is the reason both of a job whose output could not be opened (signal 53) and of one that was killed
-with SIGKILL, so the exit code decides where it is known. A state of another version is *unknown*, never an end.
+Before 23.02 JobLaunchFailure is the reason both of a job whose output could not be opened (signal 53) and of one that
+was killed with SIGKILL, so the signal decides where it is known; since then the reason itself names it, as
+`RaisedSignal:53(Real-time signal 19)`. A state of another version is *unknown*, never an end.
 
-Source: squeue(1) "JOB STATE CODES" and "JOB REASON CODES", SLURM 22.05, and the answers of 22.05.8.
+Source: squeue(1) "JOB STATE CODES" and "JOB REASON CODES", SLURM 22.05 and 24.11, and the answers of 22.05.8 and
+24.11.5; job_state_reason.c of 24.11 for all reasons.
 """
 
 import re
@@ -45,12 +47,14 @@ _REQUEUED = {
     "SPECIAL_EXIT": JobState.HELD,
     "RESV_DEL_HOLD": JobState.HELD,
 }
+_RAISED = re.compile(r"RaisedSignal:(\d+)", re.ASCII)
 _CODE = re.compile(r"(?P<code>\d+)(?::(?P<signal>\d+))?\Z", re.ASCII)
 _MAY_BE_REQUEUED = ("PREEMPTED", "NODE_FAIL", "BOOT_FAIL")
 _HELD = re.compile(r"JobHeld|JobHoldMaxRequeue|held state|requeued held", re.IGNORECASE)
 _HOPELESS = re.compile(
     r"PartitionConfig|PartitionTimeLimit|PartitionNodeLimit|BadConstraints|AccountNotAllowed|QOSNotAllowed"
-    r"|InvalidAccount|InvalidQOS|MaxMemPerLimit|DependencyNeverSatisfied|ReservationDeleted|JobHoldMaxRequeue"
+    r"|InvalidAccount|InvalidQOS|MaxMemPerLimit|DependencyNeverSatisfied|Reservation(?:Deleted|Invalid)"
+    r"|JobHoldMaxRequeue"
     r"|requeued held|AssociationTimeLimit|QOSTimeLimit|can't use this partition|not permitted to use this partition"
     r"|(?:Assoc|QOS)(?:Max|Min)\w*Per(?:Job|Node)|QOSMin\w+|MaxBillingPerJob",
     re.IGNORECASE,
@@ -156,17 +160,26 @@ def _cause(facts: Facts, word: str) -> tuple[EndCause, str]:
 
 
 def _failure(facts: Facts, reason: str) -> tuple[EndCause, str]:
-    where = facts.host or "its node"
-    if facts.signal == LAUNCH_SIGNAL or (facts.signal is None and "JobLaunchFailure" in facts.reason):
+    where, signal = facts.host or "its node", _signal(facts)
+    if signal == LAUNCH_SIGNAL or (signal is None and "JobLaunchFailure" in facts.reason):
         return EndCause.LAUNCH, f"{reason}: its directory or output path is not usable on {where}"
     if facts.reason == "BadConstraints":
         return EndCause.LAUNCH, f"{reason}: no node can be what it asks for"
-    if facts.exit_code in (126, 127) and not facts.signal:
+    if facts.exit_code in (126, 127) and not signal:
         return EndCause.LAUNCH, f"{reason}: its command was not found on {where}, or cannot be run there"
-    return EndCause.FAILED, f"{reason}: ended by signal {facts.signal}" if facts.signal else reason
+    return EndCause.FAILED, f"{reason}: ended by signal {signal}" if signal else reason
 
 
 def _exit_status(facts: Facts) -> int | None:
-    if facts.signal == LAUNCH_SIGNAL:
+    signal = _signal(facts)
+    if signal == LAUNCH_SIGNAL:
         return None
-    return 128 + facts.signal if facts.signal else facts.exit_code
+    return 128 + signal if signal else facts.exit_code
+
+
+def _signal(facts: Facts) -> int | None:
+    """Return the signal that ended the job: of the exit code, or, where that was not told, of the reason."""
+    if facts.signal is not None:
+        return facts.signal
+    raised = _RAISED.search(facts.reason)
+    return None if raised is None else int(raised[1])
