@@ -1,6 +1,6 @@
 """The questions of `dfm doctor --runner slurm`: is SLURM there, does it answer, would it take a worker.
 
-Source: scontrol(1), sbatch(1), slurm.conf(5), and the answers of SLURM 22.05.8.
+Source: scontrol(1), sbatch(1), slurm.conf(5), and the answers of SLURM 22.05.8 and 24.11.5.
 """
 
 import re
@@ -15,6 +15,7 @@ from dfm.runner.slurm.submit import script, words
 
 MIN_JOB_AGE_SECONDS = 60
 """Ended jobs that the controller forgets sooner may be gone between two questions."""
+_NO_ACCOUNTING = ("accounting_storage/none", "(null)")
 _SETTING = re.compile(r"^(\S+)\s*=\s*(.*?)\s*$", re.MULTILINE)
 _FIELD = re.compile(r"(\S+?)=(\S*)")
 _CANARY = WorkerJob(name="dfm-doctor", slot="doctor", argv=("true",), directory="/", log="/dev/null")
@@ -144,7 +145,7 @@ def _advice(options: SlurmOptions, settings: Mapping[str, str]) -> Iterator[Find
             f"the controller forgets ended jobs after {age[0]} s (MinJobAge): why a worker ended may stay unknown",
             "ask for a MinJobAge of 300, or set the option accounting where there is accounting",
         )
-    if options.accounting and settings.get("AccountingStorageType") == "accounting_storage/none":
+    if options.accounting and settings.get("AccountingStorageType") in _NO_ACCOUNTING:
         yield _error("the option accounting is on, and this cluster has no accounting", "set accounting=false")
 
 
