@@ -4,7 +4,7 @@ Everything that SLURM could choose for us is said: a job without `--mem` may be 
 is requeued comes back under its old id, a plain `--signal` does not reach the batch process. The script goes through
 stdin, and the worker replaces the shell, so that signals reach it.
 
-Source: sbatch(1) and the answers of SLURM 22.05.8.
+Source: sbatch(1) and the answers of SLURM 22.05.8 and 24.11.5.
 """
 
 import math
@@ -33,7 +33,7 @@ _AMBIGUOUS = re.compile(
 _TRANSIENT = re.compile(
     r"Unable to contact slurm controller|Communication connection failure|Communication shutdown failure"
     r"|Slurm temporarily unable|Resource temporarily unavailable|backup controller in standby|Protocol authentication"
-    r"|Munge (?:encode|decode) failed|Problem talking to database|Required partition not available"
+    r"|Rate limit exceeded|Munge (?:encode|decode) failed|Problem talking to database|Required partition not available"
     r"|Connection refused|Connection timed out|No route to host|Could not resolve|Temporary failure"
     r"|Could not establish a configuration source|Operation now in progress|job could not be written|I/O error",
     re.IGNORECASE,
