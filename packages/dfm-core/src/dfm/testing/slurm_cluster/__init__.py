@@ -1,4 +1,4 @@
-"""A real SLURM on one machine: a controller, four nodes, four partitions, started for a test or for a person.
+"""A real SLURM on one machine: a controller, four nodes, a few partitions, started for a test or for a person.
 
 Nothing is shared with a SLURM, a munged or another such cluster on the same machine: each cluster has its own
 directory, ports, key and socket, so any number may run at once and tests need no lock. It needs Debian's `slurm-wlm`

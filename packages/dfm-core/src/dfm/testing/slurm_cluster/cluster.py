@@ -16,7 +16,14 @@ from typing import Self
 
 from dfm.api.errors import InfrastructureError
 from dfm.testing.slurm_cluster.daemon import Daemon
-from dfm.testing.slurm_cluster.layout import CGROUP_CONF, CGROUP_CONF_SINCE, Layout, Shape, slurm_conf
+from dfm.testing.slurm_cluster.layout import (
+    ACCOUNTS_NEED_ACCOUNTING_SINCE,
+    CGROUP_CONF,
+    CGROUP_CONF_SINCE,
+    Layout,
+    Shape,
+    slurm_conf,
+)
 from dfm.testing.slurm_cluster.leftovers import end_leftovers
 from dfm.testing.slurm_cluster.ports import HeldPorts
 
@@ -65,8 +72,9 @@ class SlurmCluster:
     """A SLURM cluster of this machine. Use it as a context manager, or `start` and `stop` it.
 
     Partitions: `normal` (the default, a day), `regr_high` (30 minutes), `preemptible` (its jobs are requeued for jobs
-    of `urgent`), `urgent`, `charged` (which allows an account that nobody has). Nodes `n1` to `n4` of 8 cores and 16000
-    MiB, whatever the machine has; the last has the feature `bigmem`, all have `rhel8`. Licences `vcs:2`. No accounting.
+    of `urgent`), `urgent`, `small` (1000 MiB for a job), `charged` (which allows an account that nobody has, see
+    `checks_accounts`). Nodes `n1` to `n4` of 8 cores and 16000 MiB, whatever the machine has; the last has the feature
+    `bigmem`, all have `rhel8`. Licences `vcs:2`. No accounting.
 
     Args:
         directory: for configuration, state and logs; made where it is missing, and kept for a person to read.
@@ -108,6 +116,11 @@ class SlurmCluster:
     def environ(self) -> Mapping[str, str]:
         """The variables that make SLURM's commands speak to this cluster; to be added to an environment."""
         return {"SLURM_CONF": self.layout.slurm_conf}
+
+    @property
+    def checks_accounts(self) -> bool:
+        """Whether `charged` refuses whom it does not allow; SLURM since 23.02 does not where there is no accounting."""
+        return slurm_version() < ACCOUNTS_NEED_ACCOUNTING_SINCE
 
     @property
     def is_running(self) -> bool:

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 CGROUP_CONF = "CgroupPlugin=disabled\n"
 CGROUP_CONF_SINCE = (23, 2)
 """Daemons from there on want control groups even where nothing uses them; older ones do not know how to do without."""
+ACCOUNTS_NEED_ACCOUNTING_SINCE = (23, 2)
+"""Controllers from there on look AllowAccounts up in the accounting, and pass over it where there is none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +146,7 @@ PartitionName=normal Nodes={every_node} Default=YES MaxTime=1-00:00:00 State=UP 
 PartitionName=regr_high Nodes={every_node} MaxTime=00:30:00 State=UP PriorityTier=5 PreemptMode=OFF
 PartitionName=preemptible Nodes={every_node} MaxTime=1-00:00:00 State=UP PriorityTier=1 PreemptMode=REQUEUE
 PartitionName=urgent Nodes={every_node} MaxTime=1-00:00:00 State=UP PriorityTier=10 PreemptMode=OFF
+PartitionName=small Nodes={every_node} MaxTime=1-00:00:00 State=UP PriorityTier=5 PreemptMode=OFF MaxMemPerNode=1000
 PartitionName=charged Nodes={every_node} MaxTime=1-00:00:00 State=UP PriorityTier=5 PreemptMode=OFF AllowAccounts=chips
 """
 
