@@ -2,12 +2,11 @@
 
 import subprocess
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 from pytest_subprocess import FakeProcess
+from tests.data.slurm.recording import VERSIONS, Recording
 
 from dfm.api.batch import (
     CancelState,
@@ -28,7 +27,6 @@ from dfm.runner.slurm.dialect import SlurmDialect
 from dfm.runner.slurm.options import SlurmOptions
 from dfm.testing.slurm_cluster import run_command
 
-TRANSCRIPTS = Path(__file__).parents[1] / "data" / "slurm" / "22.05"
 JOB = WorkerJob(
     name="dfm-ab-p-10-1",
     slot="s-0010",
@@ -72,38 +70,44 @@ def ask(command: Command) -> CommandOutput:
     return run_command(command, ENVIRON)
 
 
+@pytest.fixture(params=VERSIONS)
+def recorded(request: pytest.FixtureRequest) -> Recording:
+    return Recording(request.param)
+
+
 @pytest.fixture
-def answers(fp: FakeProcess) -> Callable[..., Any]:
-    """Let a program answer once as a real one did."""
+def answers(fp: FakeProcess, recorded: Recording) -> Callable[..., Any]:
+    """Let a program answer once as a real one of each recorded version did."""
 
     def register(argv: list[str], name: str, **more: Any) -> Any:  # noqa: ANN401  (pytest-subprocess has no types for it)
-        told = yaml.safe_load((TRANSCRIPTS / f"{name}.yaml").read_text(encoding="utf-8"))
-        return fp.register(argv, stdout=told["stdout"], stderr=told["stderr"], returncode=told["status"], **more)
+        told = recorded(name)
+        return fp.register(argv, stdout=told.stdout, stderr=told.stderr, returncode=told.status, **more)
 
     return register
 
 
-def test_a_worker_from_submission_to_end(answers: Callable[..., Any]) -> None:
+def test_a_worker_from_submission_to_end(answers: Callable[..., Any], recorded: Recording) -> None:
     typed: list[bytes] = []
+    key, ended = recorded.key(10), recorded.key(6)
+    assert key.id is not None
+    assert ended.id is not None
     submitted = answers(SBATCH, "sbatch-ok", stdin_callable=typed.append)
     answers([*SQUEUE, FULL_FORMAT], "squeue-full")
-    answers(["scancel", "-Q", "17"], "scancel-ok")
-    answers(["scontrol", "-o", "show", "job", "13"], "scontrol-cancelled")
+    answers(["scancel", "-Q", key.id], "scancel-ok")
+    answers(["scontrol", "-o", "show", "job", ended.id], "scontrol-cancelled")
 
     assert DIALECT.parse_submit(JOB, ask(DIALECT.submit(JOB))) == Submitted(id="1")
     assert typed == [b"#!/bin/sh\nexec /opt/dfm worker /net/access.json\n"]
     assert submitted.first_call.kwargs["env"] == {"PATH": "/usr/bin", "SLURM_CONF": "/etc/slurm.conf"}
 
-    key = JobKey(name=JOB.name, id="17")
     [query] = DIALECT.query("dfm-ab-", [key])
     listed = DIALECT.parse_query(query, ask(query))
     assert isinstance(listed, Listed)
-    assert [(job.id, job.state, job.host) for job in listed.jobs] == [("17", JobState.RUNNING, "n2")]
+    assert [(job.id, job.state, job.host) for job in listed.jobs] == [(key.id, JobState.RUNNING, "n2")]
 
     [cancel] = DIALECT.cancel([key])
-    assert DIALECT.parse_cancel(cancel, ask(cancel)).states == {"17": CancelState.STOPPING}
+    assert DIALECT.parse_cancel(cancel, ask(cancel)).states == {key.id: CancelState.STOPPING}
 
-    ended = JobKey(name="dfm-ab-p-6-1", id="13")
     history = DIALECT.history(ended)
     assert history is not None
     found = DIALECT.parse_history(ended, ask(history))
@@ -111,7 +115,9 @@ def test_a_worker_from_submission_to_end(answers: Callable[..., Any]) -> None:
     assert found.cause is EndCause.KILLED_BY_OWNER
 
 
-def test_C9_a_lost_answer_is_looked_up_before_anything_is_tried_again(answers: Callable[..., Any]) -> None:
+def test_C9_a_lost_answer_is_looked_up_before_anything_is_tried_again(
+    answers: Callable[..., Any], recorded: Recording
+) -> None:
     answers(SBATCH, "sbatch-timed-out")
     answers([*SQUEUE, FULL_FORMAT], "squeue-full")
     answer = DIALECT.parse_submit(JOB, ask(DIALECT.submit(JOB)))
@@ -120,7 +126,7 @@ def test_C9_a_lost_answer_is_looked_up_before_anything_is_tried_again(answers: C
     find = DIALECT.find(JOB.name)
     found = DIALECT.parse_query(find, ask(find))
     assert isinstance(found, Listed)
-    assert [job.id for job in found.jobs] == ["17"]
+    assert [job.id for job in found.jobs] == [recorded.id(10)]
 
 
 def test_C9_a_controller_comes_back(answers: Callable[..., Any]) -> None:
@@ -158,18 +164,18 @@ def test_programs_that_are_not_installed(fp: FakeProcess) -> None:
     assert DIALECT.parse_query(find, ask(find)) == QueryFailed(text="squeue said nothing (status 127)")
 
 
-def test_an_older_squeue_is_asked_in_a_form_that_it_knows(answers: Callable[..., Any]) -> None:
+def test_an_older_squeue_is_asked_in_a_form_that_it_knows(answers: Callable[..., Any], recorded: Recording) -> None:
     answers([*SQUEUE, FULL_FORMAT], "squeue-unknown-field")
     plain = ["squeue", "-h", "-t", "all", "--name=dfm-ab-p-10-1", "-o", "%i|%j|%T|%r|%N|%k"]
     answers(plain, "squeue-plain")
-    key = JobKey(name=JOB.name, id="17")
+    key = recorded.key(10)
     [query] = DIALECT.query("dfm-ab-", [key])
     refused = DIALECT.parse_query(query, ask(query))
     assert isinstance(refused, FormatRefused)
     [simpler] = refused.next.query("dfm-ab-", [key])
     listed = refused.next.parse_query(simpler, ask(simpler))
     assert isinstance(listed, Listed)
-    assert [(job.id, job.state) for job in listed.jobs] == [("17", JobState.RUNNING)]
+    assert [(job.id, job.state) for job in listed.jobs] == [(key.id, JobState.RUNNING)]
 
 
 def test_S1_a_job_of_another_cluster_is_asked_about_and_ended_there(fp: FakeProcess) -> None:

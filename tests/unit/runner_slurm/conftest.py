@@ -1,14 +1,9 @@
 """What the tests of the dialect share: a job, and the recorded answers of a real SLURM."""
 
-from collections.abc import Callable
-from pathlib import Path
-
 import pytest
-import yaml
+from tests.data.slurm.recording import VERSIONS, Recording
 
-from dfm.api.batch import CommandOutput, WorkerJob
-
-TRANSCRIPTS = Path(__file__).parents[2] / "data" / "slurm" / "22.05"
+from dfm.api.batch import WorkerJob
 
 
 @pytest.fixture
@@ -26,12 +21,7 @@ def job() -> WorkerJob:
     )
 
 
-@pytest.fixture
-def recorded() -> Callable[[str], CommandOutput]:
-    """The answer of SLURM 22.05.8 that tests/cluster/record_transcripts.py wrote down under a name."""
-
-    def read(name: str) -> CommandOutput:
-        told = yaml.safe_load((TRANSCRIPTS / f"{name}.yaml").read_text(encoding="utf-8"))
-        return CommandOutput(status=told["status"], stdout=told["stdout"], stderr=told["stderr"])
-
-    return read
+@pytest.fixture(params=VERSIONS)
+def recorded(request: pytest.FixtureRequest) -> Recording:
+    """The answers of each version of SLURM that was recorded."""
+    return Recording(request.param)

@@ -1,13 +1,14 @@
 """scancel: what is asked, and what its silence means."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+
+from tests.data.slurm.recording import Recording
 
 from dfm.api.batch import CancelAnswer, CancelState, CommandOutput, JobKey
 from dfm.runner.slurm.cancel import MAX_IDS
 from dfm.runner.slurm.dialect import SlurmDialect
 
 DIALECT = SlurmDialect()
-Recorded = Callable[[str], CommandOutput]
 
 
 def keys(*identifiers: str) -> list[JobKey]:
@@ -44,16 +45,18 @@ def test_very_many_jobs_are_ended_in_parts() -> None:
     assert [len(part.asked) for part in asked] == [MAX_IDS, 1]
 
 
-def test_S8_silence_is_no_confirmation_of_an_end(recorded: Recorded) -> None:
-    assert answer(keys("17", "99999"), recorded("scancel-ok")) == CancelAnswer(
-        states={"17": CancelState.STOPPING, "99999": CancelState.STOPPING}
+def test_S8_silence_is_no_confirmation_of_an_end(recorded: Recording) -> None:
+    running = recorded.id(10)
+    assert answer(keys(running, "99999"), recorded("scancel-ok")) == CancelAnswer(
+        states={running: CancelState.STOPPING, "99999": CancelState.STOPPING}
     )
 
 
-def test_one_refusal_says_nothing_of_the_others(recorded: Recorded) -> None:
+def test_one_refusal_says_nothing_of_the_others(recorded: Recording) -> None:
     output = recorded("scancel-denied")
-    assert answer(keys("16", "14", "3"), output) == CancelAnswer(
-        states={"16": CancelState.REFUSED, "14": CancelState.REFUSED, "3": CancelState.STOPPING},
+    held, suspended = recorded.id(9), recorded.id(7)
+    assert answer(keys(held, suspended, "3"), output) == CancelAnswer(
+        states={held: CancelState.REFUSED, suspended: CancelState.REFUSED, "3": CancelState.STOPPING},
         text=output.stderr.strip(),
     )
 
@@ -67,7 +70,7 @@ def test_jobs_that_had_ended_are_gone() -> None:
     assert states == {"7": CancelState.GONE, "8": CancelState.GONE}
 
 
-def test_a_controller_that_is_away_says_nothing_of_any_job(recorded: Recorded) -> None:
+def test_a_controller_that_is_away_says_nothing_of_any_job(recorded: Recording) -> None:
     output = recorded("scancel-down")
     assert answer(keys("1", "2"), output) == CancelAnswer(states={}, text=output.stderr.strip())
     lost = CommandOutput(status=143, stdout="", stderr="", is_timed_out=True)

@@ -1,8 +1,7 @@
 """How a job ended that squeue no longer lists."""
 
-from collections.abc import Callable
-
 import pytest
+from tests.data.slurm.recording import Recording
 
 from dfm.api.batch import CommandOutput, EndCause, JobKey, JobState, JobStatus
 from dfm.runner.slurm.dialect import SlurmDialect
@@ -10,7 +9,6 @@ from dfm.runner.slurm.options import SlurmOptions
 
 PLAIN = SlurmDialect()
 ACCOUNTING = SlurmDialect(SlurmOptions(accounting=True))
-Recorded = Callable[[str], CommandOutput]
 AT_NOON = 1_790_000_000.0
 
 
@@ -44,43 +42,46 @@ def test_a_job_without_an_id_has_no_history() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "job", "cause", "exit_status"),
+    ("name", "number", "cause", "exit_status"),
     [
-        ("failed", key(1, "8"), EndCause.FAILED, 3),
-        ("not-found", key(2, "9"), EndCause.LAUNCH, 127),
-        ("killed", key(3, "10"), EndCause.FAILED, 137),
-        ("done", key(4, "11"), EndCause.DONE, 0),
-        ("launch", key(5, "12"), EndCause.LAUNCH, None),
-        ("cancelled", key(6, "13"), EndCause.KILLED_BY_OWNER, 143),
-        ("preempted", key(17, "23"), EndCause.PREEMPTED, 143),
+        ("failed", 1, EndCause.FAILED, 3),
+        ("not-found", 2, EndCause.LAUNCH, 127),
+        ("killed", 3, EndCause.FAILED, 137),
+        ("done", 4, EndCause.DONE, 0),
+        ("launch", 5, EndCause.LAUNCH, None),
+        ("cancelled", 6, EndCause.KILLED_BY_OWNER, 143),
+        ("preempted", 17, EndCause.PREEMPTED, 143),
     ],
 )
 def test_S6_S10_ends_that_scontrol_remembers(
-    recorded: Recorded, name: str, job: JobKey, cause: EndCause, exit_status: int | None
+    recorded: Recording, name: str, number: int, cause: EndCause, exit_status: int | None
 ) -> None:
+    job = recorded.key(number)
     found = PLAIN.parse_history(job, recorded(f"scontrol-{name}"))
     assert found is not None
     assert (found.id, found.name, found.state) == (job.id, job.name, JobState.ENDED)
     assert (found.cause, found.exit_status) == (cause, exit_status)
 
 
-def test_a_job_that_scontrol_shows_alive_is_alive(recorded: Recorded) -> None:
-    running = PLAIN.parse_history(key(10, "17"), recorded("scontrol-running"))
-    assert running == JobStatus(id="17", name="dfm-ab-p-10-1", state=JobState.RUNNING, host="n2", reason="RUNNING")
-    requeued = PLAIN.parse_history(key(8, "15"), recorded("scontrol-requeued"))
+def test_a_job_that_scontrol_shows_alive_is_alive(recorded: Recording) -> None:
+    job = recorded.key(10)
+    assert PLAIN.parse_history(job, recorded("scontrol-running")) == JobStatus(
+        id=str(job.id), name=job.name, state=JobState.RUNNING, host="n2", reason="RUNNING"
+    )
+    requeued = PLAIN.parse_history(recorded.key(8), recorded("scontrol-requeued"))
     assert requeued is not None
     assert (requeued.state, requeued.is_requeued) == (JobState.PENDING, True)
 
 
-def test_C4_what_nobody_remembers_is_no_end(recorded: Recorded) -> None:
+def test_C4_what_nobody_remembers_is_no_end(recorded: Recording) -> None:
     assert PLAIN.parse_history(key(1, "99999"), recorded("scontrol-unknown")) is None
     assert ACCOUNTING.parse_history(key(1, "1"), recorded("sacct-disabled")) is None
     assert ACCOUNTING.parse_history(key(1, "1"), CommandOutput(status=0, stdout="", stderr="")) is None
 
 
-def test_S6_ends_in_a_real_answer_of_accounting(recorded: Recorded) -> None:
-    jobs = {5: "23", 6: "24", 7: "25", 8: "26", 10: "27", 3: "21", 1: "19"}
-    found = {number: ACCOUNTING.parse_history(key(number, job), recorded("dbd-sacct")) for number, job in jobs.items()}
+def test_S6_ends_in_a_real_answer_of_accounting(recorded: Recording) -> None:
+    jobs = {number: recorded.key(number, "dbd-squeue-full") for number in (5, 6, 7, 8, 10, 3, 1)}
+    found = {number: ACCOUNTING.parse_history(job, recorded("dbd-sacct")) for number, job in jobs.items()}
     told = {number: (s.state.value, s.cause, s.exit_status, s.host) for number, s in found.items() if s is not None}
     assert told == {
         5: ("ended", EndCause.FAILED, 3, "n1"),
@@ -93,13 +94,13 @@ def test_S6_ends_in_a_real_answer_of_accounting(recorded: Recorded) -> None:
     }
 
 
-def test_C4_accounting_that_lags_ends_nothing(recorded: Recorded) -> None:
+def test_C4_accounting_that_lags_ends_nothing(recorded: Recording) -> None:
     assert ACCOUNTING.parse_history(key(1, "99999"), recorded("dbd-sacct-unknown")) is None
 
 
-def test_C19_another_job_of_the_same_id_is_not_ours(recorded: Recorded) -> None:
-    assert PLAIN.parse_history(key(99, "8"), recorded("scontrol-failed")) is None
-    assert PLAIN.parse_history(key(1, "9"), recorded("scontrol-failed")) is None
+def test_C19_another_job_of_the_same_id_is_not_ours(recorded: Recording) -> None:
+    assert PLAIN.parse_history(key(99, recorded.id(1)), recorded("scontrol-failed")) is None
+    assert PLAIN.parse_history(key(1, recorded.id(2)), recorded("scontrol-failed")) is None
 
 
 def test_an_answer_after_the_time_out_counts_as_none() -> None:

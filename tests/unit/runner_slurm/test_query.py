@@ -1,11 +1,12 @@
 """squeue: what is asked, and what the answers mean."""
 
+import dataclasses
 import re
-from collections.abc import Callable
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.data.slurm.recording import Recording
 
 from dfm.api.batch import (
     CommandOutput,
@@ -25,10 +26,10 @@ from dfm.runner.slurm.query import MAX_NAMES, Form, expanded
 FULL = SlurmDialect()
 PLAIN = SlurmDialect(form=Form.PLAIN)
 PREFIX = "dfm-ab-"
-Recorded = Callable[[str], CommandOutput]
 
 FULL_FORMAT = "JobArrayID:|,Name:|,State:|,Reason:|,NodeList:|,Comment:|,exit_code:|,RestartCnt:|"
-RECORDED_IDS = {1: "8", 2: "9", 3: "10", 4: "11", 5: "12", 6: "13", 7: "14", 8: "15", 9: "16", 10: "17", 11: "18"}
+NUMBERS = range(1, 12)
+"""Jobs of the recorder, each in a state of its own."""
 
 
 def key(number: int, identifier: str | None = None) -> JobKey:
@@ -93,20 +94,22 @@ def test_S1_an_id_of_another_cluster_is_not_ours() -> None:
     )
 
 
-def test_S1_an_answer_that_names_no_cluster_is_of_the_one_that_was_asked(recorded: Recorded) -> None:
-    found = answer(FULL, [JobKey(name="dfm-ab-p-2-1", id="20", cluster="dfm")], recorded("dbd-squeue-full"))
-    assert found == Listed(
+def test_S1_an_answer_that_names_no_cluster_is_of_the_one_that_was_asked(recorded: Recording) -> None:
+    job = dataclasses.replace(recorded.key(2, "dbd-squeue-full"), cluster="dfm")
+    assert answer(FULL, [job], recorded("dbd-squeue-full")) == Listed(
         jobs=(
-            JobStatus(id="20", name="dfm-ab-p-2-1", state=JobState.RUNNING, host="n1", reason="RUNNING", cluster="dfm"),
+            JobStatus(
+                id=str(job.id), name=job.name, state=JobState.RUNNING, host="n1", reason="RUNNING", cluster="dfm"
+            ),
         )
     )
 
 
-def test_S7_limits_of_accounting_are_hopeless_where_they_are_each_jobs_own(recorded: Recorded) -> None:
+def test_S7_limits_of_accounting_are_hopeless_where_they_are_each_jobs_own(recorded: Recording) -> None:
     found = listed(FULL, [key(3), key(4)], recorded("dbd-squeue-full"))
-    assert {identifier: (status.reason, status.is_hopeless) for identifier, status in found.items()} == {
-        "21": ("QOSMaxWallDurationPerJobLimit", True),
-        "22": ("QOSMaxCpuPerJobLimit", True),
+    assert {status.name: (status.reason, status.is_hopeless) for status in found.values()} == {
+        "dfm-ab-p-3-1": ("QOSMaxWallDurationPerJobLimit", True),
+        "dfm-ab-p-4-1": ("QOSMaxCpuPerJobLimit", True),
     }
 
 
@@ -116,12 +119,12 @@ def test_S12_no_command_asks_for_json() -> None:
     assert not [word for part in asked if part for word in part.argv if "json" in word]
 
 
-def test_each_state_of_a_real_answer_is_understood(recorded: Recorded) -> None:
-    keys = [key(number, identifier) for number, identifier in RECORDED_IDS.items()]
+def test_each_state_of_a_real_answer_is_understood(recorded: Recording) -> None:
+    keys = [recorded.key(number) for number in NUMBERS]
     by_name = {status.name: status for status in listed(FULL, keys, recorded("squeue-full")).values()}
     told = {
         number: (status.state, status.cause, status.exit_status, status.host)
-        for number in RECORDED_IDS
+        for number in NUMBERS
         for status in [by_name[f"dfm-ab-p-{number}-1"]]
     }
     ended = JobState.ENDED
@@ -142,50 +145,62 @@ def test_each_state_of_a_real_answer_is_understood(recorded: Recorded) -> None:
     assert by_name["dfm-ab-p-11-1"].is_hopeless
 
 
-def test_the_plain_form_tells_the_same_states(recorded: Recorded) -> None:
-    keys = [key(number, identifier) for number, identifier in RECORDED_IDS.items()]
+def test_the_plain_form_tells_the_same_states(recorded: Recording) -> None:
+    keys = [recorded.key(number) for number in NUMBERS]
     full, plain = (listed(d, keys, recorded(n)) for d, n in ((FULL, "squeue-full"), (PLAIN, "squeue-plain")))
     assert {i: status.state for i, status in full.items()} == {i: status.state for i, status in plain.items()}
 
 
-def test_S10_C16_reasons_of_a_real_answer_are_for_a_person(recorded: Recorded) -> None:
-    keys = [key(number, RECORDED_IDS[number]) for number in (3, 5, 7)]
+def test_S10_C16_reasons_of_a_real_answer_are_for_a_person(recorded: Recording) -> None:
+    keys = [recorded.key(number) for number in (3, 5, 7)]
     found = listed(FULL, keys, recorded("squeue-full"))
-    assert {identifier: status.reason for identifier, status in found.items()} == {
-        "10": "FAILED (JobLaunchFailure): ended by signal 9",
-        "12": "FAILED (JobLaunchFailure): its directory or output path is not usable on n1",
-        "14": "SUSPENDED",
-    }
+    killed, launch = {
+        "22.05": ("JobLaunchFailure", "JobLaunchFailure"),
+        "24.11": ("RaisedSignal:9(Killed)", "RaisedSignal:53(Real-time signal 19)"),
+    }[recorded.version]
+    assert [found[str(job.id)].reason for job in keys] == [
+        f"FAILED ({killed}): ended by signal 9",
+        f"FAILED ({launch}): its directory or output path is not usable on n1",
+        "SUSPENDED",
+    ]
 
 
-def test_S7_a_reason_in_prose_is_hopeless_too(recorded: Recorded) -> None:
-    [status] = listed(FULL, [key(12)], recorded("squeue-full")).values()
-    assert status.is_hopeless
-    assert status.reason == "Job's account not known, so it can't use this partition (charged allows chips)"
+def test_S7_a_partition_that_does_not_allow_the_account_is_hopeless(recorded: Recording) -> None:
+    job, table, reason = {
+        "22.05": (
+            key(12),
+            "squeue-full",
+            "Job's account not known, so it can't use this partition (charged allows chips)",
+        ),
+        "24.11": (key(11), "dbd-squeue-full", "PartitionConfig"),
+    }[recorded.version]
+    [status] = listed(FULL, [job], recorded(table)).values()
+    assert (status.state, status.reason, status.is_hopeless) == (JobState.PENDING, reason, True)
 
 
-def test_S7_a_reason_that_passes_is_not_hopeless(recorded: Recorded) -> None:
+def test_S7_a_reason_that_passes_is_not_hopeless(recorded: Recording) -> None:
     [status] = listed(FULL, [key(14)], recorded("squeue-full")).values()
     assert (status.state, status.reason, status.is_hopeless) == (JobState.PENDING, "Licenses", False)
 
 
-def test_preemption_of_a_real_answer(recorded: Recorded) -> None:
+def test_preemption_of_a_real_answer(recorded: Recording) -> None:
     [status] = listed(FULL, [key(17)], recorded("squeue-full")).values()
     assert (status.state, status.cause) == (JobState.ENDED, EndCause.PREEMPTED)
 
 
-def test_S5_a_pending_array_is_each_of_its_elements(recorded: Recorded) -> None:
+def test_S5_a_pending_array_is_each_of_its_elements(recorded: Recording) -> None:
     found = listed(FULL, [key(15)], recorded("squeue-full"))
+    array = recorded.id(15)
     assert {identifier: status.state.value for identifier, status in found.items()} == {
-        "22_1": "running",
-        "22_2": "running",
-        "22_3": "pending",
-        "22_4": "pending",
-        "22_5": "pending",
+        f"{array}_1": "running",
+        f"{array}_2": "running",
+        f"{array}_3": "pending",
+        f"{array}_4": "pending",
+        f"{array}_5": "pending",
     }
 
 
-def test_C4_a_job_that_is_not_listed_is_missing_and_nothing_more(recorded: Recorded) -> None:
+def test_C4_a_job_that_is_not_listed_is_missing_and_nothing_more(recorded: Recording) -> None:
     gone = key(99, "4711")
     assert answer(FULL, [gone], recorded("squeue-unknown-names")) == Listed(jobs=(), missing=(gone,))
     assert answer(FULL, [gone], recorded("squeue-full")) == Listed(jobs=(), missing=(gone,))
@@ -193,7 +208,7 @@ def test_C4_a_job_that_is_not_listed_is_missing_and_nothing_more(recorded: Recor
 
 
 @pytest.mark.parametrize("name", ["squeue-down", "squeue-timed-out"])
-def test_C4_C5_no_answer_says_nothing_of_any_job(recorded: Recorded, name: str) -> None:
+def test_C4_C5_no_answer_says_nothing_of_any_job(recorded: Recording, name: str) -> None:
     output = recorded(name)
     assert answer(FULL, [key(1, "8")], output) == QueryFailed(text=output.stderr.strip())
 
@@ -214,14 +229,14 @@ def test_C4_an_answer_that_is_none_is_told(output: CommandOutput, text: str) -> 
     assert answer(FULL, [key(8, "8")], output) == QueryFailed(text=text)
 
 
-def test_a_version_that_does_not_know_the_full_form_is_asked_the_plain_one(recorded: Recorded) -> None:
+def test_a_version_that_does_not_know_the_full_form_is_asked_the_plain_one(recorded: Recording) -> None:
     for name in ("squeue-unknown-field", "squeue-unknown-option"):
         output = recorded(name)
         assert answer(FULL, [key(1)], output) == FormatRefused(text=output.stderr.strip(), next=PLAIN)
         assert not isinstance(answer(PLAIN, [key(1)], output), FormatRefused)
 
 
-def test_S11_what_a_rejected_submission_leaves_behind_is_no_job(recorded: Recorded) -> None:
+def test_S11_what_a_rejected_submission_leaves_behind_is_no_job(recorded: Recording) -> None:
     rejected = key(9)
     output = said(row(9, "FAILED", "BadConstraints", ""))
     assert answer(FULL, [rejected], output) == Listed(jobs=(), missing=(rejected,))
@@ -242,12 +257,12 @@ def test_C19_a_twin_of_a_job_of_ours_is_listed_while_it_lives() -> None:
     assert set(listed(FULL, [key(8, "8")], said(row(8, "RUNNING") + ended))) == {"8"}
 
 
-def test_C2_a_job_is_found_by_its_name(recorded: Recorded) -> None:
+def test_C2_a_job_is_found_by_its_name(recorded: Recording) -> None:
     asked = FULL.find("dfm-ab-p-10-1")
     assert asked.argv == ("squeue", "-h", "-t", "all", "--me", "--name=dfm-ab-p-10-1", "-O", FULL_FORMAT)
     found = FULL.parse_query(asked, recorded("squeue-full"))
     assert isinstance(found, Listed)
-    assert [status.id for status in found.jobs] == ["17"]
+    assert [status.id for status in found.jobs] == [recorded.id(10)]
 
 
 def test_noise_of_a_wrapper_is_passed_over() -> None:

@@ -3,11 +3,11 @@
 import dataclasses
 import math
 import shlex
-from collections.abc import Callable
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.data.slurm.recording import Recording
 
 from dfm.api.batch import CommandOutput, FailureKind, SubmitFailed, Submitted, WorkerJob
 from dfm.api.errors import RunnerError
@@ -16,7 +16,6 @@ from dfm.runner.slurm.dialect import SlurmDialect
 from dfm.runner.slurm.options import SlurmOptions
 
 PLAIN = SlurmDialect()
-Recorded = Callable[[str], CommandOutput]
 
 
 def test_S3_everything_that_slurm_could_choose_is_said(job: WorkerJob) -> None:
@@ -243,7 +242,7 @@ def test_S1_the_id_is_found_among_noise_and_its_cluster_kept(job: WorkerJob, std
     assert PLAIN.parse_submit(job, CommandOutput(status=0, stdout=stdout, stderr="")) == expected
 
 
-def test_S1_a_real_sbatch_is_understood(job: WorkerJob, recorded: Recorded) -> None:
+def test_S1_a_real_sbatch_is_understood(job: WorkerJob, recorded: Recording) -> None:
     assert PLAIN.parse_submit(job, recorded("sbatch-ok")) == Submitted(id="1")
     assert PLAIN.parse_submit(job, recorded("sbatch-prose")) == Submitted(id="2")
 
@@ -268,16 +267,23 @@ REJECTED = {
     "reservation": "sbatch: error: Batch job submission failed: Requested reservation is invalid",
     "exclude": "sbatch: error: Batch job submission failed: Invalid node name specified",
     "option": "sbatch: unrecognized option '--bogus'\nTry \"sbatch --help\" for more information",
-    "account": "sbatch: error: Batch job submission failed: Invalid account or account/partition combination specified",
     "time-limit": "sbatch: error: Batch job submission failed:"
     " Requested time limit is invalid (missing or exceeds some limit)",
 }
 
 
 @pytest.mark.parametrize("name", REJECTED)
-def test_C9_a_refusal_is_permanent_and_told_in_slurms_own_words(job: WorkerJob, recorded: Recorded, name: str) -> None:
+def test_C9_a_refusal_is_permanent_and_told_in_slurms_own_words(job: WorkerJob, recorded: Recording, name: str) -> None:
     answer = PLAIN.parse_submit(job, recorded(f"sbatch-rejected-{name}"))
     assert answer == SubmitFailed(kind=FailureKind.PERMANENT, text=REJECTED[name])
+
+
+def test_C9_an_account_that_the_partition_does_not_allow_is_refused(job: WorkerJob) -> None:
+    # Newer versions say the same, but of themselves only where there is accounting.
+    assert PLAIN.parse_submit(job, Recording("22.05")("sbatch-rejected-account")) == SubmitFailed(
+        kind=FailureKind.PERMANENT,
+        text="sbatch: error: Batch job submission failed: Invalid account or account/partition combination specified",
+    )
 
 
 @pytest.mark.parametrize(
@@ -290,31 +296,32 @@ def test_C9_a_refusal_is_permanent_and_told_in_slurms_own_words(job: WorkerJob, 
         ("unknown-cluster", "No cluster 'nosuch' known by database."),
     ],
 )
-def test_C9_a_refusal_by_accounting_is_permanent(job: WorkerJob, recorded: Recorded, name: str, words: str) -> None:
+def test_C9_a_refusal_by_accounting_is_permanent(job: WorkerJob, recorded: Recording, name: str, words: str) -> None:
     answer = PLAIN.parse_submit(job, recorded(f"dbd-sbatch-rejected-{name}"))
     assert isinstance(answer, SubmitFailed)
     assert answer.kind is FailureKind.PERMANENT
     assert words in answer.text
 
 
-def test_C9_a_limit_on_how_many_are_submitted_passes(job: WorkerJob, recorded: Recorded) -> None:
+def test_C9_a_limit_on_how_many_are_submitted_passes(job: WorkerJob, recorded: Recording) -> None:
     answer = PLAIN.parse_submit(job, recorded("dbd-sbatch-submit-limit"))
     assert isinstance(answer, SubmitFailed)
     assert answer.kind is FailureKind.TRANSIENT
 
 
-def test_S1_a_real_sbatch_names_the_cluster(job: WorkerJob, recorded: Recorded) -> None:
-    assert PLAIN.parse_submit(job, recorded("dbd-sbatch-cluster")) == Submitted(id="20", cluster="dfm")
+def test_S1_a_real_sbatch_names_the_cluster(job: WorkerJob, recorded: Recording) -> None:
+    identifier = recorded.id(2, "dbd-squeue-full")
+    assert PLAIN.parse_submit(job, recorded("dbd-sbatch-cluster")) == Submitted(id=identifier, cluster="dfm")
 
 
-def test_C9_a_controller_that_is_away_is_tried_again_later(job: WorkerJob, recorded: Recorded) -> None:
+def test_C9_a_controller_that_is_away_is_tried_again_later(job: WorkerJob, recorded: Recording) -> None:
     assert PLAIN.parse_submit(job, recorded("sbatch-down")) == SubmitFailed(
         kind=FailureKind.TRANSIENT,
         text="sbatch: error: Batch job submission failed: Unable to contact slurm controller (connect failure)",
     )
 
 
-def test_C9_after_a_lost_answer_the_job_may_exist(job: WorkerJob, recorded: Recorded) -> None:
+def test_C9_after_a_lost_answer_the_job_may_exist(job: WorkerJob, recorded: Recording) -> None:
     assert PLAIN.parse_submit(job, recorded("sbatch-timed-out")) == SubmitFailed(
         kind=FailureKind.AMBIGUOUS,
         text="sbatch: error: Batch job submission failed: Socket timed out on send/recv operation",
@@ -363,6 +370,14 @@ def test_C9_after_a_lost_answer_the_job_may_exist(job: WorkerJob, recorded: Reco
                 status=1,
                 stdout="",
                 stderr="sbatch: error: Batch job submission failed: Protocol authentication error\n",
+            ),
+            FailureKind.TRANSIENT,
+        ),
+        (
+            CommandOutput(
+                status=1,
+                stdout="",
+                stderr="sbatch: error: Batch job submission failed: Rate limit exceeded, please retry later\n",
             ),
             FailureKind.TRANSIENT,
         ),
