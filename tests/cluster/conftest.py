@@ -33,6 +33,13 @@ def cluster(shared_cluster: SlurmCluster) -> Iterator[SlurmCluster]:
 
 
 @pytest.fixture
+def checked_accounts(cluster: SlurmCluster) -> None:
+    """Let the test's cluster be one that looks at accounts."""
+    if not cluster.checks_accounts:
+        pytest.skip("this version of SLURM knows accounts from its accounting only, which the cluster does not have")
+
+
+@pytest.fixture
 def project(tmp_path: Path, cluster: SlurmCluster) -> Iterator[Project]:
     """A project on the shared cluster; at its end nothing of it is left there or here."""
     with project_on(cluster, tmp_path) as project:

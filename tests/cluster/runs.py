@@ -17,6 +17,8 @@ GONE_SECONDS = 30.0
 """So long may it take from the end of a run to the end of its last job."""
 IMPATIENT = Shape(node_timeout_seconds=5, message_timeout_seconds=2)
 """A cluster that soon gives up what does not answer, for tests that break it."""
+UNWRITABLE = "/dev/null/place"
+"""No user can write there, nor make it: SLURM since 23.02 makes a log's missing directory where it may."""
 FIRST_HANGS = "echo >> began; [ $(wc -l < began) = 1 ] && exec sleep 600; exit 0"
 """A body that does not end by itself, but for its later attempts."""
 WAITS_FOR_LEAVE = 'echo >> began; until [ -e "$DFM_SRCDIR/leave" ]; do sleep 0.1; done'

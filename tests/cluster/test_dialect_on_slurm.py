@@ -2,11 +2,12 @@
 
 import dataclasses
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.cluster.runs import UNWRITABLE
 
 from dfm.api.batch import (
     CancelState,
@@ -196,18 +197,25 @@ def test_C9_S11_a_request_that_cannot_be_is_refused_at_once_and_leaves_no_job(
 
 
 @pytest.mark.parametrize(
-    ("options", "wall_seconds", "words"),
+    ("partition", "change", "reason"),
     [
-        (SlurmOptions(partition="regr_high"), 36000.0, "PartitionTimeLimit"),
-        (SlurmOptions(partition="charged", account="nobody"), None, "can't use this partition"),
+        ("regr_high", {"wall_seconds": 36000.0}, "PartitionTimeLimit"),
+        ("small", {"memory_bytes": 2000 << 20}, "MaxMemPerLimit"),
     ],
 )
 def test_S7_a_request_that_would_wait_for_ever_is_hopeless(
-    site: Site, options: SlurmOptions, wall_seconds: float | None, words: str
+    site: Site, partition: str, change: dict[str, Any], reason: str
 ) -> None:
-    dialect = SlurmDialect(options)
-    key = site.started(site.job(wall_seconds=wall_seconds), dialect)
-    assert site.wait(key, dialect, lambda status: words in status.reason).is_hopeless
+    dialect = SlurmDialect(SlurmOptions(partition=partition))
+    key = site.started(site.job(**change), dialect)
+    assert site.wait(key, dialect, lambda status: status.reason == reason).is_hopeless
+
+
+@pytest.mark.usefixtures("checked_accounts")
+def test_S7_a_partition_that_does_not_allow_the_account_is_hopeless(site: Site) -> None:
+    dialect = SlurmDialect(SlurmOptions(partition="charged", account="nobody"))
+    key = site.started(site.job(), dialect)
+    assert site.wait(key, dialect, lambda status: "can't use this partition" in status.reason).is_hopeless
 
 
 def test_S7_a_request_that_waits_its_turn_is_not_hopeless(site: Site) -> None:
@@ -223,7 +231,7 @@ def test_S7_a_request_that_only_drained_nodes_can_be_given_is_not_hopeless(site:
     site.cluster.drain("n4")
     try:
         key = site.started(site.job(cores=8), dialect)
-        waiting = site.wait(key, dialect, lambda status: "UnavailableNodes:n4" in status.reason)
+        waiting = site.wait(key, dialect, lambda status: "ReqNodeNotAvail" in status.reason)
     finally:
         site.cluster.resume_node("n4")
     assert (waiting.state, waiting.is_hopeless) == (JobState.PENDING, False)
@@ -249,10 +257,15 @@ def test_S7_C9_a_partition_that_is_closed_for_a_while_is_waited_for(site: Site, 
 
 
 def test_S10_a_log_that_the_node_cannot_write_is_a_launch_failure(site: Site) -> None:
-    key = site.started(site.job(log="/no/such/directory/log"), PLAIN)
+    key = site.started(site.job(log=UNWRITABLE), PLAIN)
     ended = site.wait(key, PLAIN, is_ended)
-    assert ended.cause is EndCause.LAUNCH
-    assert ended.reason == "FAILED (JobLaunchFailure): its directory or output path is not usable on n1"
+    assert (ended.cause, ended.exit_status) == (EndCause.LAUNCH, None)
+    assert ended.reason.startswith("FAILED (")
+    assert ended.reason.endswith("): its directory or output path is not usable on n1")
+    assert site.status(key, SlurmDialect(form=Form.PLAIN)) == ended
+    remembered = site.history(key, PLAIN)
+    assert remembered is not None
+    assert (remembered.cause, remembered.exit_status) == (EndCause.LAUNCH, None)
 
 
 def test_a_worker_that_is_not_on_the_node_is_a_launch_failure(site: Site) -> None:
@@ -442,15 +455,21 @@ def test_a_node_that_goes_away_is_the_cause_of_the_end(own_site: Site) -> None:
     assert own_site.wait(key, PLAIN, is_ended, seconds=120.0).cause is EndCause.NODE
 
 
-def test_a_site_that_enforces_limits_refuses_at_once(tmp_path: Path) -> None:
+@pytest.fixture
+def strict_site(tmp_path: Path) -> Iterator[Site]:
+    """A cluster that enforces the limits of its partitions."""
     with SlurmCluster(tmp_path / "slurm", Shape(enforces_limits=True)) as cluster:
-        site = Site(cluster, tmp_path)
-        account = site.submit(site.job(), SlurmDialect(SlurmOptions(partition="charged", account="nosuch")))
-        limit = site.submit(site.job(wall_seconds=36000.0), SlurmDialect(SlurmOptions(partition="regr_high")))
+        yield Site(cluster, tmp_path)
+
+
+def test_a_site_that_enforces_limits_refuses_at_once(strict_site: Site) -> None:
     prefix = "sbatch: error: Batch job submission failed:"
-    assert account == SubmitFailed(
-        kind=FailureKind.PERMANENT, text=f"{prefix} Invalid account or account/partition combination specified"
-    )
+    limit = strict_site.submit(strict_site.job(wall_seconds=36000.0), SlurmDialect(SlurmOptions(partition="regr_high")))
     assert limit == SubmitFailed(
         kind=FailureKind.PERMANENT, text=f"{prefix} Requested time limit is invalid (missing or exceeds some limit)"
     )
+    if strict_site.cluster.checks_accounts:
+        charged = SlurmDialect(SlurmOptions(partition="charged", account="nosuch"))
+        assert strict_site.submit(strict_site.job(), charged) == SubmitFailed(
+            kind=FailureKind.PERMANENT, text=f"{prefix} Invalid account or account/partition combination specified"
+        )

@@ -1,6 +1,7 @@
 """Runs on a real SLURM that misbehaves: no hang, nothing lost or doubled, and soon nothing of ours in squeue."""
 
 import os
+import re
 import shlex
 import signal
 import sys
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 from tests.cluster.runs import (
     FIRST_HANGS,
+    UNWRITABLE,
     WAITS_FOR_LEAVE,
     Submitted,
     attempts,
@@ -190,18 +192,18 @@ def test_a_drained_node_keeps_its_task_and_gets_no_new_worker(project: Project, 
 
 
 @pytest.mark.parametrize(
-    ("option", "words"),
+    ("option", "value", "words"),
     [
-        ("output", "its directory or output path is not usable"),
-        ("chdir", "started in /tmp and not in "),
+        ("output", UNWRITABLE, "its directory or output path is not usable"),
+        ("chdir", "/no/such/place", "started in /tmp and not in "),
     ],
 )
 def test_C11_C18_S10_a_directory_that_the_node_does_not_have_ends_the_run_with_the_reason(
-    project: Project, option: str, words: str
+    project: Project, option: str, value: str, words: str
 ) -> None:
     project.write_settings({"default": "slurm", "pool": {**QUICK_POOL, "time_scale": 0.03}})
     project.write_flow({"a": "echo >> began"})
-    answer = project.dfm("run", "--runner-opt", f"sbatch_cmd={sbatch_with(project, option, '/no/such/place')}", "a")
+    answer = project.dfm("run", "--runner-opt", f"sbatch_cmd={sbatch_with(project, option, value)}", "a")
     assert answer.returncode == ExitCode.RUNNER_UNAVAILABLE, answer.stdout + answer.stderr
     assert words in answer.stdout
     assert "1 refused" in answer.stdout
@@ -288,7 +290,7 @@ def test_C22_a_worker_tries_one_address_after_another_and_tells_of_each(project:
     ("options", "words"),
     [
         (["partition=nowhere"], "invalid partition specified: nowhere"),
-        (["account=nobody", "partition=charged"], "account not known, so it can't use this partition"),
+        (["partition=small"], "MaxMemPerLimit"),
         (["constraint=nothing"], "Invalid feature specification"),
         (["sbatch_cmd=/no/sbatch"], "/no/sbatch was not found; load SLURM's module"),
     ],
@@ -302,6 +304,14 @@ def test_C9_S7_what_slurm_will_never_do_is_told_in_its_words(project: Project, o
     assert attempts(project, "a") == 0
 
 
+@pytest.mark.usefixtures("checked_accounts")
+def test_C9_S7_a_partition_that_does_not_allow_the_account_is_told_in_slurms_words(project: Project) -> None:
+    project.write_flow({"a": "true"})
+    answer = project.dfm("run", "--runner-opt", "account=nobody", "--runner-opt", "partition=charged", "a")
+    assert answer.returncode == ExitCode.RUNNER_UNAVAILABLE
+    assert "account not known, so it can't use this partition" in answer.stdout
+
+
 def test_without_sbatch_on_path_it_is_told_what_to_set(project: Project) -> None:
     project.write_flow({"a": "true"})
     answer = project.dfm("run", "a", env={"PATH": "/nowhere"})
@@ -313,7 +323,8 @@ def test_without_sbatch_on_path_it_is_told_what_to_set(project: Project) -> None
     ("resources", "options", "words"),
     [
         ({"memory": "100G"}, [], "Requested node configuration is not available"),
-        ({"cores": 64}, [], "the batch system will never start job"),
+        # More cores than the whole cluster has; older versions accept that and never start it.
+        ({"cores": 64}, [], "Requested node configuration is not available|the batch system will never start job"),
         ({"walltime": "2:00:00"}, ["--runner-opt", "partition=regr_high"], "the batch system will never start job"),
     ],
 )
@@ -323,7 +334,7 @@ def test_C12_S7_a_request_larger_than_any_node_is_told_and_not_left_pending(
     project.write_flow({"a": {"run": "true", "tags": [{"std.ResourceTag": resources}]}})
     answer = project.dfm("run", *options, "a")
     assert answer.returncode == ExitCode.RUNNER_UNAVAILABLE, answer.stdout + answer.stderr
-    assert words in answer.stdout
+    assert re.search(words, answer.stdout), answer.stdout
 
 
 def test_memory_and_time_that_slurm_would_misread_reach_it_in_its_own_units(
