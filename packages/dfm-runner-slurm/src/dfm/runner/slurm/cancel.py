@@ -3,7 +3,7 @@
 A plain scancel signals the batch process with SIGCONT and SIGTERM, and with SIGKILL after KillWait; the worker has
 replaced the batch shell, so nothing else is needed.
 
-Source: scancel(1) and the answers of SLURM 22.05.8.
+Source: scancel(1) and the answers of SLURM 22.05.8 and 24.11.5.
 """
 
 import re

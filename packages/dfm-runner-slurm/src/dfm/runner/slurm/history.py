@@ -3,7 +3,7 @@
 A job counts only where its name fits as well as its id: ids are used again. sacct's window begins a day before the
 submission, which makes up for any difference between its time zone and ours.
 
-Source: sacct(1), scontrol(1), and the answers of SLURM 22.05.8.
+Source: sacct(1), scontrol(1), and the answers of SLURM 22.05.8 and 24.11.5.
 """
 
 import dataclasses

@@ -1,10 +1,11 @@
 """squeue: how jobs stand, all in one call, by their names.
 
 By name, because a single unknown id makes squeue fail and unknown names are simply not listed. `-t all` lists ended
-jobs too, for MinJobAge. The full form tells exit codes and restarts; where a version does not know it, the plain form
-is asked. Not JSON: its shape differs between versions, and in 22.05 it ignores what is asked for.
+jobs too, for MinJobAge. The full form tells restarts and exit codes, `3:0` or, before 23.02, the wait status `768`;
+where a version does not know it, the plain form is asked. Not JSON: its shape differs between versions, and in 22.05 it
+ignores what is asked for.
 
-Source: squeue(1) and the answers of SLURM 22.05.8.
+Source: squeue(1) and the answers of SLURM 22.05.8 and 24.11.5.
 """
 
 import dataclasses
