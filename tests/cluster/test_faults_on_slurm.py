@@ -348,7 +348,7 @@ def test_memory_and_time_that_slurm_would_misread_reach_it_in_its_own_units(
         let_go(project)
         assert "1 ok" in ended_well(run)
     assert " MinMemoryNode=1.50G " in shown, shown
-    assert " TimeLimit=01:04:00 " in shown  # and twice the margin, in which a worker takes no task
+    assert " TimeLimit=04:00:00 " in shown  # and twice the margin, in which a worker takes no task
 
 
 @pytest.mark.parametrize(

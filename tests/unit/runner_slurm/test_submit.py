@@ -163,7 +163,7 @@ def test_S4_C20_slurms_own_variables_do_not_reach_it_except_where_its_configurat
     asked = PLAIN.submit(job)
     assert (asked.unset_env, asked.keep_env, asked.set_env) == (UNSET_ENV, KEEP_ENV, {})
     assert {"SLURM_*", "SBATCH_*", "SRUN_*"} <= set(asked.unset_env)
-    assert asked.keep_env == ("SLURM_CONF",)
+    assert asked.keep_env == ("SLURM_CONF", "SLURM_CONF_SERVER")
 
 
 def test_C8_behind_ssh_each_word_is_quoted_for_the_far_shell(job: WorkerJob) -> None:

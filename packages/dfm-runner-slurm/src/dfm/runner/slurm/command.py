@@ -1,8 +1,8 @@
 """SLURM's commands as they are run: a prefix of the site's, words of ours, and an environment without SLURM's own.
 
 A DFM that runs inside a job inherits SLURM_CPUS_PER_TASK, SBATCH_PARTITION and their like; each would silently change a
-submission, and SQUEUE_FORMAT an answer (sbatch(1) and squeue(1), "INPUT ENVIRONMENT VARIABLES"). Where the cluster's
-configuration lies, SLURM_CONF, is kept.
+submission, and SQUEUE_FORMAT an answer (sbatch(1) and squeue(1), "INPUT ENVIRONMENT VARIABLES"). What says where the
+cluster is stays: SLURM_CONF or SLURM_CONF_SERVER. The token SLURM_JWT does not: a job would have it in its environment.
 """
 
 import os
@@ -14,7 +14,7 @@ from dfm.api.batch import Command, JobKey
 SUBMIT_SECONDS = 120.0
 QUERY_SECONDS = 60.0
 UNSET_ENV = ("SLURM_*", "SBATCH_*", "SRUN_*", "SALLOC_*", "SQUEUE_*", "SCANCEL_*", "SCONTROL_*", "SACCT_*", "SINFO_*")
-KEEP_ENV = ("SLURM_CONF",)
+KEEP_ENV = ("SLURM_CONF", "SLURM_CONF_SERVER")
 
 
 def command(
