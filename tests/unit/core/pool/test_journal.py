@@ -141,6 +141,22 @@ def test_a_snapshot_counts_whole_and_for_its_own_project(path: str) -> None:
     assert os.listdir(os.path.dirname(path)) == ["journal"]
 
 
+def test_a_snapshot_that_cannot_be_written_leaves_nothing_beside_it(path: str) -> None:
+    os.mkdir(path)
+    with pytest.raises(IsADirectoryError):
+        journal.write_snapshot(path, whole())
+    assert os.listdir(os.path.dirname(path)) == ["journal"]
+
+
+def test_a_rotation_that_fails_leaves_nothing_beside_the_journal(path: str) -> None:
+    with JournalFile.open(path, HEADER)[0] as file:
+        os.unlink(path)
+        os.mkdir(path)
+        with pytest.raises(IsADirectoryError):
+            file.rotate(HEADER, ENTRIES)
+    assert os.listdir(os.path.dirname(path)) == ["journal"]
+
+
 @pytest.mark.parametrize(("is_full", "synced"), [(True, 2), (False, 0)])
 def test_a_full_journal_is_on_the_disk_before_it_counts(
     path: str,

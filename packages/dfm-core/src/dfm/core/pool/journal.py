@@ -8,6 +8,7 @@ The codec is pure. `JournalFile` is the thin part that touches a disk: it append
 syncs when it is told to, so that a caller may gather records (group commit) and sync in another thread.
 """
 
+import contextlib
 import os
 import struct
 import zlib
@@ -215,6 +216,7 @@ class JournalFile:
             _sync_directory(self._path)
         except BaseException:
             os.close(descriptor)
+            _discard(fresh)
             raise
         os.close(self._descriptor)
         self._descriptor, self._size, self._is_torn = descriptor, len(content), False
@@ -240,11 +242,15 @@ def write_snapshot(path: str, content: bytes) -> None:
         content: of `encode_header` and `encode`.
 
     Raises:
-        OSError: it cannot be written; the last one stays.
+        OSError: it cannot be written; the last one stays, and nothing else.
     """
     fresh = f"{path}.new"
-    _keep(fresh, content)
-    os.replace(fresh, path)
+    try:
+        _keep(fresh, content)
+        os.replace(fresh, path)
+    except OSError:
+        _discard(fresh)
+        raise
 
 
 def read_journal(path: str) -> Replay:
@@ -277,6 +283,11 @@ def _keep(path: str, content: bytes) -> None:
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     with open(descriptor, "wb") as file:
         file.write(content)
+
+
+def _discard(path: str) -> None:
+    with contextlib.suppress(OSError):
+        os.unlink(path)
 
 
 def _sync_directory(path: str) -> None:
