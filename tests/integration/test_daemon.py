@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -91,6 +92,16 @@ def test_a_second_start_is_told_of_the_first(project: Project) -> None:
         assert f"has a daemon already (pid {pid} on {socket.gethostname()})" in again.stderr
         assert "dfm daemon stop" in again.stderr
         assert project.status()["pid"] == pid
+
+
+def test_the_log_tells_when_a_start_failed(project: Project) -> None:
+    project.write_flow({"a": "true"})
+    answer = project.dfm("daemon", "start", "--runner", "nosuch")
+    assert answer.returncode == 2
+    told = project.daemon_log().splitlines()
+    assert [re.sub(r"^[0-9-]{10}T[0-9:]{8}\.[0-9]{3}\+00:00 ", "AT ", line) for line in told] == [
+        f"AT {line}" for line in answer.stderr.splitlines()
+    ]
 
 
 def test_of_two_starts_at_once_one_wins_and_the_other_tells(project: Project) -> None:

@@ -8,6 +8,7 @@ import sys
 import click
 
 from dfm.api.errors import DfmError, ExitCode, RunnerError, UsageError
+from dfm.core.cli.errors import shown
 from dfm.core.cli.once import once_option
 from dfm.core.cli.options import root_option, settings_options
 from dfm.core.compose import daemon_endpoint, reap_jobs, serve_daemon
@@ -174,9 +175,13 @@ def _serve(endpoint: Endpoint, settings: CliOptions, pool_size: int | None, read
     try:
         serve_daemon(endpoint, settings, pool_size, os.environ, ready)
     except DfmError as error:
-        if ready_fd is not None:
-            say_failed(ready_fd, error)
-        raise
+        if ready_fd is None:
+            raise
+        from dfm.core.daemon.serve import write_log
+
+        say_failed(ready_fd, error)
+        write_log(shown(error))
+        return error.exit_code
     return ExitCode.OK
 
 

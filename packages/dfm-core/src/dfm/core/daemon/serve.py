@@ -69,6 +69,13 @@ def serve(endpoint: Endpoint, plan_for: Callable[[Place], PoolPlan], ready: Call
             endpoint.withdraw()
 
 
+def write_log(text: str) -> None:
+    """Write lines, each with the time, to the log of the daemon that this process is or wants to be: standard error."""
+    at = datetime.now(UTC).isoformat(timespec="milliseconds")
+    with contextlib.suppress(OSError):
+        os.write(2, "".join(f"{at} {line}\n" for line in text.splitlines()).encode("utf-8", "replace"))
+
+
 async def _serve(endpoint: Endpoint, plan: PoolPlan, ready: Callable[[Discovery], None]) -> None:
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -78,7 +85,7 @@ async def _serve(endpoint: Endpoint, plan: PoolPlan, ready: Callable[[Discovery]
     redaction = _redacted_log()
 
     def told(text: str) -> None:
-        _write(redaction.hide(text))
+        write_log(redaction.hide(text))
 
     async with hosted(replace(plan, notice=told, redaction=redaction)) as engine:
         facts: dict[str, object] = {
@@ -150,9 +157,3 @@ def _redacted_log() -> Redaction:
     for handler in logging.root.handlers:
         handler.setFormatter(redaction.formatter(_FORMAT))
     return redaction
-
-
-def _write(text: str) -> None:
-    """Write a line to the daemon's log, which is its standard error."""
-    with contextlib.suppress(OSError):
-        os.write(2, f"{datetime.now(UTC).isoformat(timespec='milliseconds')} {text}\n".encode("utf-8", "replace"))
