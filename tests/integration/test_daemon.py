@@ -5,6 +5,7 @@ import contextlib
 import json
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -21,7 +22,9 @@ import pytest
 from tests.integration.held import HOLD, begun, is_gone, let_go, lines
 
 from dfm.api.runner import Outcome, Resources
-from dfm.core.daemon.client import DaemonLink
+from dfm.core.daemon.client import DaemonLink, living_daemon
+from dfm.core.daemon.endpoint import Endpoint
+from dfm.core.daemon.serve import WATCH_SECONDS
 from dfm.core.pool.runner import PooledRunner
 from dfm.core.runfacts import DaemonUse
 from dfm.core.wire.tls import can_tls
@@ -133,6 +136,58 @@ def test_workers_of_this_host_have_no_limit_after_which_they_take_nothing(projec
         assert project.verdicts("a", "--daemon") == {"a": "succeeded"}
         [worker] = project.workers()
         assert "--lives" not in Path(f"/proc/{worker}/cmdline").read_text(encoding="utf-8").split("\0")
+
+
+def test_a_daemon_whose_directory_was_removed_stops_with_its_workers(project: Project) -> None:
+    project.write_flow({"held": HOLD})
+    with project.started("daemon", "start", "--foreground") as daemon:
+        wait_until(lambda: living_daemon(Endpoint(str(project.directory))), "the daemon to be there")
+        with running(project, "held") as process:
+            [pid] = begun(project)
+            shutil.rmtree(project.state)
+            stderr = daemon.communicate(timeout=30)[1]
+            process.kill()
+    assert daemon.returncode == 0, stderr
+    assert f"stops: {project.state / 'daemon.lock'} was removed\n" in stderr
+    wait_until(lambda: is_gone(pid) and not project.processes(), "its workers and their tasks to be gone")
+    assert not list(project.private.rglob("access.json"))
+    project.write_settings(settings())
+    with project.daemon():
+        assert project.status()["project"] == str(project.directory)
+
+
+def test_a_start_beside_a_daemon_whose_directory_was_removed_tells_its_pid_and_what_to_do(project: Project) -> None:
+    project.write_flow({"a": "true"})
+    with project.started("daemon", "start", "--foreground") as daemon:
+        wait_until(lambda: living_daemon(Endpoint(str(project.directory))), "the daemon to be there")
+        daemon.send_signal(signal.SIGSTOP)
+        shutil.rmtree(project.state)
+        answer = project.dfm("daemon", "start")
+        daemon.send_signal(signal.SIGCONT)
+        assert answer.returncode == 7
+        assert f"belongs to a process that lives (pid {daemon.pid})" in answer.stderr
+        assert "hint: a daemon whose .dfm was removed ends by itself within seconds: try again then" in answer.stderr
+        stderr = daemon.communicate(timeout=30)[1]
+    assert (daemon.returncode, f"{project.state / 'daemon.lock'} was replaced\n" in stderr) == (0, True), stderr
+    with project.daemon():
+        assert project.status()["project"] == str(project.directory)
+
+
+def test_a_daemon_whose_project_was_moved_goes_on(tmp_path: Path) -> None:
+    first, second = tmp_path / "first", tmp_path / "second"
+    first.mkdir()
+    project = Project(first)
+    for name in ("DFM_STATE_DIR", "DFM_ACCESS_DIR"):
+        project.environ[name] = str(tmp_path / name)
+    project.write_settings(settings())
+    project.write_flow({"a": "true"})
+    with project.daemon():
+        pid = project.status()["pid"]
+        first.rename(second)
+        time.sleep(2.5 * WATCH_SECONDS)
+        project.directory = second
+        assert project.status()["pid"] == pid
+    wait_until(lambda: is_gone(str(pid)), "the daemon to be stopped")
 
 
 def test_status_tidies_what_a_dead_daemon_left(project: Project) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from dfm.api.errors import InfrastructureError
-from dfm.core.daemon.endpoint import Endpoint
+from dfm.core.daemon.endpoint import Endpoint, LockPlace
 from dfm.core.daemon.start import start_in_background
 
 
@@ -40,3 +40,21 @@ def test_a_journal_that_has_no_place_is_told_of(
         endpoint.state_directory()
     assert str(caught.value) == f"cannot make the directory {root} for the journal: Not a directory"
     assert caught.value.hint == "DFM_STATE_DIR names another one, on this host's own disk"
+
+
+def test_a_lock_is_kept_where_its_project_is_moved_and_removed_where_it_is(endpoint: Endpoint, tmp_path: Path) -> None:
+    with endpoint.locked() as lock:
+        assert lock is not None
+        assert lock.place() is LockPlace.KEPT
+        moved = tmp_path / "moved"
+        Path(endpoint.directory).rename(moved)
+        assert lock.place() is LockPlace.KEPT
+        (moved / "daemon.lock").unlink()
+        assert lock.place() is LockPlace.REMOVED
+        moved.rmdir()
+        assert lock.place() is LockPlace.REMOVED
+        endpoint.make_directory()
+        with endpoint.locked() as successor:
+            assert successor is not None
+            assert lock.place() is LockPlace.REPLACED
+            assert successor.place() is LockPlace.KEPT

@@ -4,10 +4,13 @@ Rules:
 1. whoever holds the lock on `<project>/.dfm/daemon.lock` is the daemon of the project; nobody else writes here;
 2. the epoch grows by one with every daemon; what carries a smaller one belongs to a daemon that is gone;
 3. that a daemon lives is shown by its socket giving the answer that belongs to `daemon.json`, never by a process id;
-4. files of a daemon that is gone are removed by the next that takes the lock, or by `status`, which takes it too.
+4. files of a daemon that is gone are removed by the next that takes the lock, or by `status`, which takes it too;
+5. a daemon whose lock file was removed or replaced ends, and touches nothing that may be its successor's.
 """
 
 import contextlib
+import enum
+import errno
 import fcntl
 import hashlib
 import json
@@ -23,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 STATE_DIRECTORY = ".dfm"
+_LOCK_NAME = "daemon.lock"
 ASKING_SOCKET = "ask.sock"
 """In the state directory of a run with a pool of its own: where it can be asked how its tasks stand."""
 
@@ -67,7 +71,7 @@ class Endpoint:
     @property
     def lock_path(self) -> str:
         """What the daemon holds locked while it lives."""
-        return os.path.join(self.directory, "daemon.lock")
+        return os.path.join(self.directory, _LOCK_NAME)
 
     @property
     def log_path(self) -> str:
@@ -149,6 +153,13 @@ class Endpoint:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(path)
 
+    def withdraw_removed(self) -> None:
+        """Remove what a daemon has elsewhere than in its `.dfm`, which is gone; only whoever holds the journal may."""
+        path = self.socket_path()
+        if os.path.dirname(path) != self.directory:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(path)
+
     def _is_our_access(self, path: str) -> bool:
         """Whether a path, which somebody else may have written, is of this project's access file and no other's."""
         directory, name = os.path.split(path)
@@ -175,20 +186,64 @@ class Endpoint:
         return epoch
 
     @contextlib.contextmanager
-    def locked(self) -> "Iterator[bool]":
-        """Hold the lock; gives False where another daemon has it.
+    def locked(self) -> "Iterator[HeldLock | None]":
+        """Hold the lock; gives None where another daemon has it.
 
         Raises:
             InfrastructureError: its file cannot be written.
         """
+        with contextlib.ExitStack() as stack:
+            try:
+                at = os.open(self.directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+                stack.callback(os.close, at)
+                fd = os.open(_LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600, dir_fd=at)
+                stack.callback(os.close, fd)
+            except OSError as error:
+                raise InfrastructureError(f"cannot write {self.lock_path}: {error.strerror}") from error
+            yield HeldLock(self.lock_path, at, os.fstat(fd)) if _try_lock(fd) else None
+
+
+class LockPlace(enum.Enum):
+    """What has become of the lock file that a daemon holds."""
+
+    KEPT = "it lies where it lay, or was moved with its project, or nobody can tell now"
+    REMOVED = "was removed"
+    REPLACED = "was replaced"
+
+
+class HeldLock:
+    """The lock of a project while this process holds it.
+
+    Args:
+        path: of its file.
+        directory: that it lies in, open.
+        facts: of the file that is locked.
+    """
+
+    def __init__(self, path: str, directory: int, facts: os.stat_result) -> None:
+        self._path = path
+        self._directory = directory
+        self._facts = facts
+
+    def place(self) -> LockPlace:
+        """Look whether the file is still there; a shared disk may take its time to answer."""
         try:
-            fd = os.open(self.lock_path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            return LockPlace.KEPT if self._is_it(os.stat(self._path)) else LockPlace.REPLACED
+        except (FileNotFoundError, NotADirectoryError):
+            return self._place_in_directory()
+        except OSError:
+            return LockPlace.KEPT
+
+    def _place_in_directory(self) -> LockPlace:
+        try:
+            facts = os.stat(_LOCK_NAME, dir_fd=self._directory)
         except OSError as error:
-            raise InfrastructureError(f"cannot write {self.lock_path}: {error.strerror}") from error
-        try:
-            yield _try_lock(fd)
-        finally:
-            os.close(fd)
+            is_gone = error.errno in (errno.ENOENT, errno.ESTALE)
+            return LockPlace.REMOVED if is_gone else LockPlace.KEPT
+        return LockPlace.KEPT if self._is_it(facts) else LockPlace.REPLACED
+
+    def _is_it(self, facts: os.stat_result) -> bool:
+        return os.path.samestat(facts, self._facts)
 
 
 def project_digest(project: str) -> str:

@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from dfm.api.errors import RunnerError
 from dfm.core.__about__ import __version__
 from dfm.core.crashpoint import crash_point
-from dfm.core.daemon.endpoint import Discovery, Endpoint
+from dfm.core.daemon.endpoint import Discovery, Endpoint, HeldLock, LockPlace
 from dfm.core.daemon.server import ClientServer
 from dfm.core.pool.engine import Engine
 from dfm.core.pool.host import PoolPlan, hosted
@@ -22,6 +22,8 @@ from dfm.core.wire.channel import Listener, listen_unix, own_identity
 from dfm.core.wire.messages import Ask
 from dfm.core.wire.redaction import Redaction
 
+WATCH_SECONDS = 1.0
+"""How often a daemon looks whether its lock is still there: soon after a `git clean` nobody should wait for its end."""
 _FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
 _log = logging.getLogger(__name__)
@@ -49,8 +51,8 @@ def serve(endpoint: Endpoint, plan_for: Callable[[Place], PoolPlan], ready: Call
         DfmError: it cannot be one.
     """
     endpoint.make_directory()
-    with endpoint.locked() as is_ours:
-        if not is_ours:
+    with endpoint.locked() as lock:
+        if lock is None:
             found = endpoint.read()
             where = "" if found is None else f" (pid {found.pid} on {found.host})"
             raise RunnerError(f"{endpoint.project} has a daemon already{where}", hint="dfm daemon stop stops it")
@@ -63,10 +65,11 @@ def serve(endpoint: Endpoint, plan_for: Callable[[Place], PoolPlan], ready: Call
             log_directory=os.path.join(endpoint.directory, "workers"),
         )
         try:
-            asyncio.run(_serve(endpoint, plan_for(place), ready))
+            asyncio.run(_serve(endpoint, lock, plan_for(place), ready))
             crash_point("daemon.ended")
         finally:
-            endpoint.withdraw()
+            if lock.place() is LockPlace.KEPT:
+                endpoint.withdraw()
 
 
 def write_log(text: str) -> None:
@@ -76,7 +79,7 @@ def write_log(text: str) -> None:
         os.write(2, "".join(f"{at} {line}\n" for line in text.splitlines()).encode("utf-8", "replace"))
 
 
-async def _serve(endpoint: Endpoint, plan: PoolPlan, ready: Callable[[Discovery], None]) -> None:
+async def _serve(endpoint: Endpoint, lock: HeldLock, plan: PoolPlan, ready: Callable[[Discovery], None]) -> None:
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
@@ -87,7 +90,10 @@ async def _serve(endpoint: Endpoint, plan: PoolPlan, ready: Callable[[Discovery]
     def told(text: str) -> None:
         write_log(redaction.hide(text))
 
-    async with hosted(replace(plan, notice=told, redaction=redaction)) as engine:
+    def is_succeeded() -> bool:
+        return lock.place() is LockPlace.REPLACED
+
+    async with hosted(replace(plan, notice=told, redaction=redaction, is_succeeded=is_succeeded)) as engine:
         facts: dict[str, object] = {
             "schema": "dfm-daemon-status/1",
             "daemon_id": discovery.daemon_id,
@@ -105,6 +111,7 @@ async def _serve(endpoint: Endpoint, plan: PoolPlan, ready: Callable[[Discovery]
             daemon_id=bytes.fromhex(discovery.daemon_id),
         )
         listening = loop.create_task(listener.run())
+        watching = loop.create_task(_watch(lock, stopping))
         try:
             crash_point("daemon.listening")
             endpoint.publish(discovery)
@@ -113,11 +120,22 @@ async def _serve(endpoint: Endpoint, plan: PoolPlan, ready: Callable[[Discovery]
             told(f"daemon of {endpoint.project}, epoch {plan.epoch}, pid {discovery.pid}, runner {discovery.runner}")
             await stopping.wait()
             crash_point("daemon.stopping")
-            told("stops")
+            place = lock.place()
+            told("stops" if place is LockPlace.KEPT else f"stops: {endpoint.lock_path} {place.value}")
         finally:
+            watching.cancel()
             listening.cancel()
             clients.close()
+            if lock.place() is not LockPlace.KEPT:
+                endpoint.withdraw_removed()
     told("stopped")
+
+
+async def _watch(lock: HeldLock, stopping: asyncio.Event) -> None:
+    """Have the daemon stop whose lock is nobody's any more: `status` and `stop` would never find it."""
+    while await asyncio.to_thread(lock.place) is LockPlace.KEPT:  # noqa: ASYNC110  (it is a file)
+        await asyncio.sleep(WATCH_SECONDS)
+    stopping.set()
 
 
 def _order(ask: Ask, engine: Engine, stopping: asyncio.Event) -> dict[str, object]:

@@ -41,7 +41,7 @@ from dfm.core.pool.journal import (
 )
 from dfm.core.pool.ledger import Ledger, LedgerSettings
 from dfm.core.pool.reactor import Reactor, ReactorSettings
-from dfm.core.pool.reap import jobs_in, owned
+from dfm.core.pool.reap import jobs_in, owned, owner_of
 from dfm.core.wire.access import Access, Root, new_key, plant_probe, remove_probe, write_access
 from dfm.core.wire.channel import Channel, Listener, listen_tcp, own_identity
 from dfm.core.wire.exchange import decode_from_worker
@@ -80,6 +80,7 @@ class PoolPlan:
         snapshot_path: where a daemon on another host finds which jobs there are; empty where none ever looks.
         redaction: looks over what the pool tells of itself.
         probe: by which workers see that they have the same directory; planted when the pool opens.
+        is_succeeded: asked at the end: whether what lies at the shared paths may be another pool's by now.
     """
 
     dialect: BatchDialect
@@ -97,6 +98,7 @@ class PoolPlan:
     is_passing: bool = False
     snapshot_path: str = ""
     probe: Root | None = None
+    is_succeeded: Callable[[], bool] = lambda: False
     redaction: Redaction = field(default_factory=Redaction)
 
     @property
@@ -124,7 +126,7 @@ async def hosted(plan: PoolPlan, broken: Callable[[str], None] = lambda _: None)
     header = Header(project=plan.project, epoch=plan.epoch, runner=plan.dialect.name)
     with owned(plan.state_directory) as is_ours:
         if not is_ours:
-            raise RunnerError(f"the journal in {plan.state_directory} belongs to a process that lives")
+            raise _taken(plan.state_directory)
         journal, replay = _opened(plan, header)
         crash_point("pool.journal.open")
         probe = plant_probe(plan.log_directory)
@@ -143,6 +145,16 @@ def _settled(plan: PoolPlan) -> PoolPlan:
     poll_interval = min(plan.settings.poll_interval, _POLL_HERE_SECONDS)
     return dataclasses.replace(
         plan, settings=dataclasses.replace(plan.settings, walltime=None, poll_interval=poll_interval)
+    )
+
+
+def _taken(directory: str) -> RunnerError:
+    owner = owner_of(directory)
+    who = "" if owner is None else f" (pid {owner})"
+    return RunnerError(
+        f"the journal in {directory} belongs to a process that lives{who}",
+        hint="a daemon whose .dfm was removed ends by itself within seconds: try again then; "
+        f"one whose project was moved is stopped there, or by `kill {owner or 'PID'}`",
     )
 
 
@@ -367,8 +379,9 @@ async def _ended(plan: PoolPlan, engine: Engine, jobs: BatchJobs) -> None:
     """Have every worker go and every job end, and wait for it, not long: a worker ends its tasks in order first."""
     engine.dismiss_workers("the pool closes")
     jobs.feed(CancelAllWanted("the pool closes"))
-    with contextlib.suppress(FileNotFoundError):
-        os.unlink(plan.access_path)
+    if not plan.is_succeeded():
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(plan.access_path)
     crash_point("pool.access.removed")
     await jobs.all_ended(plan.settings.kill_grace * plan.settings.time_scale + LEAVE_SECONDS)
     if jobs.left():
@@ -376,7 +389,7 @@ async def _ended(plan: PoolPlan, engine: Engine, jobs: BatchJobs) -> None:
         await jobs.all_ended(END_SECONDS)
     crash_point("pool.jobs.ended")
     left = jobs.left()
-    if not left:
+    if not left and not plan.is_succeeded():
         if plan.snapshot_path:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(plan.snapshot_path)

@@ -50,17 +50,61 @@ Speakers = Callable[[str], Speaker | None]
 
 @contextlib.contextmanager
 def owned(directory: str) -> Iterator[bool]:
-    """Hold the lock of a journal's directory; gives False where somebody else has it."""
-    fd = os.open(os.path.join(directory, LOCK_NAME), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    """Hold the lock of a journal's directory; gives False where somebody else has it, or there is no directory."""
+    fd = _locked(os.path.join(directory, LOCK_NAME))
+    if fd is None:
+        yield False
+        return
     try:
-        try:
-            fcntl.lockf(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            yield False
-        else:
-            yield True
+        with contextlib.suppress(OSError):  # a full disk; it is for messages only
+            os.ftruncate(fd, 0)
+            os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
+        yield True
     finally:
         os.close(fd)
+
+
+def owner_of(directory: str) -> int | None:
+    """Return the process that says that a journal is its own, for a message; None where none does.
+
+    Never for a journal that this process owns: with any descriptor of the file that is closed the lock is let go.
+    """
+    try:
+        with open(os.path.join(directory, LOCK_NAME), encoding="ascii") as file:
+            return int(file.read(20))
+    except (OSError, ValueError):
+        return None
+
+
+def _locked(path: str) -> int | None:
+    """Open a lock file and lock it; None where that cannot be.
+
+    Whoever had the lock may have removed the directory with it, and somebody made both anew: only the file that lies
+    there counts.
+    """
+    while True:
+        try:
+            fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except FileNotFoundError:
+            return None
+        try:
+            fcntl.lockf(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if _is_at(path, fd):
+                return fd
+        except BlockingIOError:
+            os.close(fd)
+            return None
+        except BaseException:
+            os.close(fd)
+            raise
+        os.close(fd)
+
+
+def _is_at(path: str, fd: int) -> bool:
+    try:
+        return os.path.samestat(os.stat(path), os.fstat(fd))
+    except FileNotFoundError:
+        return False
 
 
 def jobs_in(found: Replay) -> list[JobKey]:
