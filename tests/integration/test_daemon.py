@@ -124,6 +124,7 @@ def test_a_daemon_that_is_stopped_leaves_nothing(project: Project) -> None:
         stopped = project.dfm("daemon", "stop")
         assert (stopped.returncode, stopped.stderr) == (0, f"daemon of {project.directory} has stopped\n")
         wait_until(lambda: not project.processes(), "its processes to be gone")
+    assert [list((project.private / name).iterdir()) for name in ("state", "access")] == [[], []]
     assert project.dfm("daemon", "stop").stderr == f"no daemon of {project.directory} runs\n"
     told = json.loads(project.dfm("daemon", "status", "--json").stdout)
     assert told == {"schema": "dfm-daemon-status/1", "running": False, "project": str(project.directory)}
@@ -136,6 +137,18 @@ def test_workers_of_this_host_have_no_limit_after_which_they_take_nothing(projec
         assert project.verdicts("a", "--daemon") == {"a": "succeeded"}
         [worker] = project.workers()
         assert "--lives" not in Path(f"/proc/{worker}/cmdline").read_text(encoding="utf-8").split("\0")
+
+
+def test_a_daemon_that_is_stopped_keeps_what_a_run_is_owed_for_the_next(project: Project) -> None:
+    project.write_flow({"held": HOLD})
+    with project.daemon(), running(project, "held") as process:
+        begun(project)
+        assert project.dfm("daemon", "stop").returncode == 0
+        assert len(list(project.private.rglob("journal"))) == 1
+        let_go(project)
+        with project.daemon():
+            assert result(process) == {"held": "succeeded"}
+    assert [list((project.private / name).iterdir()) for name in ("state", "access")] == [[], []]
 
 
 def test_a_daemon_whose_directory_was_removed_stops_with_its_workers(project: Project) -> None:

@@ -93,7 +93,7 @@ class Aftermath:
                 await asyncio.sleep(_LOOK_SECONDS)
             return set()
         until = self._until(self.settings.lost_timeout)
-        return await end_tasks(self.speakers, self.environ, endpoint.state_directory(), vacate.rundir, until)
+        return await end_tasks(self.speakers, self.environ, endpoint.state_location(), vacate.rundir, until)
 
     def _until(self, seconds: float) -> float:
         return time.monotonic() + seconds * self.settings.time_scale

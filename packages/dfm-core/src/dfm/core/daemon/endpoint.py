@@ -103,7 +103,11 @@ class Endpoint:
         Raises:
             InfrastructureError: it cannot be made, or belongs to somebody else.
         """
-        return state_directory(project_digest(self.project)[:16])
+        return state_directory(os.path.basename(self.state_location()))
+
+    def state_location(self) -> str:
+        """Return where `state_directory` makes it; nothing is made."""
+        return os.path.join(state_root(), project_digest(self.project)[:16])
 
     def access_path(self, base: str | None = None) -> str:
         """Return the path of the file with the key, in a directory that nodes share and only this user may enter.

@@ -250,6 +250,11 @@ class Engine:
         connected = sum(worker.hello.slots for worker in self._workers.values())
         return 2 * max(slots, connected) + 16
 
+    @property
+    def is_owing(self) -> bool:
+        """Whether clients have tasks that have not ended, or results that they have not received."""
+        return bool(self._reactor.tasks())
+
     # Clients.
 
     def attach(self, name: str, send: Callable[[ToClient], None]) -> None:

@@ -2,7 +2,7 @@
 
 The same for a daemon and for a single `dfm run`. At its end every worker is told to go and every job is cancelled; what
 cannot be cancelled in time stays in the journal, for `dfm daemon reap` and for the workers themselves, who leave when
-nobody serves them.
+nobody serves them. Where no job is left, and no client is owed anything by a daemon, the journal goes too.
 """
 
 import asyncio
@@ -218,7 +218,7 @@ async def _hosted(
                         yield engine
                 finally:
                     if plan.is_passing or not alarm.is_of_journal:
-                        await _ended(plan, engine, jobs)
+                        await _ended(plan, engine, jobs, is_orderly=alarm.error is None)
                     syncing.cancel()
                     listening.cancel()
                     engine.stop()
@@ -375,7 +375,7 @@ class _WorkerEnd:
             self._engine.worker_went(self._channel.slot, self._incarnation, self._channel)
 
 
-async def _ended(plan: PoolPlan, engine: Engine, jobs: BatchJobs) -> None:
+async def _ended(plan: PoolPlan, engine: Engine, jobs: BatchJobs, *, is_orderly: bool) -> None:
     """Have every worker go and every job end, and wait for it, not long: a worker ends its tasks in order first."""
     engine.dismiss_workers("the pool closes")
     jobs.feed(CancelAllWanted("the pool closes"))
@@ -389,20 +389,29 @@ async def _ended(plan: PoolPlan, engine: Engine, jobs: BatchJobs) -> None:
         await jobs.all_ended(END_SECONDS)
     crash_point("pool.jobs.ended")
     left = jobs.left()
-    if not left and not plan.is_succeeded():
-        if plan.snapshot_path:
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(plan.snapshot_path)
-        private = os.path.dirname(plan.access_path)
-        passing = (plan.state_directory, private) if plan.is_passing else (os.path.join(private, RESULTS_DIRECTORY),)
-        for directory in passing:
-            shutil.rmtree(directory, ignore_errors=True)
+    if not left:
+        _tidy(plan, is_needed=not plan.is_passing and (engine.is_owing or not is_orderly))
     if left:
         names = ", ".join(f"{job.name} ({job.id or 'no id'})" for job in left[:5])
         plan.notice(
             f"{len(left)} worker jobs are not known to have ended: {names}; they leave by themselves, "
             "and `dfm daemon reap` cancels what is left"
         )
+
+
+def _tidy(plan: PoolPlan, *, is_needed: bool) -> None:
+    """Remove what a pool without jobs leaves, but its journal where that is needed; its lock is still held."""
+    if not plan.is_succeeded():
+        if plan.snapshot_path:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(plan.snapshot_path)
+        private = os.path.dirname(plan.access_path)
+        shutil.rmtree(private if plan.is_passing else os.path.join(private, RESULTS_DIRECTORY), ignore_errors=True)
+        if not is_needed:
+            with contextlib.suppress(OSError):  # it is not empty, or was removed above
+                os.rmdir(private)
+    if not is_needed:
+        shutil.rmtree(plan.state_directory, ignore_errors=True)
 
 
 async def _flushed(engine: Engine, journal: JournalFile, alarm: _Alarm) -> None:
