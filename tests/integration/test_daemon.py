@@ -127,7 +127,8 @@ def test_a_daemon_that_is_stopped_leaves_nothing(project: Project) -> None:
     assert [list((project.private / name).iterdir()) for name in ("state", "access")] == [[], []]
     assert project.dfm("daemon", "stop").stderr == f"no daemon of {project.directory} runs\n"
     told = json.loads(project.dfm("daemon", "status", "--json").stdout)
-    assert told == {"schema": "dfm-daemon-status/1", "running": False, "project": str(project.directory)}
+    nothing = {"running": False, "project": str(project.directory), "jobs_left": 0}
+    assert told == {"schema": "dfm-daemon-status/1", **nothing}
 
 
 def test_workers_of_this_host_have_no_limit_after_which_they_take_nothing(project: Project) -> None:
@@ -211,6 +212,36 @@ def test_status_tidies_what_a_dead_daemon_left(project: Project) -> None:
         answer = project.dfm("daemon", "status")
         assert (answer.returncode, answer.stdout) == (0, f"no daemon of {project.directory} runs\n")
         assert not {"daemon.json", "daemon.sock"} & {path.name for path in project.state.iterdir()}
+
+
+def test_stop_and_status_tell_of_the_workers_that_a_dead_daemon_left(project: Project) -> None:
+    project.write_settings(settings(min_workers=1))
+    project.write_flow({"a": "true"})
+    assert project.dfm("daemon", "start").returncode == 0
+    wait_until(lambda: project.status()["workers_count"]["idle"] == 1, "a warm worker")
+    kill_daemon(project)
+    told = (
+        f"no daemon of {project.directory} runs\n"
+        "1 worker job that it left is not known to have ended\n"
+        "  hint: `dfm daemon reap` cancels what is left; `dfm daemon start --runner local` takes it in again\n"
+    )
+    assert project.dfm("daemon", "stop").stderr == told
+    assert project.dfm("daemon", "status").stdout == told
+    assert json.loads(project.dfm("daemon", "status", "--json").stdout)["jobs_left"] == 1
+    assert project.dfm("daemon", "reap").returncode == 0
+    assert project.dfm("daemon", "stop").stderr == f"no daemon of {project.directory} runs\n"
+
+
+def test_status_tells_who_has_the_journal_where_no_daemon_answers(project: Project) -> None:
+    project.write_flow({"a": "true"})
+    with project.started("daemon", "start", "--foreground") as daemon:
+        wait_until(lambda: living_daemon(Endpoint(str(project.directory))), "the daemon to be there")
+        for name in ("daemon.json", "daemon.sock"):
+            (project.state / name).unlink()
+        told = f"no daemon of {project.directory} answers; process {daemon.pid} has its journal: "
+        assert project.dfm("daemon", "status").stdout.startswith(told)
+        daemon.terminate()
+        assert daemon.wait(30) == 0
 
 
 def test_a_run_that_wants_a_daemon_says_so_where_none_answers(project: Project) -> None:

@@ -15,6 +15,7 @@ from dfm.core.compose import daemon_endpoint, reap_jobs, serve_daemon
 from dfm.core.config.layers import CliOptions
 from dfm.core.daemon.client import ask_daemon, living_daemon
 from dfm.core.daemon.endpoint import Discovery, Endpoint
+from dfm.core.daemon.remains import remains_of
 from dfm.core.daemon.start import say_failed, say_ready, start_in_background
 from dfm.core.daemon.view import status_lines
 from dfm.core.wire.messages import Ask
@@ -70,14 +71,15 @@ def stop(*, root: str | None, drain: bool) -> int:
     endpoint = daemon_endpoint(root, os.environ)
     discovery = _living(endpoint)
     if discovery is None:
-        click.echo(f"no daemon of {endpoint.project} runs", err=True)
         _tidy(endpoint)
+        click.echo("\n".join(remains_of(endpoint).lines()), err=True)
         return ExitCode.OK
     if drain:
         asyncio.run(_drained(endpoint))
     asyncio.run(ask_daemon(endpoint, Ask(verb="stop")))
     _wait_gone(endpoint)
-    click.echo(f"daemon of {endpoint.project} has stopped", err=True)
+    told = [f"daemon of {endpoint.project} has stopped", *remains_of(endpoint).job_lines()]
+    click.echo("\n".join(told), err=True)
     return ExitCode.OK
 
 
@@ -90,12 +92,14 @@ def status(*, root: str | None, is_json: bool) -> int:
     if _living(endpoint) is None:
         found = endpoint.read()
         _tidy(endpoint)
+        remains = remains_of(endpoint)
         if is_json:
-            print(json.dumps({"schema": "dfm-daemon-status/1", "running": False, "project": endpoint.project}))
+            told = {"running": False, "project": endpoint.project, "jobs_left": remains.jobs}
+            print(json.dumps({"schema": "dfm-daemon-status/1", **told}))
         elif found is not None and found.host != os.uname().nodename:
             print(f"the daemon of {endpoint.project} is on host {found.host}; ask there")
         else:
-            print(f"no daemon of {endpoint.project} runs")
+            print("\n".join(remains.lines()))
         return ExitCode.OK
     content = asyncio.run(ask_daemon(endpoint, Ask(verb="status")))
     if is_json:

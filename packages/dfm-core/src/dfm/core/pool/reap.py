@@ -12,6 +12,7 @@ import glob
 import itertools
 import os
 import shutil
+import struct
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -29,6 +30,8 @@ from dfm.core.pool.reactor import Reactor, ReactorSettings
 
 LOCK_NAME = "owner.lock"
 JOURNAL_NAME = "journal"
+_FLOCK = struct.Struct("hhqqi0q")
+"""struct flock of 64-bit Linux (fcntl(2)): type, whence, start, length, pid."""
 _QUESTIONS = 4
 """So often it is asked what is left: a batch system that ends a job step by step takes some 20 s for it."""
 
@@ -74,6 +77,17 @@ def owner_of(directory: str) -> int | None:
             return int(file.read(20))
     except (OSError, ValueError):
         return None
+
+
+def is_owned(directory: str) -> bool:
+    """Return whether another process holds the lock of a journal's directory; nothing is locked for that."""
+    try:
+        with open(os.path.join(directory, LOCK_NAME), "rb") as file:
+            asked = _FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
+            kind, *_ = _FLOCK.unpack(fcntl.fcntl(file, fcntl.F_GETLK, asked))
+            return bool(kind != fcntl.F_UNLCK)
+    except FileNotFoundError:
+        return False
 
 
 def _locked(path: str) -> int | None:

@@ -1,0 +1,57 @@
+"""What a daemon that does not answer has on this host: a journal, which is somebody's, or tells of jobs that were left.
+
+Nothing is locked, so that a daemon that starts meanwhile is not hindered.
+"""
+
+import os
+from dataclasses import dataclass
+
+from dfm.core.daemon.endpoint import Endpoint
+from dfm.core.pool.journal import read_journal
+from dfm.core.pool.reap import JOURNAL_NAME, is_owned, jobs_in, owner_of
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Remains:
+    """What there is.
+
+    Attributes:
+        project: whose.
+        is_owned: a process has the journal; jobs are not counted then.
+        owner: its pid, where that is known.
+        runner: whose jobs they are.
+        jobs: how many are not known to have ended.
+    """
+
+    project: str
+    is_owned: bool = False
+    owner: int | None = None
+    runner: str = ""
+    jobs: int = 0
+
+    def lines(self) -> list[str]:
+        """Return what a person is told."""
+        if self.is_owned:
+            who = f"process {self.owner or 'unknown'} has its journal"
+            what = "a daemon that starts or stops, or whose project was moved"
+            return [f"no daemon of {self.project} answers; {who}: {what}"]
+        return [f"no daemon of {self.project} runs", *self.job_lines()]
+
+    def job_lines(self) -> list[str]:
+        """Return what is told of jobs; nothing where there are none."""
+        if not self.jobs:
+            return []
+        told = "1 worker job that it left is" if self.jobs == 1 else f"{self.jobs} worker jobs that it left are"
+        ways = f"`dfm daemon reap` cancels what is left; `dfm daemon start --runner {self.runner}` takes it in again"
+        return [f"{told} not known to have ended", f"  hint: {ways}"]
+
+
+def remains_of(endpoint: Endpoint) -> Remains:
+    """Look what the daemon of a project that does not answer has on this host."""
+    directory = endpoint.state_location()
+    if is_owned(directory):
+        return Remains(project=endpoint.project, is_owned=True, owner=owner_of(directory))
+    found = read_journal(os.path.join(directory, JOURNAL_NAME))
+    if found.header is None:
+        return Remains(project=endpoint.project)
+    return Remains(project=endpoint.project, runner=found.header.runner, jobs=len(jobs_in(found)))
