@@ -43,7 +43,7 @@ from dfm.core.standalone.command import task_command
 if TYPE_CHECKING:
     from dfm.api.batch import BatchDialect
     from dfm.core.daemon.endpoint import Discovery, Endpoint
-    from dfm.core.pool.reap import Speakers
+    from dfm.core.pool.reap import Reaped, Speakers
     from dfm.core.pool.runner import PooledRunner
 
 _AFTERMATH_POLL_SECONDS = 2.0
@@ -414,9 +414,14 @@ def serve_daemon(
 
 
 def reap_jobs(
-    endpoint: "Endpoint", cli_options: CliOptions, environ: Mapping[str, str], notice: Callable[[str], None]
-) -> tuple[list[str], list[str]]:
-    """Cancel what daemons and runs that are gone have left; return the names of jobs that ended, and of the others.
+    endpoint: "Endpoint",
+    cli_options: CliOptions,
+    environ: Mapping[str, str],
+    notice: Callable[[str], None],
+    *,
+    is_for_all: bool,
+) -> "Reaped":
+    """Cancel what daemons and runs of this project that are gone have left, or of all of this user on this host.
 
     Raises:
         DfmError: the settings have faults.
@@ -428,5 +433,12 @@ def reap_jobs(
     speakers = _speakers(settings, cli_options, endpoint.project, environ, float("inf"), notice)
     with contextlib.ExitStack() as stack:
         has_snapshot = os.path.isfile(endpoint.snapshot_path) and stack.enter_context(endpoint.locked())
-        snapshots = [endpoint.snapshot_path] if has_snapshot else []
-        return asyncio.run(reap(speakers, environ, state_root(), snapshots))
+        return asyncio.run(
+            reap(
+                speakers,
+                environ,
+                state_root(),
+                project=None if is_for_all else endpoint.project,
+                snapshots=[endpoint.snapshot_path] if has_snapshot else [],
+            )
+        )

@@ -112,21 +112,27 @@ def status(*, root: str | None, is_json: bool) -> int:
 @command.command()
 @root_option
 @settings_options
-def reap(*, root: str | None, settings: CliOptions) -> int:
-    """Cancel what daemons and runs that are gone have left on the cluster."""
+@click.option("--all", "is_for_all", is_flag=True, help="Those of all your projects on this host.")
+def reap(*, root: str | None, settings: CliOptions, is_for_all: bool) -> int:
+    """Cancel what daemons and runs of this project that are gone have left on the cluster.
+
+    Those of projects whose directory is not there any more are of every project.
+    """
     endpoint = daemon_endpoint(root, os.environ)
-    if _living(endpoint) is not None:
+    is_there = _living(endpoint) is not None
+    if is_there:
         content = asyncio.run(ask_daemon(endpoint, Ask(verb="reap")))
         click.echo(f"{content['cancelled']} jobs without a worker are being cancelled", err=True)
-        return ExitCode.OK
-    cancelled, left = reap_jobs(endpoint, settings, os.environ, lambda text: click.echo(text, err=True))
-    for name in cancelled:
+    reaped = reap_jobs(endpoint, settings, os.environ, lambda text: click.echo(text, err=True), is_for_all=is_for_all)
+    for name in reaped.ended:
         click.echo(f"ended: {name}", err=True)
-    for name in left:
+    for name in reaped.left:
         click.echo(f"not known to have ended: {name}", err=True)
-    if not cancelled and not left:
+    if reaped.gone:
+        click.echo(f"{len(reaped.gone)} had ended before", err=True)
+    if not (is_there or reaped.ended or reaped.left or reaped.gone):
         click.echo("nothing was left", err=True)
-    return ExitCode.INFRASTRUCTURE if left else ExitCode.OK
+    return ExitCode.INFRASTRUCTURE if reaped.left else ExitCode.OK
 
 
 @command.command()

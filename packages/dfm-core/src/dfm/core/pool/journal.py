@@ -56,6 +56,7 @@ class Replay(msgspec.Struct, frozen=True, kw_only=True):
 
 _FRAME = struct.Struct("<II")
 _MOST_BYTES = 2 * MAX_MESSAGE_BYTES
+_MOST_HEADER_BYTES = 64 * 1024
 _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder()
 
@@ -261,6 +262,15 @@ def read_journal(path: str) -> Replay:
         return replay(b"")
     with open(descriptor, "rb") as file:
         return replay(file.read())
+
+
+def read_header(path: str) -> Header | None:
+    """Return the header of a journal; None where it has none that is known."""
+    try:
+        with open(os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW), "rb") as file:
+            return replay(file.read(_MOST_HEADER_BYTES)).header
+    except OSError:
+        return None
 
 
 def read_snapshot(path: str, project: str) -> Replay | None:

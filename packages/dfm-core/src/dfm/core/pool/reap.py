@@ -15,7 +15,7 @@ import shutil
 import struct
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import msgspec
 
@@ -24,9 +24,10 @@ from dfm.core.pool.batch import Questions, ask
 from dfm.core.pool.command import CommandRunner
 from dfm.core.pool.events import JournalEntry
 from dfm.core.pool.jobtable import array_of, prefix_of
-from dfm.core.pool.journal import Replay, read_journal
+from dfm.core.pool.journal import Header, Replay, read_header, read_journal
 from dfm.core.pool.ledger import Ledger, LedgerSettings
 from dfm.core.pool.reactor import Reactor, ReactorSettings
+from dfm.core.wire.access import is_private, private_directory
 
 LOCK_NAME = "owner.lock"
 JOURNAL_NAME = "journal"
@@ -126,41 +127,95 @@ def jobs_in(found: Replay) -> list[JobKey]:
     return [JobKey(name=job.name, id=job.id) for job in _ledger_of(found).jobs()]
 
 
+@dataclass(slots=True)
+class Reaped:
+    """What became of the jobs that were left.
+
+    Attributes:
+        ended: names of those that were there and are gone now.
+        left: names of those that are not known to be gone.
+        gone: names of those that had ended before.
+    """
+
+    ended: list[str] = field(default_factory=list)
+    left: list[str] = field(default_factory=list)
+    gone: list[str] = field(default_factory=list)
+
+
 async def reap(
-    speakers: Speakers, environ: Mapping[str, str], root: str, snapshots: Sequence[str] = ()
-) -> tuple[list[str], list[str]]:
-    """Cancel what is left; return the names of jobs that are gone now, and of those that are not known to be.
+    speakers: Speakers,
+    environ: Mapping[str, str],
+    root: str,
+    *,
+    project: str | None = None,
+    snapshots: Sequence[str] = (),
+) -> Reaped:
+    """Cancel what is left, and remove the journals of which nothing is.
 
     Args:
         speakers: to the batch systems that jobs were submitted to.
         environ: of this process.
         root: directory under which journals lie.
+        project: whose journals are looked at, and those of projects that are not there any more; None looks at all.
         snapshots: of daemons on other hosts that are gone; removed with the last of their jobs.
+
+    Raises:
+        AccessError: others may write where the journals lie.
     """
     reaper = _Reaper(speakers, environ)
-    gone: list[str] = []
-    left: list[str] = []
-    for path in sorted(glob.glob(os.path.join(glob.escape(root), "*", JOURNAL_NAME))):
-        directory = os.path.dirname(path)
+    reaped = Reaped()
+    for directory in _journals(root, project):
         with owned(directory) as is_ours:
             if not is_ours:
                 continue
-            found = read_journal(path)
-            jobs = jobs_in(found)
-            still = await reaper.end(found, jobs)
-            gone += [job.name for job in jobs if job.name not in still]
-            left += sorted(still)
-            if not still:
+            found = read_journal(os.path.join(directory, JOURNAL_NAME))
+            if not await _reap_one(reaper, found, jobs_in(found), reaped):
                 shutil.rmtree(directory, ignore_errors=True)
     for path in snapshots:
         found = read_journal(path)
-        jobs = [job for job in jobs_in(found) if job.name not in (*gone, *left)]
-        still = await reaper.end(found, jobs)
-        gone += [job.name for job in jobs if job.name not in still]
-        left += sorted(still)
-        if not left:
+        told = {*reaped.ended, *reaped.left, *reaped.gone}
+        await _reap_one(reaper, found, [job for job in jobs_in(found) if job.name not in told], reaped)
+        if not reaped.left:
             os.unlink(path)
-    return gone, left
+    return reaped
+
+
+async def _reap_one(reaper: "_Reaper", found: Replay, jobs: list[JobKey], reaped: Reaped) -> set[str]:
+    """End jobs that one journal tells of; return those that are not known to be gone."""
+    still = await reaper.end(found, jobs)
+    for job in jobs:
+        if job.name in still:
+            reaped.left.append(job.name)
+        elif job.name in reaper.seen:
+            reaped.ended.append(job.name)
+        else:
+            reaped.gone.append(job.name)
+    return still
+
+
+def _journals(root: str, project: str | None) -> list[str]:
+    """Return the private directories of the journals that are of a project, or of none that is there."""
+    if not os.path.isdir(root):
+        return []
+    private_directory(root)
+    paths = sorted(glob.glob(os.path.join(glob.escape(root), "*", JOURNAL_NAME)))
+    return [
+        os.path.dirname(path)
+        for path in paths
+        if is_private(os.path.dirname(path)) and (project is None or _is_of(read_header(path), project))
+    ]
+
+
+def _is_of(header: Header | None, project: str) -> bool:
+    if header is None or os.path.realpath(header.project) == os.path.realpath(project):
+        return True
+    try:
+        os.stat(header.project)
+    except (FileNotFoundError, NotADirectoryError):
+        return True  # else nobody would ever reap it
+    except OSError:
+        return False
+    return False
 
 
 async def end_run(
@@ -244,6 +299,8 @@ class _Reaper:
         self._commands = CommandRunner(environ)
         self._turns: dict[str, _Turn] = {}
         self._dialects: dict[str, BatchDialect] = {}
+        self.seen: set[str] = set()
+        """Names of the jobs that the batch system said are there, when they were told to end last."""
 
     async def end(
         self, found: Replay, jobs: list[JobKey], awaited: Collection[str] | None = None, until: float = float("inf")
@@ -259,6 +316,7 @@ class _Reaper:
                 waited for, so long as a batch system needs.
             until: when it is not asked again whatever is left, on the monotonic clock.
         """
+        self.seen.clear()
         runner = "" if found.header is None else found.header.runner
         left = {job.name for job in jobs}
         turn = self._turn_for(runner) if left else None
@@ -269,6 +327,7 @@ class _Reaper:
         told: set[str] = set()
         for number in itertools.count(1):
             alive = await self._alive(runner, turn, [job for job in jobs if job.name in left], left)
+            self.seen |= {job.name for job in alive}
             for command in self._dialects[runner].cancel([job for job in alive if job.id not in told]):
                 states = self._dialects[runner].parse_cancel(command, await self._commands.run(command)).states
                 told |= {job_id for job_id, state in states.items() if state is not CancelState.REFUSED}

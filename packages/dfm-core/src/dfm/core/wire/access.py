@@ -111,7 +111,7 @@ def runtime_directory() -> str:
     """
     for name in ("DFM_RUNTIME_DIR", "XDG_RUNTIME_DIR"):
         given = os.environ.get(name, "")
-        if given and len(os.fsencode(given)) <= MAX_SOCKET_PATH - _SOCKET_NAME_BYTES and _is_private(given):
+        if given and len(os.fsencode(given)) <= MAX_SOCKET_PATH - _SOCKET_NAME_BYTES and is_private(given):
             return private_directory(os.path.join(given, "dfm"))
     return private_directory(f"/tmp/dfm-{os.geteuid()}")  # noqa: S108  (owner, mode and kind are looked at)
 
@@ -143,6 +143,15 @@ def private_directory(path: str) -> str:
             raise AccessError(f"cannot make the directory {path}: {error.strerror}") from error
     with _opened_directory(path):
         return path
+
+
+def is_private(path: str) -> bool:
+    """Return whether a path is a directory, no link, that is ours alone."""
+    try:
+        with _opened_directory(path):
+            return True
+    except AccessError:
+        return False
 
 
 def write_access(directory: str, access: Access, name: str = ACCESS_FILE) -> str:
@@ -250,14 +259,6 @@ def _opened_directory(path: str) -> Iterator[int]:
         yield fd
     finally:
         os.close(fd)
-
-
-def _is_private(path: str) -> bool:
-    try:
-        with _opened_directory(path):
-            return True
-    except AccessError:
-        return False
 
 
 def _write_new(at: int, name: str, content: bytes) -> None:
