@@ -147,6 +147,34 @@ def test_reap_speaks_to_the_batch_system_that_the_jobs_are_with(on_lsf: Project,
     assert living(lsf) == []
 
 
+def test_reap_ends_what_a_killed_run_with_its_own_workers_left_and_removes_its_key(
+    on_lsf: Project, lsf: FakeLsf
+) -> None:
+    on_lsf.write_flow({"held": HOLD})
+    with killed(on_lsf, "held"):
+        begun(on_lsf)
+        [worker] = on_lsf.workers()
+        os.kill(worker, signal.SIGSTOP)
+    assert len(list(on_lsf.private.rglob("access.json"))) == 1
+    answer = on_lsf.dfm("daemon", "reap")
+    assert (answer.returncode, answer.stderr.count("ended: dfm-")) == (0, 1), answer.stderr
+    assert [list((on_lsf.private / name).iterdir()) for name in ("state", "access")] == [[], []]
+    assert living(lsf) == []
+    assert on_lsf.dfm("daemon", "reap").stderr == "nothing was left\n"
+
+
+def test_reap_beside_a_living_daemon_ends_what_a_killed_run_left(on_lsf: Project) -> None:
+    on_lsf.write_flow({"held": HOLD})
+    with killed(on_lsf, "held"):
+        begun(on_lsf)
+        [worker] = on_lsf.workers()
+        os.kill(worker, signal.SIGSTOP)
+    with on_lsf.daemon():
+        answer = on_lsf.dfm("daemon", "reap")
+        assert (answer.returncode, answer.stderr.count("ended: dfm-")) == (0, 1), answer.stderr
+        assert on_lsf.status()["project"] == str(on_lsf.directory)
+
+
 def test_a_daemon_with_another_runner_does_not_take_the_jobs_for_its_own(on_lsf: Project, lsf: FakeLsf) -> None:
     on_lsf.write_flow({"held": HOLD, "a": "true"})
     with on_lsf.daemon(), killed(on_lsf, "held", "--daemon"):

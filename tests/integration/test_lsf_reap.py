@@ -14,6 +14,7 @@ from dfm.core.pool.jobs import LaunchWanted, SubmitAnswered
 from dfm.core.pool.journal import Header, JournalFile
 from dfm.core.pool.ledger import Ledger, LedgerSettings
 from dfm.core.pool.reap import Reaped, Speaker, reap
+from dfm.core.pooled import own_pool_access, own_pool_private
 from dfm.core.wire.access import AccessError
 from dfm.core.wire.messages import Shape
 from dfm.runner.lsf.dialect import LsfDialect
@@ -105,6 +106,22 @@ def test_journals_of_other_projects_are_left_alone(projects: tuple[str, Path], e
     assert [path.name for path in (state / "daemon of other").iterdir()] == ["journal"]
     reaped(state, environ)
     assert list(state.iterdir()) == []
+
+
+def test_the_key_of_a_run_with_its_own_pool_goes_with_its_journal(
+    tmp_path: Path, environ: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    state, base = tmp_path / "state", str(tmp_path / "access")
+    monkeypatch.setenv("DFM_STATE_DIR", str(state))
+    runs = ["1" * 32, "2" * 32]
+    keys = [Path(own_pool_access(str(tmp_path), run, base)) for run in runs]
+    for run, key, mode in zip(runs, keys, (0o700, 0o755), strict=True):
+        left_behind(state, 1, str(tmp_path), f"run-{run[:16]}", run)
+        key.parent.mkdir(parents=True)
+        key.parent.chmod(mode)
+        key.touch(mode=0o600)
+    reaped(state, environ, private_of=lambda directory, found: own_pool_private(directory, found, base))
+    assert [key.parent.exists() for key in keys] == [False, True], "of what others may read nothing is removed"
 
 
 def test_a_journal_that_others_may_have_written_is_not_believed(tmp_path: Path, environ: dict[str, str]) -> None:

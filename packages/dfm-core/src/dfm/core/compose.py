@@ -428,8 +428,10 @@ def reap_jobs(
     """
     from dfm.core.daemon.endpoint import state_root  # noqa: PLC0415  (a run without a pool must not load it)
     from dfm.core.pool.reap import reap  # noqa: PLC0415  (a run without a pool must not load it)
+    from dfm.core.pooled import access_base, own_pool_private  # noqa: PLC0415  (a run without a pool must not load it)
 
     settings = load_settings(environ, endpoint.project, cli_options)
+    base = access_base(settings)
     speakers = _speakers(settings, cli_options, endpoint.project, environ, float("inf"), notice)
     with contextlib.ExitStack() as stack:
         has_snapshot = os.path.isfile(endpoint.snapshot_path) and stack.enter_context(endpoint.locked())
@@ -440,5 +442,6 @@ def reap_jobs(
                 state_root(),
                 project=None if is_for_all else endpoint.project,
                 snapshots=[endpoint.snapshot_path] if has_snapshot else [],
+                private_of=lambda directory, found: own_pool_private(directory, found, base),
             )
         )

@@ -18,6 +18,7 @@ from dfm.core.daemon.serve import Place
 from dfm.core.daemon.server import answering
 from dfm.core.pool.batch import JobPlace, worker_job
 from dfm.core.pool.host import PoolPlan
+from dfm.core.pool.journal import Replay
 from dfm.core.pool.link import HostedLink
 from dfm.core.pool.processes import ProcessDialect
 from dfm.core.pool.runner import PooledRunner, PoolLink, Traces, shape_of
@@ -83,6 +84,21 @@ def own_pool_state(run_id: str) -> str:
 def own_pool_access(project: str, run_id: str, base: str | None) -> str:
     """Return the path of the access file of a run's own pool; nothing is made."""
     return os.path.join(access_location(_own_pool(project, run_id), base), ACCESS_FILE)
+
+
+def own_pool_private(directory: str, found: Replay, base: str | None) -> str | None:
+    """Return the private directory of a run's own pool from its journal; None where the journal is not a run's.
+
+    Args:
+        directory: of the journal.
+        found: what the journal holds: the run is its only client.
+        base: of private directories.
+    """
+    clients = (str(entry.fields.get("client", "")) for entry in found.entries if entry.kind == "client")
+    run_id = next((name for name in clients if own_pool_state(name) == directory), None)
+    if run_id is None or found.header is None:
+        return None
+    return os.path.dirname(own_pool_access(found.header.project, run_id, base))
 
 
 def _own_pool(project: str, run_id: str) -> str:

@@ -149,6 +149,7 @@ async def reap(
     *,
     project: str | None = None,
     snapshots: Sequence[str] = (),
+    private_of: Callable[[str, Replay], str | None] = lambda _directory, _found: None,
 ) -> Reaped:
     """Cancel what is left, and remove the journals of which nothing is.
 
@@ -158,6 +159,7 @@ async def reap(
         root: directory under which journals lie.
         project: whose journals are looked at, and those of projects that are not there any more; None looks at all.
         snapshots: of daemons on other hosts that are gone; removed with the last of their jobs.
+        private_of: from a journal's directory and content, returns the directory with the key, which goes with it.
 
     Raises:
         AccessError: others may write where the journals lie.
@@ -170,6 +172,9 @@ async def reap(
                 continue
             found = read_journal(os.path.join(directory, JOURNAL_NAME))
             if not await _reap_one(reaper, found, jobs_in(found), reaped):
+                private = private_of(directory, found)
+                if private is not None and is_private(private):
+                    shutil.rmtree(private, ignore_errors=True)
                 shutil.rmtree(directory, ignore_errors=True)
     for path in snapshots:
         found = read_journal(path)
