@@ -144,7 +144,12 @@ def test_a_daemon_that_is_stopped_keeps_what_a_run_is_owed_for_the_next(project:
     project.write_flow({"held": HOLD})
     with project.daemon(), running(project, "held") as process:
         begun(project)
-        assert project.dfm("daemon", "stop").returncode == 0
+        stopped = project.dfm("daemon", "stop")
+        assert stopped.stderr.count("\n") == 3, stopped.stderr
+        told, hint, end = stopped.stderr.splitlines()
+        assert told.startswith("1 run is connected: 1 running task is cut off and begins anew; it waits a minute")
+        assert hint == "  hint: `dfm daemon stop --drain` lets what runs finish first"
+        assert (stopped.returncode, end) == (0, f"daemon of {project.directory} has stopped")
         assert len(list(project.private.rglob("journal"))) == 1
         let_go(project)
         with project.daemon():

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from dfm.core.daemon.view import status_lines
+from dfm.core.daemon.view import status_lines, stop_lines
 
 STATUS: dict[str, Any] = {
     "runner": "lsf",
@@ -51,3 +51,25 @@ def test_a_pause_is_told_with_its_reason() -> None:
 def test_a_host_that_gets_no_work_is_told_with_its_reason() -> None:
     excluded = {**STATUS, "excluded_hosts": {"node7": "three tasks failed there"}}
     assert "no work goes to host node7: three tasks failed there" in status_lines(excluded)
+
+
+def test_who_stops_a_daemon_is_told_of_the_runs_that_are_connected() -> None:
+    clients = [{"unfinished": count} for count in (3, 4, 0)]
+    told, hint = stop_lines({**STATUS, "clients": clients})
+    assert told == (
+        "2 runs are connected: 2 running tasks are cut off and begin anew, 5 tasks wait; "
+        "they wait a minute for a new daemon and end where none comes"
+    )
+    assert hint == "  hint: `dfm daemon stop --drain` lets what runs finish first"
+
+
+def test_a_run_of_which_nothing_runs_is_told_without_the_way_to_let_it_finish() -> None:
+    tasks = {"queued": 1, "running": 0, "done": 7}
+    assert stop_lines({**STATUS, "clients": [{"unfinished": 1}], "tasks_count": tasks}) == [
+        "1 run is connected: 1 task waits; it waits a minute for a new daemon and ends where none comes"
+    ]
+
+
+def test_a_daemon_without_runs_is_stopped_without_a_word() -> None:
+    assert stop_lines({**STATUS, "clients": []}) == []
+    assert stop_lines({**STATUS, "clients": [{"unfinished": 0}]}) == []

@@ -17,7 +17,7 @@ from dfm.core.daemon.client import ask_daemon, living_daemon
 from dfm.core.daemon.endpoint import Discovery, Endpoint
 from dfm.core.daemon.remains import remains_of
 from dfm.core.daemon.start import say_failed, say_ready, start_in_background
-from dfm.core.daemon.view import status_lines
+from dfm.core.daemon.view import status_lines, stop_lines
 from dfm.core.wire.messages import Ask
 
 STOP_SECONDS = 30.0
@@ -67,7 +67,10 @@ def start(
 @root_option
 @click.option("--drain", is_flag=True, help="Let what runs finish first.")
 def stop(*, root: str | None, drain: bool) -> int:
-    """Stop the daemon; its workers go, its jobs are cancelled."""
+    """Stop the daemon; its workers go, its jobs are cancelled.
+
+    Running tasks are cut off and begin anew on the next daemon; runs wait a minute for one.
+    """
     endpoint = daemon_endpoint(root, os.environ)
     discovery = _living(endpoint)
     if discovery is None:
@@ -76,10 +79,11 @@ def stop(*, root: str | None, drain: bool) -> int:
         return ExitCode.OK
     if drain:
         asyncio.run(_drained(endpoint))
+    for line in stop_lines(asyncio.run(ask_daemon(endpoint, Ask(verb="status")))):
+        click.echo(line, err=True)
     asyncio.run(ask_daemon(endpoint, Ask(verb="stop")))
     _wait_gone(endpoint)
-    told = [f"daemon of {endpoint.project} has stopped", *remains_of(endpoint).job_lines()]
-    click.echo("\n".join(told), err=True)
+    click.echo(f"daemon of {endpoint.project} has stopped", err=True)
     return ExitCode.OK
 
 

@@ -35,12 +35,10 @@ class Remains:
             who = f"process {self.owner or 'unknown'} has its journal"
             what = "a daemon that starts or stops, or whose project was moved"
             return [f"no daemon of {self.project} answers; {who}: {what}"]
-        return [f"no daemon of {self.project} runs", *self.job_lines()]
+        told = [f"no daemon of {self.project} runs"]
+        return [*told, *self._job_lines()] if self.jobs else told
 
-    def job_lines(self) -> list[str]:
-        """Return what is told of jobs; nothing where there are none."""
-        if not self.jobs:
-            return []
+    def _job_lines(self) -> list[str]:
         told = "1 worker job that it left is" if self.jobs == 1 else f"{self.jobs} worker jobs that it left are"
         ways = f"`dfm daemon reap` cancels what is left; `dfm daemon start --runner {self.runner}` takes it in again"
         return [f"{told} not known to have ended", f"  hint: {ways}"]

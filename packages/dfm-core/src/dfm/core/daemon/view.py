@@ -95,6 +95,31 @@ def status_lines(status: Status) -> list[str]:
     ]
 
 
+def stop_lines(status: Status) -> list[str]:
+    """Return what `dfm daemon stop` says of the runs that are connected and have tasks; nothing where none has."""
+    clients = sum(client["unfinished"] > 0 for client in status["clients"])
+    tasks = status["tasks_count"]
+    cut = [
+        _counted(
+            tasks["running"], "running task is cut off and begins anew", "running tasks are cut off and begin anew"
+        )
+    ]
+    cut += [_counted(tasks["queued"], "task waits", "tasks wait")]
+    told = ", ".join(filter(None, cut))
+    if not clients or not told:
+        return []
+    runs = _counted(clients, "run is connected", "runs are connected")
+    who = (
+        "it waits a minute for a new daemon and ends" if clients == 1 else "they wait a minute for a new daemon and end"
+    )
+    hint = ["  hint: `dfm daemon stop --drain` lets what runs finish first"] if tasks["running"] else []
+    return [f"{runs}: {told}; {who} where none comes", *hint]
+
+
+def _counted(count: int, one: str, many: str) -> str:
+    return "" if count == 0 else f"{count} {one if count == 1 else many}"
+
+
 def _standing_lines(status: Status) -> list[str]:
     """Return why no workers are submitted, which hosts get no work, and which licences the workers hold."""
     pause = [f"no workers are submitted: {status['paused']}"] if status["paused"] else []
