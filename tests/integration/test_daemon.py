@@ -529,6 +529,24 @@ def test_a_result_that_came_while_no_daemon_was_there_is_delivered(project: Proj
         assert len(lines(project.directory / "begun")) == 1
 
 
+def test_a_daemon_that_finds_workers_but_no_count_of_daemons_goes_on_counting(project: Project) -> None:
+    project.write_flow({"held": HOLD, "a": "true"})
+    assert project.dfm("daemon", "start").returncode == 0
+    with running(project, "held") as process:
+        begun(project)
+        kill_daemon(project)
+        shutil.rmtree(project.state)
+        project.write_settings(settings())
+        with project.daemon():
+            assert project.status()["epoch"] == 2
+            assert project.verdicts("a", "--daemon", "--rundir", "other") == {"a": "succeeded"}
+            names = [job["name"] for job in project.status()["jobs"]]
+            assert len({name.rsplit("-", 3)[1] for name in names}) == len(names) == 2, names
+            let_go(project)
+            assert result(process) == {"held": "succeeded"}
+    assert len(lines(project.directory / "begun")) == 1
+
+
 def test_reap_ends_the_workers_of_a_daemon_that_does_not_come_back(project: Project) -> None:
     project.write_flow({"held": HOLD})
     with project.daemon(), running(project, "held") as process:

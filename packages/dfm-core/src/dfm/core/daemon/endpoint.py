@@ -23,7 +23,7 @@ from dfm.api.errors import InfrastructureError, RunnerError
 from dfm.core.wire.access import ACCESS_FILE, access_directory, private_directory, socket_path
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 STATE_DIRECTORY = ".dfm"
 _LOCK_NAME = "daemon.lock"
@@ -173,8 +173,11 @@ class Endpoint:
         facts = os.lstat(directory)
         return facts.st_uid == os.geteuid() and not facts.st_mode & 0o077
 
-    def next_epoch(self) -> int:
+    def next_epoch(self, last: "Callable[[], int]" = lambda: 0) -> int:
         """Count a new daemon and return its number, from 1; only whoever holds the lock may.
+
+        Args:
+            last: returns the greatest number that is known elsewhere; asked where the project does not have its count.
 
         Raises:
             InfrastructureError: it cannot be written.
@@ -185,7 +188,7 @@ class Endpoint:
                 epoch = int(file.read()) + 1
         except (OSError, ValueError):
             discovery = self.read()
-            epoch = 1 if discovery is None else discovery.epoch + 1
+            epoch = 1 + max(last(), 0 if discovery is None else discovery.epoch)
         _replace(path, f"{epoch}\n")
         return epoch
 

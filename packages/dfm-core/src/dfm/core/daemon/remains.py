@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from dfm.core.daemon.endpoint import Endpoint
 from dfm.core.pool.journal import read_journal
 from dfm.core.pool.reap import JOURNAL_NAME, is_owned, jobs_in, owner_of
+from dfm.core.wire.messages import EPOCH_SHIFT
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,3 +54,21 @@ def remains_of(endpoint: Endpoint) -> Remains:
     if found.header is None:
         return Remains(project=endpoint.project)
     return Remains(project=endpoint.project, runner=found.header.runner, jobs=len(jobs_in(found)))
+
+
+def last_epoch(endpoint: Endpoint) -> int:
+    """Return the greatest epoch that a project's journal on this host has names of; 0 where it has none.
+
+    Names of workers and numbers of attempts hold the epoch, and must not be given again while any is in the journal.
+    """
+    found = read_journal(os.path.join(endpoint.state_location(), JOURNAL_NAME))
+    epochs = [0 if found.header is None else found.header.epoch]
+    for entry in found.entries:
+        match entry.kind, entry.fields:
+            case "job-intent", {"slot": str(slot)}:
+                epochs.append(int(slot.split("-")[1]))
+            case "dispatch", {"attempt": int(attempt)}:
+                epochs.append(attempt >> EPOCH_SHIFT)
+            case _:
+                pass
+    return max(epochs)

@@ -15,6 +15,7 @@ from dfm.api.errors import RunnerError
 from dfm.core.__about__ import __version__
 from dfm.core.crashpoint import crash_point
 from dfm.core.daemon.endpoint import Discovery, Endpoint, HeldLock, LockPlace
+from dfm.core.daemon.remains import last_epoch
 from dfm.core.daemon.server import ClientServer
 from dfm.core.pool.engine import Engine
 from dfm.core.pool.host import PoolPlan, hosted
@@ -57,7 +58,7 @@ def serve(endpoint: Endpoint, plan_for: Callable[[Place], PoolPlan], ready: Call
             where = "" if found is None else f" (pid {found.pid} on {found.host})"
             raise RunnerError(f"{endpoint.project} has a daemon already{where}", hint="dfm daemon stop stops it")
         crash_point("daemon.locked")
-        epoch = endpoint.next_epoch()
+        epoch = endpoint.next_epoch(lambda: last_epoch(endpoint))
         crash_point("daemon.counted")
         place = Place(
             epoch=epoch,
