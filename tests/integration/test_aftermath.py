@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import shutil
 import signal
 import subprocess
 from collections.abc import Iterator
@@ -173,6 +174,22 @@ def test_reap_beside_a_living_daemon_ends_what_a_killed_run_left(on_lsf: Project
         answer = on_lsf.dfm("daemon", "reap")
         assert (answer.returncode, answer.stderr.count("ended: dfm-")) == (0, 1), answer.stderr
         assert on_lsf.status()["project"] == str(on_lsf.directory)
+
+
+def test_a_daemon_whose_whole_project_was_removed_cancels_its_jobs_and_ends(
+    tmp_path: Path, on_lsf: Project, lsf: FakeLsf
+) -> None:
+    for name in ("DFM_STATE_DIR", "DFM_ACCESS_DIR"):
+        on_lsf.environ[name] = str(tmp_path / name)
+    on_lsf.write_flow({"held": HOLD})
+    assert on_lsf.dfm("daemon", "start").returncode == 0
+    with killed(on_lsf, "held", "--daemon"):
+        begun(on_lsf)
+        daemon = on_lsf.status()["pid"]
+    shutil.rmtree(on_lsf.directory)
+    wait_until(lambda: is_gone(str(daemon)), "the daemon to end", 10)  # it has not waited in vain for the job's end
+    assert living(lsf) == []
+    assert list((tmp_path / "DFM_ACCESS_DIR").rglob("access.json")) == []
 
 
 def test_a_daemon_with_another_runner_does_not_take_the_jobs_for_its_own(on_lsf: Project, lsf: FakeLsf) -> None:

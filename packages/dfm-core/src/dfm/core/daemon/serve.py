@@ -121,6 +121,7 @@ async def _serve(endpoint: Endpoint, lock: HeldLock, plan: PoolPlan, ready: Call
             told(f"daemon of {endpoint.project}, epoch {plan.epoch}, pid {discovery.pid}, runner {discovery.runner}")
             await stopping.wait()
             crash_point("daemon.stopping")
+            _leave_removed_directory()
             place = lock.place()
             told("stops" if place is LockPlace.KEPT else f"stops: {endpoint.lock_path} {place.value}")
         finally:
@@ -137,6 +138,14 @@ async def _watch(lock: HeldLock, stopping: asyncio.Event) -> None:
     while await asyncio.to_thread(lock.place) is LockPlace.KEPT:  # noqa: ASYNC110  (it is a file)
         await asyncio.sleep(WATCH_SECONDS)
     stopping.set()
+
+
+def _leave_removed_directory() -> None:
+    """Be elsewhere where the project was removed: commands that cancel jobs complain where there is no directory."""
+    try:
+        os.getcwd()
+    except FileNotFoundError:
+        os.chdir("/")
 
 
 def _order(ask: Ask, engine: Engine, stopping: asyncio.Event) -> dict[str, object]:
