@@ -107,6 +107,21 @@ def test_the_log_tells_when_a_start_failed(project: Project) -> None:
     ]
 
 
+def test_a_pool_size_beyond_what_the_installation_allows_starts_no_daemon(project: Project, tmp_path: Path) -> None:
+    project.write_flow({"a": "true"})
+    project.write_settings({})
+    (tmp_path / "installation.yaml").write_text("runner: {pool: {max_workers: !max 2}}", encoding="utf-8")
+    environ = {"DFM_INSTALL_CONFIG": str(tmp_path / "installation.yaml")}
+    answer = project.dfm("daemon", "start", "--pool-size", "5", env=environ)
+    assert (answer.returncode, answer.stderr) == (
+        2,
+        (
+            "dfm: error: runner.pool.max_workers: 5 is more than 2, the most that the installation allows at "
+            "installation.yaml:1:30 (set by --pool-size)\n  hint: ask for 2 or less\n"
+        ),
+    )
+
+
 def test_of_two_starts_at_once_one_wins_and_the_other_tells(project: Project) -> None:
     project.write_flow({"a": "true"})
     with project.started("daemon", "start") as first, project.started("daemon", "start") as second:

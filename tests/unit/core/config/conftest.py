@@ -59,6 +59,7 @@ def load(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Load:
         environ: dict[str, str] | None = None,
         extra: str | None = None,
         is_file_read: bool = True,
+        pool_size: int | None = None,
     ) -> Settings:
         (tmp_path / "installation.yaml").write_text(installation, encoding="utf-8")
         for name, text in {"xdg/dfm/site.yaml": site, ".dfm/config.yaml": project, "extra.yaml": extra}.items():
@@ -77,6 +78,7 @@ def load(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Load:
                 runner_options=words,
                 config_file=None if extra is None else "extra.yaml",
                 is_file_read=is_file_read,
+                pool_size=pool_size,
             ),
         )
 

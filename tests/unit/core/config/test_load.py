@@ -232,6 +232,43 @@ def test_the_lowest_of_several_caps_counts(load: Load) -> None:
         )
 
 
+def test_the_pool_size_of_the_command_line_beats_all_files(load: Load) -> None:
+    settings = load("runner: {pool: {max_workers: 3, min_workers: 2}}", pool_size=5)
+    assert (settings.pool.max_workers, settings.pool.min_workers) == (5, 2)
+    [most] = [item for item in settings.core if item.key == "runner.pool.max_workers"]
+    assert most.origin == Origin(Layer.COMMAND_LINE, "--pool-size")
+
+
+def test_a_pool_size_beyond_a_cap_is_wrong_use(load: Load) -> None:
+    capped = "runner: {pool: {max_workers: !max 2}}"
+    assert load(capped, pool_size=2).pool.max_workers == 2
+    with pytest.raises(UsageError) as caught:
+        load(capped, pool_size=5)
+    assert (caught.value.message, caught.value.hint) == (
+        (
+            "runner.pool.max_workers: 5 is more than 2, the most that the installation allows at installation.yaml:1:30"
+            " (set by --pool-size)"
+        ),
+        "ask for 2 or less",
+    )
+
+
+def test_a_pool_size_cannot_pass_a_lock(load: Load) -> None:
+    locked = "runner: {pool: {max_workers: !lock 2}}"
+    assert load(locked, pool_size=2).pool.max_workers == 2
+    with pytest.raises(UsageError, match=r"locked to 2 by the installation at .* \(set by --pool-size\)"):
+        load(locked, pool_size=1)
+
+
+def test_a_pool_size_brings_down_how_many_workers_are_kept_unless_that_is_locked(load: Load) -> None:
+    settings = load("runner: {pool: {min_workers: 4}}", pool_size=2)
+    assert (settings.pool.max_workers, settings.pool.min_workers) == (2, 2)
+    [least] = [item for item in settings.core if item.key == "runner.pool.min_workers"]
+    assert (least.value, least.cap) == (2, Origin(Layer.COMMAND_LINE, "--pool-size"))
+    with pytest.raises(UsageError, match=r"min_workers 4 is more than max_workers 2 \(--pool-size\)"):
+        load("runner: {pool: {min_workers: !lock 4}}", pool_size=2)
+
+
 BAD: list[tuple[str, str]] = [
     ("runner: [", "2:1: not YAML: did not find expected node content"),
     ("runner:\n\tpool: {}", "2:1: not YAML: found character that cannot start any token [indent with spaces, not with tabs]"),

@@ -9,7 +9,6 @@ import sys
 import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, TypeGuard
 
@@ -389,7 +388,6 @@ def daemon_endpoint(root: str | None, environ: Mapping[str, str]) -> "Endpoint":
 def serve_daemon(
     endpoint: "Endpoint",
     cli_options: CliOptions,
-    pool_size: int | None,
     environ: Mapping[str, str],
     ready: "Callable[[Discovery], None]",
 ) -> None:
@@ -402,10 +400,6 @@ def serve_daemon(
     from dfm.core.pooled import daemon_plan, local_dialect  # noqa: PLC0415  (a run without a pool must not load it)
 
     settings = load_settings(environ, endpoint.project, cli_options)
-    if pool_size is not None:
-        settings.pool = replace(
-            settings.pool, max_workers=pool_size, min_workers=min(pool_size, settings.pool.min_workers)
-        )
     plugin, options = chosen_runner(settings)
     dialect = local_dialect() if plugin.name == DEFAULT_RUNNER else dialect_of(plugin, options)
     if dialect is None:

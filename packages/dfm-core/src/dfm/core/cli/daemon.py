@@ -6,6 +6,7 @@ import os
 import sys
 
 import click
+import msgspec
 
 from dfm.api.errors import DfmError, ExitCode, RunnerError, UsageError
 from dfm.core.cli.errors import shown
@@ -35,7 +36,9 @@ def command() -> None:
 @command.command()
 @root_option
 @settings_options
-@click.option("--pool-size", type=click.IntRange(min=1), metavar="N", help="Most workers at once.")
+@click.option(
+    "--pool-size", type=click.IntRange(min=1), metavar="N", help="Most workers at once: runner.pool.max_workers."
+)
 @click.option("--foreground", is_flag=True, help="Stay in the foreground; Ctrl-C stops it.")
 @click.option("--monitor", "is_monitored", is_flag=True, help="Show the monitor; leaving it leaves the daemon running.")
 @click.option("--ready-fd", type=int, hidden=True)
@@ -52,11 +55,12 @@ def start(
     endpoint = daemon_endpoint(root, os.environ)
     if foreground and is_monitored:
         raise UsageError("--foreground and --monitor contradict each other")
+    settings = msgspec.structs.replace(settings, pool_size=pool_size)
     if foreground:
-        return _serve(endpoint, settings, pool_size, ready_fd)
+        return _serve(endpoint, settings, ready_fd)
     if is_monitored:
         _refuse_no_terminal()
-    discovery = start_in_background(endpoint, _words(root, settings, pool_size))
+    discovery = start_in_background(endpoint, _words(root, settings))
     click.echo(f"daemon of {discovery.project} is ready: pid {discovery.pid}, runner {discovery.runner}", err=True)
     if is_monitored:
         _monitor(endpoint)
@@ -181,13 +185,13 @@ def monitor(*, root: str | None) -> int:
     return ExitCode.OK
 
 
-def _serve(endpoint: Endpoint, settings: CliOptions, pool_size: int | None, ready_fd: int | None) -> int:
+def _serve(endpoint: Endpoint, settings: CliOptions, ready_fd: int | None) -> int:
     def ready(discovery: Discovery) -> None:
         if ready_fd is not None:
             say_ready(ready_fd, discovery)
 
     try:
-        serve_daemon(endpoint, settings, pool_size, os.environ, ready)
+        serve_daemon(endpoint, settings, os.environ, ready)
     except DfmError as error:
         if ready_fd is None:
             raise
@@ -199,7 +203,7 @@ def _serve(endpoint: Endpoint, settings: CliOptions, pool_size: int | None, read
     return ExitCode.OK
 
 
-def _words(root: str | None, settings: CliOptions, pool_size: int | None) -> list[str]:
+def _words(root: str | None, settings: CliOptions) -> list[str]:
     """Return the options of this call, for the daemon to be called with."""
     words = [] if root is None else ["--root", os.path.abspath(root)]
     words += [] if settings.is_file_read else ["--no-config"]
@@ -207,7 +211,7 @@ def _words(root: str | None, settings: CliOptions, pool_size: int | None) -> lis
     words += [] if settings.runner is None else ["--runner", settings.runner]
     for option in settings.runner_options:
         words += ["--runner-opt", option]
-    return words if pool_size is None else [*words, "--pool-size", str(pool_size)]
+    return words if settings.pool_size is None else [*words, "--pool-size", str(settings.pool_size)]
 
 
 def _living(endpoint: Endpoint) -> Discovery | None:

@@ -60,12 +60,14 @@ class CliOptions(Struct, frozen=True, kw_only=True):
         config_file: `--config-file`: one more file, nearer than the project's; it must exist.
         is_file_read: False for `--no-config`: no file of the site or the project is read. The installation's always is,
             since it holds what must not be evaded.
+        pool_size: `--pool-size`: `runner.pool.max_workers`.
     """
 
     runner: str | None = None
     runner_options: Sequence[str] = ()
     config_file: str | None = None
     is_file_read: bool = True
+    pool_size: int | None = None
 
 
 class LayerFile(Struct, frozen=True):

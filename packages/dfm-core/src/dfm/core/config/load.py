@@ -4,10 +4,11 @@ Files are checked whole before anything else is done, but for the options of run
 chosen runner's plugin is imported. `dfm config validate` imports all of them.
 """
 
+import dataclasses
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, TypeVar
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from dfm.api.errors import DfmError, FlowError, RunnerError, UsageError
 from dfm.api.runner import Resources, RunnerPlugin
@@ -32,6 +33,10 @@ from dfm.core.plugins.discovery import OUR_DISTRIBUTIONS, installed_runners, loa
 from dfm.core.suggest import did_you_mean
 
 D = TypeVar("D")
+
+LEAST_WORKERS = ("runner", "pool", "min_workers")
+MOST_WORKERS = ("runner", "pool", "max_workers")
+POOL_SIZE_OPTION = "--pool-size"
 
 
 class ReadFile(Struct, frozen=True):
@@ -58,7 +63,7 @@ class Settings:
         self._core: dict[Path, Effective] = {}
         for setting in CHOICE:
             self._decide(("runner", setting.name), setting, faults)
-        self.pool = self._section(PoolSettings, ("runner", "pool"), faults)
+        self.pool = self._pool(faults)
         defaults = self._section(ResourceDefaults, ("runner", "defaults"), faults)
         classes = {
             name: self._section(ResourceClass, ("runner", CLASSES, name), faults)
@@ -136,6 +141,14 @@ class Settings:
         ours = {*(setting.name for setting in CHOICE), *SECTIONS, CLASSES}
         return [name for name in self._layered.below(("runner",)) if name not in ours]
 
+    def _pool(self, faults: Faults) -> PoolSettings:
+        pool = self._section(PoolSettings, ("runner", "pool"), faults)
+        least, most = self._core[LEAST_WORKERS], self._core[MOST_WORKERS]
+        if most.origin.text != POOL_SIZE_OPTION or least.lock is not None or least.value <= most.value:
+            return pool
+        self._core[LEAST_WORKERS] = structs.replace(least, value=most.value, cap=most.origin)
+        return dataclasses.replace(pool, min_workers=pool.max_workers)
+
     def _section(self, declaration: type[D], path: Path, faults: Faults) -> D:
         values = {
             setting.name: self._decide((*path, setting.name), setting, faults).value
@@ -148,7 +161,7 @@ class Settings:
         return found
 
     def _check_pool(self, faults: Faults) -> None:
-        least, most = self._core["runner", "pool", "min_workers"], self._core["runner", "pool", "max_workers"]
+        least, most = self._core[LEAST_WORKERS], self._core[MOST_WORKERS]
         if least.value > most.value:
             nearer = max(least, most, key=lambda item: item.origin.layer)
             message = f"runner.pool: min_workers {least.value} is more than max_workers {most.value} ({most.origin})"
@@ -216,6 +229,8 @@ def load_with_faults(
         if not options.runner:
             raise UsageError("--runner names no runner", hint="`dfm runners` lists what is installed")
         reader.add_word(Layer.COMMAND_LINE, ("runner", "default"), options.runner, "--runner")
+    if options.pool_size is not None:
+        reader.add_word(Layer.COMMAND_LINE, MOST_WORKERS, str(options.pool_size), POOL_SIZE_OPTION)
     words = [split_option(word) for word in options.runner_options]
     settings = Settings(layered, files, faults)
     for key, text in words:
