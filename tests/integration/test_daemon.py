@@ -86,6 +86,15 @@ def test_the_monitor_is_refused_where_there_is_no_terminal(project: Project) -> 
         assert (watching.returncode, watching.stdout, watching.stderr) == refused
 
 
+def test_j_bounds_how_many_tasks_of_a_run_are_on_the_workers_at_once(project: Project) -> None:
+    body = 'test "$(ls here | wc -l)" = 0 || exit 1; : >"here/$$"; sleep 0.2; rm "here/$$"'
+    (project.directory / "here").mkdir()
+    names = ["a", "b", "c", "d"]
+    project.write_flow(dict.fromkeys(names, f"cd {project.directory}; {body}"))
+    with project.daemon():
+        assert project.verdicts(*names, "--daemon", "-j", "1") == dict.fromkeys(names, "succeeded")
+
+
 def test_a_second_start_is_told_of_the_first(project: Project) -> None:
     project.write_flow({"a": "true"})
     with project.daemon():

@@ -39,10 +39,17 @@ class DeafLink(PoolLink):
                 await self.news.wait()
 
 
-def runner_on(link: PoolLink, traces: list[str]) -> PooledRunner:
+def runner_on(link: PoolLink, traces: list[str], jobs: int | None = None) -> PooledRunner:
     """Return a runner on a link; in `traces` stands what it leaves and removes."""
     noted = Traces(leave=lambda: traces.append("left"), remove=lambda: traces.append("removed"))
-    return PooledRunner(lambda hear, broken: link, lambda text: None, {}, noted)  # noqa: ARG005  (a Connect)
+    return PooledRunner(lambda hear, broken: link, lambda text: None, {}, noted, jobs=jobs)  # noqa: ARG005  (a Connect)
+
+
+@pytest.mark.parametrize(("jobs", "in_flight"), [(None, 64), (3, 3), (100, 64)])
+def test_a_run_has_no_more_tasks_in_flight_than_it_was_told_and_its_pool_takes(
+    jobs: int | None, in_flight: int
+) -> None:
+    assert runner_on(DeafLink(), [], jobs).max_in_flight == in_flight
 
 
 @pytest.mark.parametrize("times", [1, 2])

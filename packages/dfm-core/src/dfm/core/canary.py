@@ -76,9 +76,10 @@ async def _canary(settings: Settings, plugin: RunnerPlugin, options: object, pla
         environ=request.env,
         notice=notices.append,
         use=DaemonUse.NEVER,
+        jobs=1,
     )
     started, started_at = time.monotonic(), time.time_ns()
-    async with open_runner(plugin, options, settings, facts, 1) as runner:
+    async with open_runner(plugin, options, settings, facts) as runner:
         result = await runner.run(request)
     seconds = time.monotonic() - started
     if result.outcome is not Outcome.SUCCEEDED:

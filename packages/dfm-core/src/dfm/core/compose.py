@@ -97,6 +97,7 @@ def run(options: RunOptions, loaded: LoadedFlow, sink: EventSink, environ: Mappi
         ask=desk.ask,
         tell=sink.emit,
         use=options.daemon,
+        jobs=options.jobs,
     )
     if options.is_dry:
         show = _shower(plugin, runner_options, settings, facts)
@@ -111,7 +112,7 @@ def run(options: RunOptions, loaded: LoadedFlow, sink: EventSink, environ: Mappi
         guard = start_guard(run_id, [lock.fd])
         try:
             crash_point("run.guarded")
-            runner = open_runner(plugin, runner_options, settings, facts, options.jobs)
+            runner = open_runner(plugin, runner_options, settings, facts)
             return _run_graph(options, loaded.flow, growing, runner, plugin.name, settings, facts, desk, sink)
         finally:
             guard.dismiss()
@@ -174,9 +175,7 @@ def _without_runner(options: CliOptions) -> CliOptions:
     return msgspec.structs.replace(options, runner=None, runner_options=())
 
 
-def open_runner(
-    plugin: RunnerPlugin, runner_options: object, settings: RunnerSettings, facts: RunFacts, jobs: int | None
-) -> Runner:
+def open_runner(plugin: RunnerPlugin, runner_options: object, settings: RunnerSettings, facts: RunFacts) -> Runner:
     """Return the runner, not yet entered; the local one on the daemon's workers where that was asked for.
 
     Raises:
@@ -187,7 +186,7 @@ def open_runner(
     context = lend(
         root_rundir=facts.root_rundir,
         run_id=facts.run_id,
-        jobs=jobs,
+        jobs=facts.jobs,
         notice=facts.notice,
         pool=lambda dialect: _pooled(dialect, settings, facts),
         ask=facts.ask,

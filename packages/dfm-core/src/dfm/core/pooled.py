@@ -51,7 +51,7 @@ def pooled_runner(dialect: BatchDialect, settings: Settings, facts: RunFacts) ->
             return DaemonLink(endpoint, facts.run_id, facts.root_rundir, hear, broken)
 
         traces = _traces(facts, has_own_pool=False)
-        return PooledRunner(connect, facts.notice, environment, traces, facts.ask, facts.tell)
+        return PooledRunner(connect, facts.notice, environment, traces, facts.ask, facts.tell, facts.jobs)
     if facts.use is DaemonUse.ALWAYS:
         raise RunnerError(
             f"no daemon of {facts.project} serves runner {dialect.name}", hint="dfm daemon start starts one"
@@ -63,7 +63,8 @@ def pooled_runner(dialect: BatchDialect, settings: Settings, facts: RunFacts) ->
         plan = run_plan(dialect, settings, facts)
         return HostedLink(plan, facts.run_id, hear, broken, lambda engine: answering(engine, path, told))
 
-    return PooledRunner(host, facts.notice, environment, _traces(facts, has_own_pool=True), facts.ask, facts.tell)
+    traces = _traces(facts, has_own_pool=True)
+    return PooledRunner(host, facts.notice, environment, traces, facts.ask, facts.tell, facts.jobs)
 
 
 def _traces(facts: RunFacts, *, has_own_pool: bool) -> Traces:

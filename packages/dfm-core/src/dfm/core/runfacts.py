@@ -33,6 +33,7 @@ class RunFacts(Struct, frozen=True, kw_only=True):
         environ: of the run's tasks, before what may not travel is left out.
         ask: takes questions of running bodies to the run.
         tell: is told how the run's tasks stand.
+        jobs: `-j`; None where it was not given.
     """
 
     run_id: str
@@ -43,3 +44,4 @@ class RunFacts(Struct, frozen=True, kw_only=True):
     ask: Ask = nobody_asks
     tell: Tell = nobody_listens
     use: DaemonUse = DaemonUse.AUTO
+    jobs: int | None = None

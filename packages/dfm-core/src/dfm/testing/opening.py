@@ -64,8 +64,9 @@ async def opened(
         notice=_ignored,
         ask=ask,
         use=use,
+        jobs=jobs,
     )
-    runner = await asyncio.to_thread(open_runner, plugin, settings.runner_options(plugin), settings, facts, jobs)
+    runner = await asyncio.to_thread(open_runner, plugin, settings.runner_options(plugin), settings, facts)
     async with runner:
         yield runner
 

@@ -27,7 +27,8 @@ from dfm.core.runoptions import RunOptions
     type=click.IntRange(min=1),
     envvar="DFM_JOBS",
     metavar="N",
-    help="Run at most N things at once, makes and ninjas inside tasks included. Default: the number of CPUs.",
+    help="Run at most N things at once, makes and ninjas inside tasks included. Default: the number of CPUs. "
+    "On workers: have at most N tasks in flight. Default there: as many as the pool takes.",
 )
 @click.option(
     "--rundir",

@@ -84,6 +84,7 @@ class PooledRunner(Runner):
         traces: tells the next run in the directory, should this one be killed.
         ask: takes questions of running bodies to the run.
         tell: is told how the tasks stand.
+        jobs: most tasks in flight at once, whatever the pool takes; None leaves it to the pool.
     """
 
     def __init__(
@@ -94,6 +95,7 @@ class PooledRunner(Runner):
         traces: Traces,
         ask: Ask = nobody_asks,
         tell: Tell = nobody_listens,
+        jobs: int | None = None,
     ) -> None:
         self._link = connect(self._hear, self._broken)
         self._notice = notice
@@ -108,6 +110,7 @@ class PooledRunner(Runner):
         self._waiting: dict[int, asyncio.Future[Done]] = {}
         self._last_ticket = 0
         self._in_flight = _FIRST_IN_FLIGHT
+        self._jobs = jobs
         self._why_broken: str | None = None
 
     async def __aenter__(self) -> Self:
@@ -134,8 +137,8 @@ class PooledRunner(Runner):
 
     @property
     def max_in_flight(self) -> int:
-        """As many as the pool wants at once."""
-        return self._in_flight
+        """As many as the pool wants at once, but no more than the run was told to have."""
+        return self._in_flight if self._jobs is None else min(self._in_flight, self._jobs)
 
     async def run(self, request: TaskRequest) -> TaskResult:
         """Run one task on whichever worker the pool finds.
