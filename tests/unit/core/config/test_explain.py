@@ -28,9 +28,12 @@ def one(settings: Settings, key: str) -> Effective:
 
 
 def test_an_explanation_tells_every_layer_and_why(load: Load) -> None:
-    assert as_text(one(load(*LAYERS), "runner.pool.max_workers")).splitlines() == [
+    assert as_text(one(load(*LAYERS, runner="lsf"), "runner.pool.max_workers")).splitlines() == [
         "runner.pool.max_workers: 6",
-        "  most workers at once, waiting ones included; see extra_workers",
+        (
+            "  most workers at once, waiting ones included; see extra_workers; of worker processes on this host, where nobody "
+            "says, as many as there are CPUs"
+        ),
         "  whole number; at least 1; the nearest layer wins; default 16",
         "  limits  installation: installation.yaml:1:30  at most 8",
         "  wins    project: .dfm/config.yaml:1:30        6",
@@ -40,7 +43,7 @@ def test_an_explanation_tells_every_layer_and_why(load: Load) -> None:
 
 
 def test_an_explanation_tells_what_a_cap_brought_down(load: Load) -> None:
-    item = one(load(LAYERS[0]), "runner.pool.max_workers")
+    item = one(load(LAYERS[0], runner="lsf"), "runner.pool.max_workers")
     assert as_text(item).splitlines()[-1] == (
         "  why: default asks for more than is allowed by installation: installation.yaml:1:30"
     )

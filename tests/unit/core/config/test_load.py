@@ -32,7 +32,8 @@ def faults_of(error: pytest.ExceptionInfo[ConfigInvalid]) -> list[str]:
 def test_without_files_the_declared_defaults_hold(load: Load) -> None:
     settings = load()
     assert settings.runner_name == "local"
-    assert settings.pool == PoolSettings()
+    assert settings.pool == PoolSettings(max_workers=len(os.sched_getaffinity(0)))
+    assert load(runner="lsf").pool == PoolSettings()
     assert settings.rules.defaults == ResourceDefaults(cores=1, memory=GIB, walltime=3600.0)
     assert settings.resource_classes == {}
 
@@ -218,8 +219,8 @@ def test_a_cap_refuses_more_and_lets_less_pass(load: Load) -> None:
 
 
 def test_a_cap_sets_nothing_but_brings_the_default_down(load: Load) -> None:
-    assert load("runner: {pool: {max_workers: !max 64}}").pool.max_workers == 16
-    assert load("runner: {pool: {max_workers: !max 8}}").pool.max_workers == 8
+    assert load("runner: {pool: {max_workers: !max 64}}", runner="lsf").pool.max_workers == 16
+    assert load("runner: {pool: {max_workers: !max 8}}", runner="lsf").pool.max_workers == 8
     assert load("runner: {pool: {walltime: !max 8h}}").pool.walltime is None
 
 
@@ -230,6 +231,32 @@ def test_the_lowest_of_several_caps_counts(load: Load) -> None:
             "runner: {pool: {max_workers: !max 8}}",
             "runner: {pool: {max_workers: 9}}",
         )
+
+
+@pytest.fixture
+def three_cpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 2, 4})
+
+
+@pytest.mark.usefixtures("three_cpus")
+@pytest.mark.parametrize(
+    ("pool", "most"),
+    [
+        ("{}", 3),
+        ("{max_workers: 5}", 5),
+        ("{max_workers: !max 2}", 2),
+        ("{max_workers: !max 8}", 3),
+        ("{min_workers: 4}", 4),
+    ],
+)
+def test_a_pool_on_this_host_has_by_default_as_many_workers_as_there_are_cpus(load: Load, pool: str, most: int) -> None:
+    assert load(f"runner: {{pool: {pool}}}").pool.max_workers == most
+
+
+@pytest.mark.usefixtures("three_cpus")
+def test_the_default_of_a_pool_on_this_host_is_shown_as_it_is(load: Load) -> None:
+    [most] = [item for item in load().core if item.key == "runner.pool.max_workers"]
+    assert (most.value, most.setting.default, most.origin) == (3, 3, DEFAULT_ORIGIN)
 
 
 def test_the_pool_size_of_the_command_line_beats_all_files(load: Load) -> None:
@@ -296,7 +323,7 @@ BAD: list[tuple[str, str]] = [
     ("runner: {resource_classes: {a: {next: b}}}", "1:39: runner.resource_classes.a.next: there is no resource class 'b'"),
     ("runner: {resource_classes: {a: {memory: 2G, next: b}, b: {memory: 2048M}}}", "1:51: runner.resource_classes.a.next: b has 2G, no more memory than 2G"),
     ("runner: {resource_classes: {a: {next: a}}}", "1:39: runner.resource_classes.a.next: the classes go round in a circle: a -> a"),
-    ("runner: {pool: {min_workers: 20}}", "1:30: runner.pool: min_workers 20 is more than max_workers 16 (default)"),
+    ("runner: {type: lsf, pool: {min_workers: 20}}", "1:41: runner.pool: min_workers 20 is more than max_workers 16 (default)"),
     ("runner: {pool: {port: 1, port: 2}}", "1:26: the key 'port' stands twice; the first is in line 1"),
     ("runner: {pool: {port: !lok 1}}", "1:23: unknown tag '!lok' [did you mean '!lock'?]"),
     ("runner: {pool: {port: !replace 1}}", "1:23: !replace does not fit here [!max goes with an amount, !replace with a list]"),

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dfm.api.batch import ARRAY_INDEX, ArrayDialect, BatchDialect
 from dfm.api.errors import RunnerError
 from dfm.api.runner import Resources
-from dfm.core.config.load import Settings
+from dfm.core.config.load import Settings, usable_cpus
 from dfm.core.daemon.client import DaemonLink, living_daemon
 from dfm.core.daemon.endpoint import ASKING_SOCKET, Endpoint, state_directory, state_root
 from dfm.core.daemon.serve import Place
@@ -33,7 +33,7 @@ WORKERS_DIRECTORY = ".dfm-workers"
 
 def local_dialect() -> ProcessDialect:
     """Return the dialect of worker processes on this host."""
-    return ProcessDialect(max_cores=len(os.sched_getaffinity(0)))
+    return ProcessDialect(max_cores=usable_cpus())
 
 
 def pooled_runner(dialect: BatchDialect, settings: Settings, facts: RunFacts) -> PooledRunner:

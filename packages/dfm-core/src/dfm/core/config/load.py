@@ -5,6 +5,7 @@ chosen runner's plugin is imported. `dfm config validate` imports all of them.
 """
 
 import dataclasses
+import os
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, TypeVar
 
@@ -28,7 +29,7 @@ from dfm.core.config.sections import (
     adopt_options,
     split_option,
 )
-from dfm.core.config.settings import PoolSettings, ResourceClass, ResourceDefaults
+from dfm.core.config.settings import DEFAULT_RUNNER, PoolSettings, ResourceClass, ResourceDefaults
 from dfm.core.plugins.discovery import OUR_DISTRIBUTIONS, installed_runners, load_all
 from dfm.core.suggest import did_you_mean
 
@@ -143,6 +144,10 @@ class Settings:
 
     def _pool(self, faults: Faults) -> PoolSettings:
         pool = self._section(PoolSettings, ("runner", "pool"), faults)
+        if self.runner_name == DEFAULT_RUNNER:  # its workers are processes on this host
+            declared = self._core[MOST_WORKERS].setting
+            setting = structs.replace(declared, default=max(usable_cpus(), pool.min_workers))
+            pool = dataclasses.replace(pool, max_workers=self._decide(MOST_WORKERS, setting, faults).value)
         least, most = self._core[LEAST_WORKERS], self._core[MOST_WORKERS]
         if most.origin.text != POOL_SIZE_OPTION or least.lock is not None or least.value <= most.value:
             return pool
@@ -236,6 +241,11 @@ def load_with_faults(
     for key, text in words:
         reader.add_word(Layer.COMMAND_LINE, ("runner", settings.runner_name, key), text, "--runner-opt")
     return settings
+
+
+def usable_cpus() -> int:
+    """Return how many processors of this host this process may use."""
+    return len(os.sched_getaffinity(0))
 
 
 def declared_options(plugin: RunnerPlugin) -> tuple[Setting, ...]:

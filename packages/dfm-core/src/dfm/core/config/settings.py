@@ -58,7 +58,8 @@ class PoolSettings:
     min_workers: int = option(0, doc="workers that are kept even when there is nothing to do", minimum=0)
     max_workers: int = option(
         16,
-        doc="most workers at once, waiting ones included; see extra_workers",
+        doc="most workers at once, waiting ones included; see extra_workers; of worker processes on this host, where "
+        "nobody says, as many as there are CPUs",
         minimum=1,
     )
     extra_workers: int | None = option(
