@@ -45,6 +45,22 @@ def test_needs_run_first_and_items_flow_in_their_order(dfm: Dfm, flow: Flow, tmp
     assert [(item["src"], item["seq"], item["n"]) for item in got] == [("p.b", 0, 2), ("p.a", 0, 1)]
 
 
+@pytest.mark.parametrize("words", [[], ["-n"], ["-k"]])
+def test_an_unknown_resource_class_is_told_before_anything_runs(
+    dfm: Dfm, flow: Flow, tmp_path: Path, words: list[str]
+) -> None:
+    flow(
+        HEAD + "  - {name: a, run: 'true'}\n"
+        "  - {name: b, needs: [a], run: 'true', tags: [{std.ResourceTag: {resource_class: nix}}]}\n"
+    )
+    answer = dfm("run", "b", *words)
+    assert (answer.returncode, answer.stdout) == (3, "")
+    assert answer.stderr.startswith(
+        "flow.yaml:5:82: error: there is no resource class 'nix', which task p.b asks for [unknown-resource-class]\n"
+    )
+    assert not (tmp_path / "rundir").exists()
+
+
 def test_a_script_finds_its_parameters_and_its_memento(dfm: Dfm, flow: Flow, tmp_path: Path) -> None:
     flow(
         HEAD + "  - name: a\n    uptodate: false\n    with: {on: true, words: [x, y], text: it's}\n    run: |\n"

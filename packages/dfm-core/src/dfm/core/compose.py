@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import functools
 import os
 import shutil
 import sys
@@ -24,6 +23,7 @@ from dfm.core.config.settings import DEFAULT_RUNNER
 from dfm.core.crashpoint import crash_point
 from dfm.core.execute.guard import start_guard
 from dfm.core.flow.model import Flow
+from dfm.core.granting import Grants
 from dfm.core.graph.growth import Growth
 from dfm.core.graph.node import Graph, Node
 from dfm.core.plugins.dialect import dialect_of
@@ -84,6 +84,8 @@ def run(options: RunOptions, loaded: LoadedFlow, sink: EventSink, environ: Mappi
     settings = load_settings(environ, loaded.flow.root.srcdir, options.settings)
     plugin, runner_options = chosen_runner(settings)
     growing = growing_graph_of(loaded, options.tasks, environ, options.rundir)
+    grants = Grants(settings.resolve_resources)
+    grants.check(growing[0].nodes)
     directory = root_rundir(options.rundir)
     run_id = uuid.uuid4().hex
     crash_point("run.graph_built")
@@ -100,8 +102,8 @@ def run(options: RunOptions, loaded: LoadedFlow, sink: EventSink, environ: Mappi
         jobs=options.jobs,
     )
     if options.is_dry:
-        show = _shower(plugin, runner_options, settings, facts)
-        return _run_graph(options, loaded.flow, growing, NoRunner(), plugin.name, settings, facts, desk, sink, show)
+        show = _shower(plugin, runner_options, settings, facts, grants)
+        return _run_graph(options, loaded.flow, growing, NoRunner(), plugin.name, grants, facts, desk, sink, show)
     _make_root_rundir(directory)
     with RunLock(directory) as lock:
         crash_point("run.locked")
@@ -113,7 +115,7 @@ def run(options: RunOptions, loaded: LoadedFlow, sink: EventSink, environ: Mappi
         try:
             crash_point("run.guarded")
             runner = open_runner(plugin, runner_options, settings, facts)
-            return _run_graph(options, loaded.flow, growing, runner, plugin.name, settings, facts, desk, sink)
+            return _run_graph(options, loaded.flow, growing, runner, plugin.name, grants, facts, desk, sink)
         finally:
             guard.dismiss()
 
@@ -218,7 +220,7 @@ def _is_pooled(runner: Runner) -> "TypeGuard[PooledRunner]":
 
 
 def _shower(
-    plugin: RunnerPlugin, runner_options: object, settings: RunnerSettings, facts: RunFacts
+    plugin: RunnerPlugin, runner_options: object, settings: RunnerSettings, facts: RunFacts, grants: Grants
 ) -> Callable[[Sequence[Node]], None]:
     """Return what tells how the workers of the nodes that would run would be submitted: one of each shape."""
     dialect = dialect_of(plugin, runner_options)
@@ -228,7 +230,7 @@ def _shower(
             return
         from dfm.core.pooled import shown_submissions  # noqa: PLC0415  (a run without a pool must not load it)
 
-        asked = [(node.name, settings.resolve_resources(node.resources)) for node in nodes]
+        asked = [(node.name, grants(node)) for node in nodes]
         for tasks, text in shown_submissions(dialect, settings, facts, asked):
             others = f" and {len(tasks) - 3} more" if len(tasks) > 4 else ""
             names = ", ".join(tasks[: 3 if others else 4])
@@ -243,7 +245,7 @@ def _run_graph(
     growing: tuple[Graph, Growth],
     runner: Runner,
     runner_name: str,
-    runner_settings: RunnerSettings,
+    grants: Grants,
     facts: RunFacts,
     desk: Desk,
     sink: EventSink,
@@ -261,7 +263,7 @@ def _run_graph(
         is_dry=options.is_dry,
         max_attempts=1 if _is_pooled(runner) else MAX_ATTEMPTS,
         cache=cache_from(os.environ),
-        resolve_resources=functools.lru_cache(runner_settings.resolve_resources),
+        grant=grants,
         base_rundir=_base_rundir(options.base_rundir),
     )
     sink.emit(

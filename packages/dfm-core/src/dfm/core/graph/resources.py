@@ -10,6 +10,7 @@ from dfm.api.runner import Resources
 from dfm.api.units import parse_duration, parse_memory
 from dfm.core.flow.diagnostics import Diagnostics
 from dfm.core.flow.model import Assignment, ParameterType, Tag, Task
+from dfm.core.flow.source import Node as SourceNode
 from dfm.core.flow.values import StillWaiting, ValueFault, coerce, evaluate, is_deferred
 from dfm.core.graph.names import NodeNames
 from dfm.core.graph.node import NOTHING_ASKED
@@ -27,6 +28,16 @@ def resources_of(task: Task, names: NodeNames, diagnostics: Diagnostics) -> Reso
         if RESOURCE_TAG in (tag.type, *tag.bases):
             said |= _fields(tag, names, diagnostics)
     return Resources(**{"cores": 0, **said}) if said else NOTHING_ASKED  # type: ignore[arg-type]  # each was read as its type
+
+
+def where_class_is_named(task: Task) -> SourceNode | None:
+    """Return the value that names the task's resource class; None where no tag does."""
+    found = None
+    for tag in task.tags:
+        if RESOURCE_TAG in (tag.type, *tag.bases):
+            item = _said(tag).get("resource_class")
+            found = item.node if item is not None else found
+    return found
 
 
 _WAITS = "what a task asks for is known before it runs, and cannot wait for its inputs"
@@ -66,12 +77,8 @@ _FIELDS: Mapping[str, tuple[str, Callable[[object], object]]] = {
 
 
 def _fields(tag: Tag, names: NodeNames, diagnostics: Diagnostics) -> dict[str, object]:
-    last: dict[str, Assignment] = {}
-    for item in tag.fields:
-        if item.node is not None and item.scope.package != _STANDARD_LIBRARY:
-            last[item.name] = item
     found: dict[str, object] = {}
-    for name, item in last.items():
+    for name, item in _said(tag).items():
         if name not in _FIELDS:
             continue
         field, read = _FIELDS[name]
@@ -82,6 +89,11 @@ def _fields(tag: Tag, names: NodeNames, diagnostics: Diagnostics) -> dict[str, o
         except ValueError as error:
             diagnostics.error("bad-resource", f"`{name}` of a task: {error}", item.node)
     return found
+
+
+def _said(tag: Tag) -> dict[str, Assignment]:
+    """Return what the tag says that is not what it begins with, by its name."""
+    return {item.name: item for item in tag.fields if item.node is not None and item.scope.package != _STANDARD_LIBRARY}
 
 
 def _value(item: Assignment, names: NodeNames, diagnostics: Diagnostics) -> object:

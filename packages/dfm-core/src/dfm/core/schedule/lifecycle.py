@@ -73,7 +73,7 @@ class Settings(Struct, frozen=True, kw_only=True):
         max_attempts: at a task that the runner lost; 1 where the runner itself tries again.
         cache: keeps results of tasks that want it.
         base_rundir: absolute, a root run directory of another run whose results are taken as they are.
-        resolve_resources: gives what a task asks of its machine the project's settings for what it does not say.
+        grant: what a node gets of its machine, by what it asks for and the project's settings.
     """
 
     run_id: str
@@ -84,7 +84,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     is_forced: bool = False
     is_dry: bool = False
     max_attempts: int = MAX_ATTEMPTS
-    resolve_resources: Callable[[Resources], Resources] = lambda asked: replace(asked, cores=max(1, asked.cores))
+    grant: Callable[[Node], Resources] = lambda node: replace(node.resources, cores=max(1, node.resources.cores))
     cache: ActionCache | None = None
     base_rundir: str | None = None
 
@@ -596,7 +596,7 @@ class Lifecycle(Struct, eq=False):
             memento=memento,
             env=call.env,
             changed=is_changed,
-            resources=self.settings.resolve_resources(node.resources),
+            resources=self.settings.grant(node),
         )
 
     def _started(self, node: Node, reasons: Sequence[str]) -> None:
