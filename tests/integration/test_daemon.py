@@ -279,8 +279,41 @@ def test_a_run_that_wants_a_daemon_says_so_where_none_answers(project: Project) 
         kill_daemon(project)
         answer = project.dfm("run", "a", "--daemon")
         assert answer.returncode == 7
-        assert "no daemon" in answer.stderr
-        assert "dfm daemon start" in answer.stderr
+        assert f"no daemon of {project.directory} runs" in answer.stderr
+        assert "hint: dfm daemon start --runner local starts one" in answer.stderr
+
+
+@pytest.mark.parametrize(("served", "wanted"), [("lsf", "local"), ("local", "lsf")])
+def test_a_run_that_wants_a_daemon_of_another_runner_is_told_which_one_it_has(
+    project: Project, served: str, wanted: str
+) -> None:
+    project.write_flow({"a": "true"})
+    with project.daemon("--runner", served):  # nothing is submitted as long as nothing wants to run
+        answer = project.dfm("run", "a", "--daemon", "--runner", wanted)
+        assert (answer.returncode, answer.stderr) == (
+            7,
+            (
+                f"dfm: error: the daemon of {project.directory} serves runner {served}, not {wanted}\n"
+                f"  hint: dfm run --daemon --runner {served} uses it\n"
+            ),
+        )
+
+
+def test_a_run_that_wants_a_daemon_is_told_that_it_is_on_another_host(project: Project) -> None:
+    project.write_flow({"a": "true"})
+    with project.daemon():
+        path = project.state / "daemon.json"
+        text = path.read_text(encoding="utf-8")
+        path.write_text(json.dumps({**json.loads(text), "host": "elsewhere"}), encoding="utf-8")
+        answer = project.dfm("run", "a", "--daemon")
+        path.write_text(text, encoding="utf-8")
+    assert (answer.returncode, answer.stderr) == (
+        7,
+        (
+            f"dfm: error: the daemon of {project.directory} is on host elsewhere\n"
+            f"  hint: run it there, or stop that daemon there; this is host {socket.gethostname()}\n"
+        ),
+    )
 
 
 @pytest.fixture

@@ -8,6 +8,8 @@ import os
 import socket
 from collections.abc import Callable, Iterator, Sequence
 
+from msgspec import Struct
+
 from dfm.api.batch import ARRAY_INDEX, ArrayDialect, BatchDialect
 from dfm.api.errors import RunnerError
 from dfm.api.runner import Resources
@@ -45,17 +47,18 @@ def pooled_runner(dialect: BatchDialect, settings: Settings, facts: RunFacts) ->
     pool = settings.pool
     environment = travelling(facts.environ, pool.env_allow, pool.env_deny)
     endpoint = Endpoint(facts.project)
-    if facts.use is not DaemonUse.NEVER and _has_daemon(endpoint, dialect.name, facts):
+    obstacle = None if facts.use is DaemonUse.NEVER else _obstacle(endpoint, dialect.name)
+    if facts.use is not DaemonUse.NEVER and obstacle is None:
 
         def connect(hear: Callable[[ToClient], None], broken: Callable[[str], None]) -> PoolLink:
             return DaemonLink(endpoint, facts.run_id, facts.root_rundir, hear, broken)
 
         traces = _traces(facts, has_own_pool=False)
         return PooledRunner(connect, facts.notice, environment, traces, facts.ask, facts.tell, facts.jobs)
-    if facts.use is DaemonUse.ALWAYS:
-        raise RunnerError(
-            f"no daemon of {facts.project} serves runner {dialect.name}", hint="dfm daemon start starts one"
-        )
+    if facts.use is DaemonUse.ALWAYS and obstacle is not None:
+        raise RunnerError(obstacle.what, hint=obstacle.hint)
+    if obstacle is not None and not obstacle.is_absence:
+        facts.notice(f"{obstacle.what}; this run has workers of its own")
 
     def host(hear: Callable[[ToClient], None], broken: Callable[[str], None]) -> PoolLink:
         path = os.path.join(own_pool_state(facts.run_id), ASKING_SOCKET)
@@ -204,16 +207,28 @@ def access_base(settings: Settings) -> str | None:
     return settings.pool.access_dir or os.environ.get("DFM_ACCESS_DIR") or None
 
 
-def _has_daemon(endpoint: Endpoint, runner: str, facts: RunFacts) -> bool:
-    found = endpoint.read()
-    if found is None:
-        return False
-    if found.host != socket.gethostname():
-        facts.notice(f"the daemon of this project is on host {found.host}; this run has workers of its own")
-        return False
-    if living_daemon(endpoint) is None:
-        return False
+class _Obstacle(Struct, frozen=True):
+    """Why the daemon of the project cannot serve a run, and what to do.
+
+    Attributes:
+        is_absence: whether there simply is none.
+    """
+
+    what: str
+    hint: str
+    is_absence: bool = False
+
+
+def _obstacle(endpoint: Endpoint, runner: str) -> _Obstacle | None:
+    """Return why the project's daemon cannot serve a run of this runner; None where it can."""
+    found, here = endpoint.read(), socket.gethostname()
+    if found is not None and found.host != here:
+        hint = f"run it there, or stop that daemon there; this is host {here}"
+        return _Obstacle(f"the daemon of {endpoint.project} is on host {found.host}", hint)
+    if found is None or living_daemon(endpoint) is None:
+        hint = f"dfm daemon start --runner {runner} starts one"
+        return _Obstacle(f"no daemon of {endpoint.project} runs", hint, is_absence=True)
     if found.runner != runner:
-        facts.notice(f"the daemon of this project serves runner {found.runner}; this run has workers of its own")
-        return False
-    return True
+        hint = f"dfm run --daemon --runner {found.runner} uses it"
+        return _Obstacle(f"the daemon of {endpoint.project} serves runner {found.runner}, not {runner}", hint)
+    return None
