@@ -27,6 +27,10 @@ def test_the_schema_of_a_runner_that_is_not_installed_is_open() -> None:
     assert runner["lsf"] == {"type": "object"}
     assert runner["local"]["properties"]["kill_grace"]["default"] == "3s"
     assert runner["pool"]["properties"]["walltime"]["type"] == ["string", "null"]
+    assert (runner["pool"]["properties"]["port"]["minimum"], runner["pool"]["properties"]["port"]["maximum"]) == (
+        0,
+        65535,
+    )
     assert runner["pool"]["additionalProperties"] is False
 
 

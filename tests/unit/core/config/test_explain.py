@@ -42,6 +42,13 @@ def test_an_explanation_tells_every_layer_and_why(load: Load) -> None:
     ]
 
 
+def test_an_explanation_tells_between_what_a_number_must_be(load: Load) -> None:
+    item = one(load(), "runner.pool.port")
+    assert (
+        as_text(item).splitlines()[2] == "  whole number; at least 0; at most 65535; the nearest layer wins; default 0"
+    )
+
+
 def test_an_explanation_tells_what_a_cap_brought_down(load: Load) -> None:
     item = one(load(LAYERS[0], runner="lsf"), "runner.pool.max_workers")
     assert as_text(item).splitlines()[-1] == (

@@ -42,6 +42,7 @@ class OptionSpec:
         doc: one or two sentences for the reference; begins lower case.
         choices: the only values allowed; empty allows all.
         minimum: smallest number allowed.
+        maximum: greatest number allowed.
         aliases: other spellings of the key, such as `queue` for `partition`.
         check: returns what is wrong with a decoded value, None where nothing is.
         is_secret: never shown.
@@ -52,6 +53,7 @@ class OptionSpec:
     merge: Merge | None = None
     choices: tuple[str, ...] = ()
     minimum: float | None = None
+    maximum: float | None = None
     aliases: tuple[str, ...] = ()
     check: Callable[[Any], str | None] | None = None
     is_secret: bool = False
@@ -66,6 +68,7 @@ def option(
     merge: Merge | None = None,
     choices: tuple[str, ...] = (),
     minimum: float | None = None,
+    maximum: float | None = None,
     aliases: tuple[str, ...] = (),
     check: Callable[[Any], str | None] | None = None,
     is_secret: bool = False,
@@ -77,6 +80,7 @@ def option(
         merge=merge,
         choices=choices,
         minimum=minimum,
+        maximum=maximum,
         aliases=aliases,
         check=check,
         is_secret=is_secret,

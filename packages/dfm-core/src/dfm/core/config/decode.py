@@ -193,6 +193,11 @@ def _check_bounds(setting: Setting, value: object, node: Node) -> None:
         raise WrongValueError(
             f"{setting.written(value)} is less than {least}, the least that is possible", None, node.location
         )
+    if spec.maximum is not None and isinstance(value, (int, float)) and value > spec.maximum:
+        most = setting.written(type(value)(spec.maximum))
+        raise WrongValueError(
+            f"{setting.written(value)} is more than {most}, the most that is possible", None, node.location
+        )
     wrong = spec.check(value) if spec.check is not None else None
     if wrong is not None:
         raise WrongValueError(wrong, None, node.location)

@@ -78,6 +78,7 @@ def declaration_json(setting: Setting) -> dict[str, object]:
         "merge": "accumulate" if setting.is_accumulating else "replace",
         "choices": list(spec.choices),
         "minimum": spec.minimum,
+        "maximum": spec.maximum,
         "aliases": list(spec.aliases),
         "help": spec.doc,
     }
@@ -89,8 +90,7 @@ def as_text(item: Effective) -> str:
     facts = [str(setting.kind), setting.merge_rule, f"default {shown(setting.written(setting.default))}"]
     if setting.spec.choices:
         facts.insert(1, f"one of {', '.join(setting.spec.choices)}")
-    if setting.spec.minimum is not None:
-        facts.insert(1, f"at least {setting.spec.minimum:g}")
+    facts[1:1] = _bounds(setting)
     if setting.spec.aliases:
         facts.append(f"also called {', '.join(setting.spec.aliases)}")
     rows = [
@@ -123,8 +123,7 @@ def reference(title: str, prefix: str, settings: Sequence[Setting]) -> str:
     lines = [f"## {title}", "", "| key | type | default | |", "|---|---|---|---|"]
     for setting in settings:
         kind = str(setting.kind) + (", or null" if setting.is_optional else "")
-        if setting.spec.minimum is not None and setting.kind in NUMERIC:
-            kind += f", at least {setting.spec.minimum:g}"
+        kind = ", ".join([kind, *_bounds(setting)])
         if setting.spec.choices:
             kind += f": {', '.join(setting.spec.choices)}"
         remarks = [setting.spec.doc]
@@ -136,6 +135,13 @@ def reference(title: str, prefix: str, settings: Sequence[Setting]) -> str:
         default = default if len(default) <= _LONG else f"{default[:_LONG]}..."
         lines.append(f"| `{prefix}{setting.name}` | {kind} | `{default}` | {'; '.join(remarks)} |".replace("\n", " "))
     return "\n".join([*lines, ""])
+
+
+def _bounds(setting: Setting) -> list[str]:
+    """Return in words between what a number must be, in base units."""
+    bounds = {"at least": setting.spec.minimum, "at most": setting.spec.maximum}
+    is_numeric = setting.kind in NUMERIC
+    return [f"{word} {bound:.15g}" for word, bound in bounds.items() if bound is not None and is_numeric]
 
 
 _LONG = 40

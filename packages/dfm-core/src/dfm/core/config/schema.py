@@ -161,6 +161,8 @@ def _value_schema(setting: Setting) -> dict[str, object]:
         schema["type"] = [*(plain if isinstance(plain, list) else [plain]), "null"]
     if setting.spec.minimum is not None and setting.kind in (Kind.INTEGER, Kind.NUMBER):
         schema["minimum"] = setting.spec.minimum
+    if setting.spec.maximum is not None and setting.kind in (Kind.INTEGER, Kind.NUMBER):
+        schema["maximum"] = setting.spec.maximum
     if not setting.spec.is_secret:
         schema["default"] = setting.written(setting.default)
     return schema

@@ -122,7 +122,7 @@ class PoolSettings:
         merge=Merge.REPLACE,
         doc="addresses to listen at; empty listens at those of `addresses`, or at every interface where there are none",
     )
-    port: int = option(0, doc="port to listen at; 0 takes a free one", minimum=0)
+    port: int = option(0, doc="port to listen at; 0 takes a free one", minimum=0, maximum=65535)
     require_encryption: bool = option(
         default=False, doc="links between daemon and workers must be encrypted; both need Python 3.13 or newer for it"
     )
