@@ -66,6 +66,56 @@ def test_no_flow_file_says_what_one_is_called(dfm: Dfm) -> None:
     assert "flow.yaml" in answer.stderr
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["run", "a"],
+        ["run", "a", "-n"],
+        ["show", "tasks"],
+        ["validate"],
+        ["graph", "a"],
+        ["daemon", "start"],
+        ["why", "pending"],
+    ],
+)
+def test_a_project_whose_path_is_not_utf_8_is_refused(dfm: Dfm, tmp_path: Path, words: list[str]) -> None:
+    place = tmp_path / os.fsdecode(b"caf\xe9")
+    place.mkdir()
+    (place / "flow.yaml").write_text(HEAD + "  - {name: a, run: 'true'}\n", encoding="utf-8")
+    answer = dfm(*words, cwd=place)
+    assert (answer.returncode, answer.stdout, answer.stderr) == (
+        2,
+        "",
+        (
+            f"dfm: error: the path of the flow file is not UTF-8: {tmp_path}/caf\\xe9/flow.yaml\n"
+            "  hint: paths and parameters reach tasks, records and workers as UTF-8: choose another name\n"
+        ),
+    )
+    assert [path.name for path in place.iterdir()] == ["flow.yaml"]
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["-D", "x=caf"], "the value of -D is not UTF-8: x=caf\\xe9"),
+        (["--rundir", "/caf"], "the path of the run directory is not UTF-8: /caf\\xe9"),
+        (["--package-map", "caf"], "the value of --package-map is not UTF-8: caf\\xe9"),
+    ],
+)
+def test_an_option_that_is_not_utf_8_is_refused(dfm: Dfm, flow: Flow, words: list[str], told: str) -> None:
+    flow("package:\n  name: p\n  with: {x: {type: str, value: a}}\n  tasks:\n  - {name: a, run: 'echo ${{ x }}'}\n")
+    answer = dfm("run", "a", words[0], words[1] + os.fsdecode(b"\xe9"))
+    assert (answer.returncode, answer.stderr.splitlines()[0]) == (2, f"dfm: error: {told}")
+
+
+def test_a_flow_can_be_run_from_a_directory_that_is_not_utf_8(dfm: Dfm, flow: Flow, tmp_path: Path) -> None:
+    flow(HEAD + "  - {name: a, run: 'true'}\n")
+    place = tmp_path / os.fsdecode(b"caf\xe9")
+    place.mkdir()
+    for _ in range(2):
+        assert dfm("run", "a", "--root", "..", "--rundir", str(tmp_path / "rundir"), cwd=place).returncode == 0
+
+
 def test_non_utf_8_is_told_with_its_place(dfm: Dfm, tmp_path: Path) -> None:
     (tmp_path / "flow.yaml").write_bytes(b"package:\n  name: p\n  desc: \xff\n")
     answer = dfm("run")

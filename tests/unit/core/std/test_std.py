@@ -1,5 +1,6 @@
 """The tasks of the standard library."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,16 @@ def run(project: Path, task: str, inputs: list[Item] | None = None, **params: An
 def files(result: TaskResult) -> list[str]:
     assert result.outcome is Outcome.SUCCEEDED, result.cause
     return list(result.outputs[0]["files"])
+
+
+def test_a_file_whose_name_is_not_utf_8_fails_the_task_that_would_hand_it_on(project: Path) -> None:
+    (project / "rtl" / os.fsdecode(b"caf\xe9.sv")).touch()
+    result = run(project, "FileSet", base="rtl", include=["*.sv"])
+    assert (result.outcome, result.cause) == (
+        Outcome.FAILED,
+        "the name of a file is not UTF-8: caf\\xe9.sv; rename or exclude it",
+    )
+    assert files(run(project, "FileSet", base="rtl", include=["*.sv"], exclude=["caf*"])) == ["a.sv", "b.sv"]
 
 
 def test_a_message_is_text_for_the_terminal(project: Path) -> None:

@@ -29,7 +29,7 @@ from dfm.core.graph.node import Graph, Node
 from dfm.core.plugins.dialect import dialect_of
 from dfm.core.plugins.discovery import load_runner
 from dfm.core.pool.trace import has_trace
-from dfm.core.reading import LoadedFlow, growing_graph_of, locate_root, root_rundir
+from dfm.core.reading import LoadedFlow, as_utf8, growing_graph_of, locate_root, root_rundir
 from dfm.core.record.cache import cache_from
 from dfm.core.record.lock import RunLock
 from dfm.core.runfacts import DaemonUse, RunFacts
@@ -329,7 +329,7 @@ def _base_rundir(given: str | None) -> str | None:
     path = os.path.abspath(given)
     if not os.path.isdir(path):
         raise UsageError(f"--base-rundir {given!r} is no directory")
-    return path
+    return as_utf8(path, "the path of --base-rundir")
 
 
 def _task_environment(options: RunOptions, environ: Mapping[str, str]) -> dict[str, str]:

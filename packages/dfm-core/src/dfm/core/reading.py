@@ -49,7 +49,7 @@ def locate_root(root: str | None, environ: Mapping[str, str]) -> str:
     """Return the root flow file: below or above `--root`, `DV_FLOW_ROOT` or the current directory.
 
     Raises:
-        UsageError: there is none.
+        UsageError: there is none, or its path is not UTF-8.
     """
     start = os.path.abspath(root or environ.get("DV_FLOW_ROOT") or os.getcwd())
     if not os.path.exists(start):
@@ -61,16 +61,34 @@ def locate_root(root: str | None, environ: Mapping[str, str]) -> str:
             f"there is no flow file in {start} or above it",
             hint=f"a flow file is named {', '.join(FLOW_NAMES)}; --root points to one",
         )
-    return os.path.abspath(found)
+    return as_utf8(os.path.abspath(found), "the path of the flow file")
+
+
+def as_utf8(text: str, what: str) -> str:
+    """Return a path or a word of the command line that can be handed on as text: to tasks, records and workers.
+
+    Raises:
+        UsageError: it holds bytes that are no UTF-8.
+    """
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        shown = os.fsencode(text).decode("utf-8", "backslashreplace")
+        raise UsageError(
+            f"{what} is not UTF-8: {shown}",
+            hint="paths and parameters reach tasks, records and workers as UTF-8: choose another name",
+        ) from None
+    return text
 
 
 def load(options: FlowOptions, environ: Mapping[str, str], *, is_thorough: bool = False) -> LoadedFlow:
     """Find and load the flow; where `is_thorough`, with the imports that nothing touches.
 
     Raises:
-        UsageError: there is none, or -D or -P are malformed.
+        UsageError: there is none, or -D or -P are malformed, or an option is not UTF-8.
         FlowInvalid: it has faults.
     """
+    _refuse_other_than_utf8(options)
     overrides = parse_overrides(options.definitions, options.parameter_files, options.replacements)
     root_file = locate_root(options.root, environ)
     cache, plugins = cached.cache_from(environ), installed_packages()
@@ -102,6 +120,19 @@ def load(options: FlowOptions, environ: Mapping[str, str], *, is_thorough: bool 
             list(overrides.tasks_replaced.items()),
         ]
         return LoadedFlow(cache.flow(asked_for, environ, plugins, overrides, load_anew), overrides)
+
+
+def _refuse_other_than_utf8(options: FlowOptions) -> None:
+    given = {
+        "-c": [] if options.config is None else [options.config],
+        "-D": options.definitions,
+        "-P": options.parameter_files,
+        "--package-map": options.package_maps,
+        "--override": options.replacements,
+    }
+    for option, words in given.items():
+        for word in words:
+            as_utf8(word, f"the value of {option}")
 
 
 def graph_of(loaded: LoadedFlow, tasks: Sequence[str], environ: Mapping[str, str], rundir: str | None) -> Graph:
@@ -140,8 +171,12 @@ def validate(loaded: LoadedFlow, environ: Mapping[str, str]) -> Graph:
 
 
 def root_rundir(rundir: str | None) -> str:
-    """Return the absolute directory that all run directories of a run lie in."""
-    return os.path.abspath(rundir or "rundir")
+    """Return the absolute directory that all run directories of a run lie in.
+
+    Raises:
+        UsageError: its path is not UTF-8.
+    """
+    return as_utf8(os.path.abspath(rundir or "rundir"), "the path of the run directory")
 
 
 def project_dir(root: str | None, environ: Mapping[str, str]) -> str:

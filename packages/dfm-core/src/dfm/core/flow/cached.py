@@ -207,7 +207,8 @@ def _still_hold(questions: Questions, secret: bytes, environ: Mapping[str, str],
 
 def _key(asked_for: object, plugins: PluginPackages) -> str:
     announced = [[p.group, p.name, p.distribution, p.version, p.entry_point.value] for p in plugins.announced]
-    whole = [__version__, sys.version, sys.implementation.cache_tag, os.getcwd(), _sources(), announced, asked_for]
+    here = os.fsencode(os.getcwd()).hex()  # which need not be text
+    whole = [__version__, sys.version, sys.implementation.cache_tag, here, _sources(), announced, asked_for]
     return hashlib.sha256(msgspec.json.encode(whole, order="sorted", enc_hook=str)).hexdigest()
 
 

@@ -63,7 +63,7 @@ def _file_set(request: TaskRequest) -> TaskResult:
         files.update(dict.fromkeys(path for path in found if os.path.isfile(path)))
         if not found:
             raise _TaskFault(f"no file matches {pattern!r} in {base}{_near(base, pattern)}")
-    kept = [os.path.relpath(path, base) for path in files if not _is_excluded(path, base, excluded)]
+    kept = [_named(os.path.relpath(path, base)) for path in files if not _is_excluded(path, base, excluded)]
     return _done(
         {
             "type": FILE_SET,
@@ -75,6 +75,16 @@ def _file_set(request: TaskRequest) -> TaskResult:
             "attributes": _words(params, "attributes"),
         }
     )
+
+
+def _named(path: str) -> str:
+    """Return the name of a file, which items hand on as text."""
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        shown = os.fsencode(path).decode("utf-8", "backslashreplace")
+        raise _TaskFault(f"the name of a file is not UTF-8: {shown}; rename or exclude it") from None
+    return path
 
 
 def _base(request: TaskRequest) -> str:
