@@ -131,6 +131,23 @@ def test_a_pool_size_beyond_what_the_installation_allows_starts_no_daemon(projec
     )
 
 
+@pytest.mark.parametrize(
+    "words", [["daemon", "start"], ["daemon", "status"], ["run", "a", "--daemon"], ["why", "pending"]]
+)
+@pytest.mark.parametrize("name", ["DFM_STATE_DIR", "DFM_ACCESS_DIR", "DFM_RUNTIME_DIR"])
+def test_a_variable_that_names_a_relative_directory_is_refused(project: Project, words: list[str], name: str) -> None:
+    project.write_flow({"a": "true"})
+    answer = project.dfm(*words, env={name: "state"})
+    assert (answer.returncode, answer.stdout, answer.stderr) == (
+        2,
+        "",
+        (
+            f"dfm: error: {name} is 'state', which is another directory wherever dfm is called\n"
+            "  hint: name it by its absolute path, or leave the variable out\n"
+        ),
+    )
+
+
 def test_of_two_starts_at_once_one_wins_and_the_other_tells(project: Project) -> None:
     project.write_flow({"a": "true"})
     with project.started("daemon", "start") as first, project.started("daemon", "start") as second:

@@ -311,6 +311,7 @@ BAD: list[tuple[str, str]] = [
     ("runner: {pool: {max_workers: true}}", "1:30: runner.pool.max_workers: a whole number is wanted, not the switch true [such as 8]"),
     ("runner: {pool: {max_workers: [1]}}", "1:30: runner.pool.max_workers: a whole number is wanted, not a list"),
     ("runner: {pool: {max_workers: }}", "1:30: runner.pool.max_workers: a whole number is wanted, and there is nothing"),
+    ("runner: {pool: {access_dir: run/keys}}", "1:29: runner.pool.access_dir: 'run/keys' is no absolute path"),
     ("runner: {pool: {port: 80000}}", "1:23: runner.pool.port: 80000 is more than 65535, the most that is possible"),
     ("runner: {pool: {max_workers: 0}}", "1:30: runner.pool.max_workers: 0 is less than 1, the least that is possible"),
     ("runner: {pool: {idle_timeout: 300}}", "1:31: runner.pool.idle_timeout: '300' is no duration: write it with its unit, such as 90m, 1:30 (hours:minutes) or 300s"),

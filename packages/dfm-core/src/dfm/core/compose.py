@@ -124,7 +124,9 @@ def _end_last_run(directory: str, settings: RunnerSettings, cli_options: CliOpti
     """End what a run that was killed in this directory has left with workers."""
     from dfm.core.aftermath import Aftermath  # noqa: PLC0415  (a run without a pool must not load it)
     from dfm.core.pooled import access_base  # noqa: PLC0415  (a run without a pool must not load it)
+    from dfm.core.wire.access import refuse_relative_places  # noqa: PLC0415  (a run without a pool must not load it)
 
+    refuse_relative_places(os.environ)
     Aftermath(
         speakers=_speakers(settings, cli_options, facts.project, os.environ, _AFTERMATH_POLL_SECONDS, facts.notice),
         environ=os.environ,
@@ -379,10 +381,12 @@ def daemon_endpoint(root: str | None, environ: Mapping[str, str]) -> "Endpoint":
     """Return the places of the daemon of the project that `root`, or the current directory, belongs to.
 
     Raises:
-        UsageError: there is no flow file.
+        UsageError: there is no flow file, or a variable names a relative directory.
     """
     from dfm.core.daemon.endpoint import Endpoint  # noqa: PLC0415  (a run without a pool must not load it)
+    from dfm.core.wire.access import refuse_relative_places  # noqa: PLC0415  (a run without a pool must not load it)
 
+    refuse_relative_places(environ)
     return Endpoint(os.path.dirname(locate_root(root, environ)))
 
 

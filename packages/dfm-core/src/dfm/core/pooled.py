@@ -26,7 +26,7 @@ from dfm.core.pool.processes import ProcessDialect
 from dfm.core.pool.runner import PooledRunner, PoolLink, Traces, shape_of
 from dfm.core.pool.trace import Trace, leave_trace, remove_trace
 from dfm.core.runfacts import DaemonUse, RunFacts
-from dfm.core.wire.access import ACCESS_FILE, access_directory, access_location
+from dfm.core.wire.access import ACCESS_FILE, access_directory, access_location, refuse_relative_places
 from dfm.core.wire.environment import travelling
 from dfm.core.wire.messages import Shape, ToClient
 
@@ -43,7 +43,9 @@ def pooled_runner(dialect: BatchDialect, settings: Settings, facts: RunFacts) ->
 
     Raises:
         RunnerError: a daemon is wanted and none answers.
+        UsageError: a variable names a relative directory.
     """
+    refuse_relative_places(os.environ)
     pool = settings.pool
     environment = travelling(facts.environ, pool.env_allow, pool.env_deny)
     endpoint = Endpoint(facts.project)

@@ -4,12 +4,18 @@ A configuration file holds them below `runner`: `runner.pool.idle_timeout`. What
 `runner.<name>`.
 """
 
+import os
 from dataclasses import dataclass
 
 from dfm.api.options import Merge, Unit, option
 from dfm.api.units import parse_duration, parse_memory
 
 DEFAULT_RUNNER = "local"
+
+
+def _relative(path: str) -> str | None:
+    """Return what is wrong with a path that is another one wherever dfm is called."""
+    return None if not path or os.path.isabs(path) else f"{path!r} is no absolute path"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,7 +133,9 @@ class PoolSettings:
         default=False, doc="links between daemon and workers must be encrypted; both need Python 3.13 or newer for it"
     )
     access_dir: str | None = option(
-        None, doc="directory that all nodes share, for the file with the key; empty is ~/.dfm/run"
+        None,
+        doc="directory that all nodes share, for the file with the key: an absolute path; empty is ~/.dfm/run",
+        check=_relative,
     )
     worker_command: tuple[str, ...] = option(
         (), unit=Unit.ARGV, doc="command that starts a worker on a node; empty is this Python with dfm"

@@ -10,11 +10,11 @@ import hashlib
 import os
 import secrets
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import msgspec
 
-from dfm.api.errors import RunnerError
+from dfm.api.errors import RunnerError, UsageError
 from dfm.core.wire.handshake import KEY_BYTES
 
 ACCESS_FILE = "access.json"
@@ -98,6 +98,21 @@ def access_location(project: str, base: str | None = None) -> str:
     return os.path.join(parent, hashlib.sha256(os.fsencode(os.path.realpath(project))).hexdigest()[:16])
 
 
+def refuse_relative_places(environ: Mapping[str, str]) -> None:
+    """See that directories which variables name for a daemon and its runs are the same wherever dfm is called.
+
+    Raises:
+        UsageError: one is relative.
+    """
+    for name in ("DFM_STATE_DIR", "DFM_ACCESS_DIR", "DFM_RUNTIME_DIR"):
+        given = environ.get(name)
+        if given and not os.path.isabs(given):
+            raise UsageError(
+                f"{name} is {given!r}, which is another directory wherever dfm is called",
+                hint="name it by its absolute path, or leave the variable out",
+            )
+
+
 _SOCKET_NAME_BYTES = len("/dfm/.sock") + 24
 
 
@@ -111,7 +126,11 @@ def runtime_directory() -> str:
     """
     for name in ("DFM_RUNTIME_DIR", "XDG_RUNTIME_DIR"):
         given = os.environ.get(name, "")
-        if given and len(os.fsencode(given)) <= MAX_SOCKET_PATH - _SOCKET_NAME_BYTES and is_private(given):
+        if (
+            os.path.isabs(given)
+            and len(os.fsencode(given)) <= MAX_SOCKET_PATH - _SOCKET_NAME_BYTES
+            and is_private(given)
+        ):
             return private_directory(os.path.join(given, "dfm"))
     return private_directory(f"/tmp/dfm-{os.geteuid()}")  # noqa: S108  (owner, mode and kind are looked at)
 
