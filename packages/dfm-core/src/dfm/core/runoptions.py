@@ -4,7 +4,7 @@ import os
 import shlex
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from msgspec import Struct, field
 
@@ -67,7 +67,15 @@ def rerun_command(options: RunOptions) -> RerunCommand:
     for replacement in options.flow.replacements:
         words += ["--override", replacement]
     words += _settings_words(options.settings)
+    words += _DAEMON_WORDS[options.daemon]
     return RerunCommand(_program(), tuple(words))
+
+
+_DAEMON_WORDS: Mapping[DaemonUse, Sequence[str]] = {
+    DaemonUse.AUTO: (),
+    DaemonUse.ALWAYS: ("--daemon",),
+    DaemonUse.NEVER: ("--no-daemon",),
+}
 
 
 def _settings_words(options: CliOptions) -> list[str]:
