@@ -34,6 +34,12 @@ def shell(lines: str, script: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(["sh", "-c", f"{lines}\n{script}"], capture_output=True, text=True, timeout=60, check=False)
 
 
+def test_it_needs_nothing_of_the_extra_for_tests() -> None:
+    script = "import sys, dfm.testing.fake_lsf.__main__, dfm.testing.fake_lsf.mbatchd; print(*sys.modules)"
+    answer = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True)
+    assert not {"pytest", "pytest_asyncio"} & set(answer.stdout.split())
+
+
 def test_up_prints_the_lines_to_copy_and_another_shell_can_submit(fake_lsf: Call, directory: Path) -> None:
     up = fake_lsf("up", "--speed", "100")
     assert up.stdout == f"export FAKE_LSF_DIR={directory}\nexport PATH={directory}/bin:$PATH\n"
