@@ -148,6 +148,13 @@ def test_a_variable_that_names_a_relative_directory_is_refused(project: Project,
     )
 
 
+def test_resume_says_that_nothing_was_in_the_way(project: Project) -> None:
+    project.write_flow({"a": "true"})
+    with project.daemon():
+        answer = project.dfm("daemon", "resume")
+    assert (answer.returncode, answer.stderr) == (0, "nothing kept workers from being submitted\n")
+
+
 def test_of_two_starts_at_once_one_wins_and_the_other_tells(project: Project) -> None:
     project.write_flow({"a": "true"})
     with project.started("daemon", "start") as first, project.started("daemon", "start") as second:

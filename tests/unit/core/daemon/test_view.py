@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from dfm.core.daemon.view import status_lines, stop_lines
+from dfm.core.daemon.view import resumed_lines, status_lines, stop_lines
 
 STATUS: dict[str, Any] = {
     "runner": "lsf",
@@ -73,3 +73,15 @@ def test_a_run_of_which_nothing_runs_is_told_without_the_way_to_let_it_finish() 
 def test_a_daemon_without_runs_is_stopped_without_a_word() -> None:
     assert stop_lines({**STATUS, "clients": []}) == []
     assert stop_lines({**STATUS, "clients": [{"unfinished": 0}]}) == []
+
+
+def test_what_a_resumed_daemon_does_again_is_told_with_why_it_did_not() -> None:
+    before = {**STATUS, "paused": "nosuch: No such queue.", "excluded_hosts": {"node7": "three tasks failed there"}}
+    assert resumed_lines(before) == [
+        "workers are submitted again; until now: nosuch: No such queue.",
+        "work goes to host node7 again; until now it was avoided: three tasks failed there",
+    ]
+
+
+def test_a_daemon_that_had_nothing_to_resume_says_so() -> None:
+    assert resumed_lines(STATUS) == ["nothing kept workers from being submitted"]

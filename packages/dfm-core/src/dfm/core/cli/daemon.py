@@ -18,7 +18,7 @@ from dfm.core.daemon.client import ask_daemon, living_daemon
 from dfm.core.daemon.endpoint import Discovery, Endpoint
 from dfm.core.daemon.remains import remains_of
 from dfm.core.daemon.start import say_failed, say_ready, start_in_background
-from dfm.core.daemon.view import status_lines, stop_lines
+from dfm.core.daemon.view import resumed_lines, status_lines, stop_lines
 from dfm.core.wire.messages import Ask
 
 STOP_SECONDS = 30.0
@@ -147,7 +147,10 @@ def reap(*, root: str | None, settings: CliOptions, is_for_all: bool) -> int:
 @root_option
 def resume(*, root: str | None) -> int:
     """Submit workers again: what had made the pool pause is mended."""
-    asyncio.run(ask_daemon(daemon_endpoint(root, os.environ), Ask(verb="resume")))
+    endpoint = daemon_endpoint(root, os.environ)
+    before = asyncio.run(ask_daemon(endpoint, Ask(verb="status")))
+    asyncio.run(ask_daemon(endpoint, Ask(verb="resume")))
+    click.echo("\n".join(resumed_lines(before)), err=True)
     return ExitCode.OK
 
 

@@ -120,6 +120,16 @@ def _counted(count: int, one: str, many: str) -> str:
     return "" if count == 0 else f"{count} {one if count == 1 else many}"
 
 
+def resumed_lines(before: Status) -> list[str]:
+    """Return what `dfm daemon resume` has done to a daemon that stood so before."""
+    pause = [f"workers are submitted again; until now: {before['paused']}"] if before["paused"] else []
+    hosts = [
+        f"work goes to host {host} again; until now it was avoided: {reason}"
+        for host, reason in before["excluded_hosts"].items()
+    ]
+    return [*pause, *hosts] or ["nothing kept workers from being submitted"]
+
+
 def _standing_lines(status: Status) -> list[str]:
     """Return why no workers are submitted, which hosts get no work, and which licences the workers hold."""
     pause = [f"no workers are submitted: {status['paused']}"] if status["paused"] else []
