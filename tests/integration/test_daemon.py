@@ -155,6 +155,24 @@ def test_resume_says_that_nothing_was_in_the_way(project: Project) -> None:
     assert (answer.returncode, answer.stderr) == (0, "nothing kept workers from being submitted\n")
 
 
+def test_logs_that_are_not_there_yet_are_told_with_what_to_do(project: Project) -> None:
+    project.write_flow({"a": "true"})
+    directory = project.directory / ".dfm"
+    begins = "dfm daemon start begins one; with --foreground the daemon speaks to its terminal"
+    assert project.dfm("daemon", "logs").stderr == (
+        f"dfm: error: there is no log {directory}/daemon.log\n  hint: {begins}\n"
+    )
+    answer = project.dfm("daemon", "logs", "--worker", "all")
+    assert (answer.stdout, answer.stderr) == ("", f"no worker of {project.directory} has left a log\n")
+    wanted = f"dfm: error: there is no log {directory}/workers/w.log\n  hint: "
+    assert project.dfm("daemon", "logs", "--worker", "w").stderr == f"{wanted}no worker has left a log yet\n"
+    (directory / "workers").mkdir()
+    (directory / "workers" / "s-1-1.log").touch()
+    names = "dfm daemon logs --worker all names the workers"
+    assert project.dfm("daemon", "logs", "--worker", "w").stderr == f"{wanted}{names}\n"
+    assert project.dfm("daemon", "logs", "--worker", "all").stdout == "s-1-1\n"
+
+
 def test_of_two_starts_at_once_one_wins_and_the_other_tells(project: Project) -> None:
     project.write_flow({"a": "true"})
     with project.started("daemon", "start") as first, project.started("daemon", "start") as second:

@@ -163,17 +163,32 @@ def logs(*, root: str | None, lines: int, worker: str | None) -> int:
     endpoint = daemon_endpoint(root, os.environ)
     directory = os.path.join(endpoint.directory, "workers")
     if worker == "all":
-        for name in sorted(os.listdir(directory) if os.path.isdir(directory) else ()):
-            if name.endswith(".log"):
-                print(name.removesuffix(".log"))
+        names = _logged_workers(directory)
+        print("".join(f"{name}\n" for name in names), end="")
+        if not names:
+            click.echo(f"no worker of {endpoint.project} has left a log", err=True)
         return ExitCode.OK
     path = endpoint.log_path if worker is None else os.path.join(directory, f"{os.path.basename(worker)}.log")
     try:
         with open(path, encoding="utf-8", errors="replace") as file:
             sys.stdout.writelines(file.readlines()[-lines:])
     except FileNotFoundError:
-        raise UsageError(f"there is no log {path}", hint="dfm daemon logs --worker all names the workers") from None
+        raise UsageError(f"there is no log {path}", hint=_where_logs_are(directory, worker)) from None
     return ExitCode.OK
+
+
+def _logged_workers(directory: str) -> list[str]:
+    found = os.listdir(directory) if os.path.isdir(directory) else []
+    return sorted(name.removesuffix(".log") for name in found if name.endswith(".log"))
+
+
+def _where_logs_are(directory: str, worker: str | None) -> str:
+    """Return what to do about a log that is not there."""
+    if _logged_workers(directory):
+        return "dfm daemon logs --worker all names the workers"
+    if worker is not None:
+        return "no worker has left a log yet"
+    return "dfm daemon start begins one; with --foreground the daemon speaks to its terminal"
 
 
 @command.command()
