@@ -95,14 +95,20 @@ def test_j_bounds_how_many_tasks_of_a_run_are_on_the_workers_at_once(project: Pr
         assert project.verdicts(*names, "--daemon", "-j", "1") == dict.fromkeys(names, "succeeded")
 
 
-def test_a_second_start_is_told_of_the_first(project: Project) -> None:
+@pytest.mark.parametrize("words", [[], ["--foreground"], ["--runner", "slurm"]])
+def test_a_second_start_is_told_of_the_first_and_of_its_runner(project: Project, words: list[str]) -> None:
     project.write_flow({"a": "true"})
-    with project.daemon():
+    with project.daemon("--runner", "lsf"):
         pid = project.status()["pid"]
-        again = project.dfm("daemon", "start")
-        assert (again.returncode, again.stdout) == (7, "")
-        assert f"has a daemon already (pid {pid} on {socket.gethostname()})" in again.stderr
-        assert "dfm daemon stop" in again.stderr
+        again = project.dfm("daemon", "start", *words)
+        assert (again.returncode, again.stdout, again.stderr) == (
+            7,
+            "",
+            (
+                f"dfm: error: {project.directory} has a daemon already (pid {pid} on {socket.gethostname()}), of runner lsf\n"
+                "  hint: dfm daemon stop stops it\n"
+            ),
+        )
         assert project.status()["pid"] == pid
 
 

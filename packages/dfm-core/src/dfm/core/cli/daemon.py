@@ -56,6 +56,8 @@ def start(
     if foreground and is_monitored:
         raise UsageError("--foreground and --monitor contradict each other")
     settings = msgspec.structs.replace(settings, pool_size=pool_size)
+    if ready_fd is None:  # who started the process in the background has looked
+        _refuse_second(endpoint)
     if foreground:
         return _serve(endpoint, settings, ready_fd)
     if is_monitored:
@@ -267,6 +269,16 @@ def _wait_gone(endpoint: Endpoint) -> None:
                 return
         time.sleep(0.05)
     raise RunnerError(f"the daemon of {endpoint.project} does not stop", hint=f"its log is {endpoint.log_path}")
+
+
+def _refuse_second(endpoint: Endpoint) -> None:
+    """Refuse to start a daemon where one answers, and tell which; of two starts at once the lock decides."""
+    found = _living(endpoint)
+    if found is not None:
+        raise RunnerError(
+            f"{endpoint.project} has a daemon already (pid {found.pid} on {found.host}), of runner {found.runner}",
+            hint="dfm daemon stop stops it",
+        )
 
 
 def _refuse_no_terminal() -> None:
