@@ -278,3 +278,17 @@ def test_a_second_interrupt_kills_what_ignores_the_first(flow: Flow, tmp_path: P
     output, _ = process.communicate(timeout=30)
     assert process.returncode == 130
     assert "1 cancelled" in output
+
+
+def test_a_variable_that_is_no_text_is_told_where_it_is_used_and_counts_where_it_is_declared(
+    dfm: Dfm, flow: Flow
+) -> None:
+    latin = {"X": "caf\udce9"}
+    flow('package: {name: p, tasks: [{name: a, shell: sh, run: "echo ${{ env.X }}"}]}')
+    answer = dfm("run", "a", env=latin)
+    assert answer.returncode == 3
+    assert "flow.yaml:1:68: error: the value of 'X' is not UTF-8" in answer.stderr
+    flow('package: {name: p, tasks: [{name: a, shell: sh, env: [X], run: "true"}]}')
+    assert "1 ok" in dfm("run", "a", env=latin).stdout
+    assert "up to date" in dfm("run", "a", env=latin).stdout
+    assert "1 ok" in dfm("run", "a", env={"X": "caf\udcea"}).stdout

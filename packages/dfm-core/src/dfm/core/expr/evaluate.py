@@ -437,7 +437,7 @@ def _element(scope: Scope, at: At) -> object:
 def _attribute(value: object, name: str, at: At) -> object:
     if isinstance(value, Mapping):
         try:
-            return value[name]
+            return _text_or_other(value[name], name, at)
         except KeyError:
             known = sorted(str(key) for key in value)
             listed = f"it has: {_some(known)}" if known else "it is empty"
@@ -446,6 +446,16 @@ def _attribute(value: object, name: str, at: At) -> object:
     if isinstance(value, Sequence) and not isinstance(value, str):
         raise ExpressionError(f"a list has no {name!r}", *at, f"use `[0].{name}` or `| map(.{name})`")
     raise ExpressionError(f"a value of type {kind_of(value)} has no {name!r}", *at)
+
+
+def _text_or_other(value: object, name: str, at: At) -> object:
+    """Refuse a text that is no text: a variable of the environment may hold any bytes."""
+    if isinstance(value, str) and not value.isascii():
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            raise ExpressionError(f"the value of {name!r} is not UTF-8", *at) from None
+    return value
 
 
 def _index(value: object, index: object, at: At) -> object:

@@ -6,6 +6,7 @@ environment variables are kept as hashes only: records are read by many.
 """
 
 import hashlib
+import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -16,7 +17,7 @@ from msgspec import Struct, field, structs
 from dfm.api.items import Item, names_files
 from dfm.core.record.stamps import Stamp, Stamper, files_below, files_in
 
-_encode = msgspec.json.Encoder(order="sorted", enc_hook=str).encode
+_encode_text = msgspec.json.Encoder(order="sorted", enc_hook=str).encode
 
 
 class TaskFacts(Struct, frozen=True, kw_only=True):
@@ -87,6 +88,14 @@ def shown(value: object) -> str:
     """Return a parameter's value as text for comparison and for a person; long ones by their hash."""
     text = _encode(value).decode()
     return text if len(text) <= 200 else f"{text[:60]}... sha256:{hashlib.sha256(text.encode()).hexdigest()[:16]}"
+
+
+def _encode(value: object) -> bytes:
+    """Return a value as JSON; bytes of the environment that are no UTF-8 are written as escapes."""
+    try:
+        return _encode_text(value)
+    except UnicodeEncodeError:
+        return json.dumps(value, sort_keys=True, default=str).encode()
 
 
 def digest_of(value: object) -> str:
