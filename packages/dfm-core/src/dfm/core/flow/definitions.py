@@ -1,14 +1,16 @@
 """What the files of a flow say, one by one: nothing is looked up or inherited yet."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from msgspec import Struct
 
 from dfm.core.flow.model import (
+    Assignment,
     CacheRule,
     Consumes,
     ControlKind,
     ListOperation,
+    PackageScope,
     ParameterType,
     Passthrough,
     Text,
@@ -27,6 +29,18 @@ class AssignmentDefinition(Struct, kw_only=True):
     operation: ListOperation = ListOperation.SET
     node: Node | None = None
     doc: str = ""
+
+    def in_scope(self, scope: PackageScope) -> Assignment:
+        """Return the statement with the names that its value sees."""
+        return Assignment(
+            name=self.name,
+            type=self.type,
+            operation=self.operation,
+            node=self.node,
+            doc=self.doc,
+            scope=scope,
+            at=self.key,
+        )
 
 
 class CaseDefinition(Struct, kw_only=True):
@@ -89,6 +103,28 @@ class TaskDefinition(Struct, kw_only=True):
     environment: Sequence[str] = ()
     desc: str = ""
     doc: str = ""
+
+    @property
+    def bodies(self) -> "Iterator[Sequence[TaskDefinition]]":
+        """The bodies of the task, one for each branch."""
+        yield self.body
+        for case in () if self.control is None else self.control.cases:
+            yield case.body
+
+    @property
+    def expressions(self) -> list[Node]:
+        """Its values that may hold expressions and are not evaluated while it is resolved."""
+        nodes = [item.node for item in self.assignments if item.node is not None]
+        nodes += [] if self.iff is None else [self.iff]
+        nodes += [] if self.run is None else [self.run.node]
+        nodes += self.produces
+        nodes += () if self.cache is None else self.cache.hash
+        control = self.control
+        if control is not None:
+            given = [control.condition, control.limit, control.init, control.feedback]
+            given += [case.condition for case in control.cases]
+            nodes += [node for node in given if node is not None]
+        return nodes
 
 
 class TypeDefinition(Struct, kw_only=True):
