@@ -13,9 +13,11 @@ from dfm.core.flow.definitions import (
     TaskDefinition,
     TypeDefinition,
 )
-from dfm.core.flow.model import PackageScope
+from dfm.core.flow.diagnostics import Diagnostics
+from dfm.core.flow.model import PackageScope, Text
 from dfm.core.flow.scopes import PackageNames
 from dfm.core.flow.source import KeyMark, Node
+from dfm.core.flow.values import ValueFault, evaluate_text
 
 T = TypeVar("T")
 
@@ -112,3 +114,10 @@ class LoadedPackage:
     def name(self) -> str:
         """The package's name."""
         return self.scope.package
+
+    def expand(self, text: Text, diagnostics: Diagnostics) -> str | None:
+        """Return a text of its files with each `${{ }}` evaluated, or None after telling why it cannot be."""
+        try:
+            return evaluate_text(text.value, text.node, self.names, diagnostics)
+        except ValueFault:
+            return None

@@ -8,8 +8,8 @@ import codecs
 import os
 import re
 
-from dfm.core.flow.asked import is_directory, is_file, read
-from dfm.core.flow.diagnostics import Diagnostics
+from dfm.core.flow.asked import is_directory, is_file, read, walk
+from dfm.core.flow.diagnostics import Diagnostics, did_you_mean
 from dfm.core.flow.source import Mapping, Node, Place, SourceFile
 
 FLOW_NAMES = ("flow.dv", "flow.yaml", "flow.yml", "flow.toml")
@@ -26,6 +26,28 @@ def find_in_directory(directory: str) -> str | None:
         if is_file(path):
             return path
     return None
+
+
+def flow_below(directory: str) -> str | None:
+    """Return the flow file of a directory, else the first one below it in order of names."""
+    found = find_in_directory(directory)
+    if found is not None:
+        return found
+    for base, _ in walk(directory):
+        found = find_in_directory(base)
+        if found is not None:
+            return found
+    return None
+
+
+def near_file(path: str) -> str | None:
+    """Return a hint at a file whose name is nearly that of the path."""
+    from pathlib import Path  # noqa: PLC0415  (only a flow with a fault needs it)
+
+    directory = Path(path).parent
+    if not directory.is_dir():
+        return None
+    return did_you_mean(Path(path).name, sorted(item.name for item in directory.iterdir()))
 
 
 def find_root(start: str) -> str | None:
