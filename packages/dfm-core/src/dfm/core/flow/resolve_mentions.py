@@ -43,6 +43,8 @@ def _scan(package: LoadedPackage, names: Names) -> None:
     for kind in package.types.values():
         texts = [] if kind.definition.uses is None else [kind.definition.uses]
         _scan_texts(texts, package, kind.place, names, names.types)
+        _touch_paths(kind.definition.tags, names)
+    _touch_paths(package.definition.tags, names)
     texts = [item.target for item in package.overrides]
     texts += [item.replacement for item in package.overrides if isinstance(item.replacement, Text)]
     texts += [extension.task for extension in package.extensions]
@@ -55,7 +57,13 @@ def _scan_task(definition: TaskDefinition, package: LoadedPackage, place: Place,
     texts = [*definition.needs, *definition.feeds]
     texts += [] if definition.uses is None else [definition.uses]
     _scan_texts(texts, package, place, names, names.either)
-    for node in [*definition.expressions, *definition.tags]:
+    if definition.control is not None and definition.control.state_type is not None:
+        _scan_texts([definition.control.state_type], package, place, names, names.types)
+    _touch_paths([*definition.expressions, *definition.tags], names)
+
+
+def _touch_paths(nodes: Iterable[Node], names: Names) -> None:
+    for node in nodes:
         for path in _paths(node):
             if names.source.touch_prefix(path):
                 names.take_in()
