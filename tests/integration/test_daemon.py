@@ -472,7 +472,10 @@ def test_two_clients_never_see_each_others_results(project: Project) -> None:
 CANARIES = 100
 
 
-async def test_four_clients_whose_links_break_get_each_its_own_results_and_an_equal_share(project: Project) -> None:
+@pytest.mark.parametrize("is_cut", [True, False])
+async def test_four_clients_get_each_its_own_results_and_whose_links_hold_an_equal_share(
+    project: Project, *, is_cut: bool
+) -> None:
     project.write_settings(settings(worker_slots=2))
     project.write_flow({"a": "true"})
     done = [0] * 4
@@ -495,7 +498,7 @@ async def test_four_clients_whose_links_break_get_each_its_own_results_and_an_eq
             async def status_of(canary: int) -> int:
                 result = await runner.run(workspace.shell(f"exit {canary}", name="p.canary"))
                 done[client] += 1
-                if done[client] == CANARIES // 2:
+                if is_cut and done[client] == CANARIES // 2:
                     assert isinstance(runner, PooledRunner)
                     assert isinstance(runner._link, DaemonLink)
                     assert runner._link._channel is not None
@@ -512,7 +515,8 @@ async def test_four_clients_whose_links_break_get_each_its_own_results_and_an_eq
         status = project.dfm("daemon", "status", "--json")
         counters = json.loads(status.stdout)["counters"]
     assert (counters["committed"], counters["lost_attempts"]) == (4 * CANARIES, 0)
-    assert least_at_first_end[0] > 0.7 * CANARIES
+    if not is_cut:  # whose link is cut hears of its results later, while others go on
+        assert least_at_first_end[0] > 0.7 * CANARIES
 
 
 def test_a_small_run_does_not_wait_behind_a_large_one(project: Project) -> None:
