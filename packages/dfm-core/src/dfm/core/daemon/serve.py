@@ -55,7 +55,7 @@ def serve(endpoint: Endpoint, plan_for: Callable[[Place], PoolPlan], ready: Call
     with endpoint.locked() as lock:
         if lock is None:
             found = endpoint.read()
-            where = "" if found is None else f" (pid {found.pid} on {found.host})"
+            where = "" if found is None else f" (pid {found.pid} on {found.host}), of runner {found.runner}"
             raise RunnerError(f"{endpoint.project} has a daemon already{where}", hint="dfm daemon stop stops it")
         crash_point("daemon.locked")
         epoch = endpoint.next_epoch(lambda: last_epoch(endpoint))
