@@ -319,16 +319,17 @@ def test_S9_a_requeued_worker_has_not_ended(site: Site) -> None:
     key = site.started(job, dialect)
     site.wait(key, dialect, is_running)
     assert key.id is not None
-    site.cluster.requeue(key.id)
-    requeued = site.wait(key, dialect, lambda status: status.state is JobState.PENDING)
-    assert requeued.is_requeued
-    site.cluster.start_now(key.id)
-    site.wait(key, dialect, is_running)
 
     def told() -> list[list[str]]:
         text = log_of(job)
         return [line.split() for line in text.splitlines() if line.startswith(f"{key.id} ")]
 
+    site.cluster.wait_until(lambda: len(told()) == 1, "its program did not start")
+    site.cluster.requeue(key.id)
+    requeued = site.wait(key, dialect, lambda status: status.state is JobState.PENDING)
+    assert requeued.is_requeued
+    site.cluster.start_now(key.id)
+    site.wait(key, dialect, is_running)
     site.cluster.wait_until(lambda: len(told()) == 2, "it did not start again")
     assert [words[:2] for words in told()] == [[key.id, "none"], [key.id, "1"]]
     assert all(words[2] in ("n1", "n2", "n3", "n4") for words in told())
