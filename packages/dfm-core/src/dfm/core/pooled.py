@@ -129,7 +129,7 @@ def run_plan(dialect: BatchDialect, settings: Settings, facts: RunFacts) -> Pool
         project=facts.project,
         instance=facts.run_id[:8],
         epoch=1,
-        state_directory=state_directory(os.path.basename(own_pool_state(facts.run_id))),
+        state_directory=state_directory(own_pool_state(facts.run_id)),
         access_path=os.path.join(access, ACCESS_FILE),
         log_directory=os.path.join(facts.root_rundir, WORKERS_DIRECTORY),
         default_shape=shape_of(settings.resolve_resources(None)),

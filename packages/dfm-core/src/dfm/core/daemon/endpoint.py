@@ -103,7 +103,7 @@ class Endpoint:
         Raises:
             InfrastructureError: it cannot be made, or belongs to somebody else.
         """
-        return state_directory(os.path.basename(self.state_location()))
+        return state_directory(self.state_location())
 
     def state_location(self) -> str:
         """Return where `state_directory` makes it; nothing is made."""
@@ -268,13 +268,13 @@ def state_root() -> str:
     return given or f"/var/tmp/dfm-{os.geteuid()}"  # noqa: S108  (private_directory checks who owns it)
 
 
-def state_directory(name: str) -> str:
-    """Make and return the directory for one journal, private to this user.
+def state_directory(path: str) -> str:
+    """Make the directory for one journal, below `state_root` and private to this user, and return it.
 
     Raises:
         InfrastructureError: it cannot be made, or belongs to somebody else.
     """
-    root = state_root()
+    root = os.path.dirname(path)
     try:
         os.makedirs(os.path.dirname(root), exist_ok=True)
     except OSError as error:
@@ -282,7 +282,8 @@ def state_directory(name: str) -> str:
             f"cannot make the directory {root} for the journal: {error.strerror}",
             hint="DFM_STATE_DIR names another one, on this host's own disk",
         ) from error
-    return private_directory(os.path.join(private_directory(root), name))
+    private_directory(root)
+    return private_directory(path)
 
 
 def _replace(path: str, content: str) -> None:

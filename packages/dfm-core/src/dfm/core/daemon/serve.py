@@ -19,7 +19,6 @@ from dfm.core.daemon.remains import last_epoch
 from dfm.core.daemon.server import ClientServer
 from dfm.core.pool.engine import Engine
 from dfm.core.pool.host import PoolPlan, hosted
-from dfm.core.wire.channel import Listener, listen_unix, own_identity
 from dfm.core.wire.messages import Ask
 from dfm.core.wire.redaction import Redaction
 
@@ -104,13 +103,7 @@ async def _serve(endpoint: Endpoint, lock: HeldLock, plan: PoolPlan, ready: Call
             "started_at": discovery.started_at,
         }
         clients = ClientServer(engine, facts, lambda ask: _order(ask, engine, stopping))
-        listener = Listener(
-            [listen_unix(discovery.socket)],
-            accept=clients.welcome,
-            identity=own_identity(__version__),
-            keys=lambda _: None,
-            daemon_id=bytes.fromhex(discovery.daemon_id),
-        )
+        listener = clients.listener(discovery.socket, bytes.fromhex(discovery.daemon_id))
         listening = loop.create_task(listener.run())
         watching = loop.create_task(_watch(lock, stopping))
         try:

@@ -43,6 +43,20 @@ class ClientServer:
         self._order = order
         self._channels: set[Channel] = set()
 
+    def listener(self, path: str, daemon_id: bytes) -> Listener:
+        """Return what listens at a Unix socket for us.
+
+        Raises:
+            RunnerError: the socket cannot be made.
+        """
+        return Listener(
+            [listen_unix(path)],
+            accept=self.welcome,
+            identity=own_identity(__version__),
+            keys=lambda _: None,
+            daemon_id=daemon_id,
+        )
+
     def welcome(self, channel: Channel) -> Peer:
         """Take in a connection."""
         self._channels.add(channel)
@@ -136,13 +150,7 @@ async def answering(engine: Engine, path: str, facts: dict[str, object]) -> Asyn
     listening: asyncio.Task[None] | None = None
     if len(os.fsencode(path)) <= MAX_SOCKET_PATH:
         try:
-            listener = Listener(
-                [listen_unix(path)],
-                accept=clients.welcome,
-                identity=own_identity(__version__),
-                keys=lambda _: None,
-                daemon_id=secrets.token_bytes(16),
-            )
+            listener = clients.listener(path, secrets.token_bytes(16))
         except RunnerError as error:
             _log.warning("%s", error)
         else:

@@ -3,6 +3,7 @@
 Owns what is known of running and ended tasks for people only; no decision depends on it. All texts are redacted.
 """
 
+import functools
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
@@ -181,6 +182,7 @@ class Overview:
     def why(self, needle: str, held: Iterable[Held]) -> list[dict[str, object]]:
         """Return where every unfinished task stands whose name is, or holds, `needle`; an empty one means all."""
         now = self._clock()
+        why_no_worker = functools.cache(lambda shape: self.why_no_worker(now, shape))  # many tasks, few shapes
         found: list[dict[str, object]] = []
         for task in self._reactor.tasks():
             if task.state is Stage.ENDED or (needle and needle not in task.task):
@@ -190,7 +192,7 @@ class Overview:
                 continue
             reason = standing.reason
             if standing.state is Stage.QUEUED:
-                reason = "; ".join(filter(None, [reason, self.why_no_worker(now, task.shape)]))
+                reason = "; ".join(filter(None, [reason, why_no_worker(task.shape)]))
             found.append(
                 {
                     "task": task.task,

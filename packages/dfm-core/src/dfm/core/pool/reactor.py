@@ -415,16 +415,11 @@ class Reactor:
 
     def slots_at_work(self, rundir: str | None = None) -> set[str]:
         """Return the slots of workers that have tasks, of runs in a directory where one is given."""
-        return {
-            worker.slot
-            for worker in self._state.workers.values()
-            for task in worker.attempts.values()
-            if rundir is None or task.client.rundir == rundir
-        }
+        return {worker.slot for worker, task in self._state.leased() if rundir in (None, task.client.rundir)}
 
     def is_taken(self, rundir: str, client: str) -> bool:
         """Return whether another client, or what is left of one, may still write into a run directory."""
-        leased = (task.client for worker in self._state.workers.values() for task in worker.attempts.values())
+        leased = (task.client for _, task in self._state.leased())
         return any(
             other.rundir == rundir and other.share.client != client
             for other in chain(self._state.clients.values(), leased)

@@ -105,6 +105,11 @@ class _Counts(msgspec.Struct):
     coming: dict[Shape, list[JobView]]
     live: dict[Shape, list[JobView]]
 
+    @property
+    def lasting(self) -> int:
+        """How many there are, here or on their way, that were not told to stop."""
+        return sum(map(len, self.live.values())) + sum(map(len, self.coming.values()))
+
 
 def _count(view: PoolView) -> _Counts:
     counts = _Counts(len(view.jobs), sum(job.slot in view.stuck for job in view.jobs), {}, {})
@@ -132,10 +137,9 @@ def _withdraw(view: PoolView, counts: _Counts, settings: PoolSettings, now: floa
         for job in jobs
         if (shape not in view.demand or _is_quiet(view, shape, now, quiet_seconds)) and job.slot not in view.missed
     ]
-    wanted = sum(map(len, counts.coming.values())) + sum(map(len, counts.live.values()))
     surplus.sort(key=lambda job: job.started_at, reverse=True)
     surplus = [job for job in surplus if now - job.started_at >= quiet_seconds]
-    chosen = surplus[: max(wanted - settings.min_workers, 0)]
+    chosen = surplus[: max(counts.lasting - settings.min_workers, 0)]
     return [Withdraw(tuple(job.slot for job in chosen))] if chosen else []
 
 
@@ -152,8 +156,7 @@ def _need(view: PoolView, counts: _Counts, settings: PoolSettings, shape: Shape)
 
 def _share_out(view: PoolView, counts: _Counts, settings: PoolSettings, wanted: dict[Shape, int]) -> dict[Shape, int]:
     """Share the room out, one worker a turn to the shape that has the fewest."""
-    missing = settings.min_workers - sum(map(len, counts.live.values())) - sum(map(len, counts.coming.values()))
-    missing -= sum(wanted.values())
+    missing = settings.min_workers - counts.lasting - sum(wanted.values())
     if missing > 0:
         wanted[view.default] = wanted.get(view.default, 0) + missing
     pending = sum(1 for job in view.jobs if not job.is_connected)
@@ -212,9 +215,8 @@ def _make_room(
     starving = [shape for shape in starving if view.ramp.get(shape, 1) > 0]
     if not starving or counts.total < settings.max_workers or any(_is_leaving(view, job) for job in view.jobs):
         return []
-    live = [job for jobs in counts.live.values() for job in jobs if job.slot not in view.stuck]
-    idle = [slot for slot in view.idle if any(job.slot == slot for job in live)]
-    if idle:
+    live = _live(view, counts)
+    if idle := _idle(view, live):
         return [Release(idle[0])]
     unwanted = [job for shape, jobs in counts.coming.items() if not _waiting(view, shape) for job in jobs]
     if unwanted := [job for job in unwanted if job.slot not in view.missed]:
@@ -227,20 +229,25 @@ def _make_room(
 
 def _give_way(view: PoolView, counts: _Counts, settings: PoolSettings, now: float) -> list[ScaleAction]:
     """Have an idle worker leave, for its room, where jobs of a shape that none will serve have waited for a while."""
-    quiet_seconds = _QUIET_SECONDS * settings.time_scale
-    is_kept_out = any(
-        need.waiting
-        and not need.workers
-        and all(now - job.started_at >= quiet_seconds for job in counts.coming.get(shape, ()))
-        for shape, need in view.demand.items()
-        if counts.coming.get(shape)
-    )
-    live = {job.slot for jobs in counts.live.values() for job in jobs}
-    idle = [slot for slot in view.idle if slot in live]
-    kept = len(live) + sum(map(len, counts.coming.values())) <= settings.min_workers
-    if not is_kept_out or not idle or kept or any(_is_leaving(view, job) for job in view.jobs):
+    if counts.lasting <= settings.min_workers or any(_is_leaving(view, job) for job in view.jobs):
         return []
-    return [Release(idle[0])]
+    before = now - _QUIET_SECONDS * settings.time_scale
+    is_kept_out = any(
+        _waiting(view, shape) and not view.demand[shape].workers and all(job.started_at <= before for job in jobs)
+        for shape, jobs in counts.coming.items()
+    )
+    return [Release(slot) for slot in _idle(view, _live(view, counts))[:1] if is_kept_out]
+
+
+def _live(view: PoolView, counts: _Counts) -> list[JobView]:
+    """Return the jobs whose workers are here and do not only wait."""
+    return [job for jobs in counts.live.values() for job in jobs if job.slot not in view.stuck]
+
+
+def _idle(view: PoolView, live: Sequence[JobView]) -> list[str]:
+    """Return the slots of those without work, the longest idle first."""
+    slots = {job.slot for job in live}
+    return [slot for slot in view.idle if slot in slots]
 
 
 def _is_leaving(view: PoolView, job: JobView) -> bool:

@@ -5,6 +5,7 @@ shape, workers of a shape, lent slots, since when nothing waits) agrees with the
 said to anybody, and no action comes of it.
 """
 
+from collections.abc import Iterator
 from math import inf
 
 import msgspec
@@ -282,7 +283,11 @@ class State:
 
     def orphans(self) -> list[Task]:
         """Return the tasks of closed clients that are still with workers."""
-        return [task for worker in self.workers.values() for task in worker.attempts.values() if task.is_orphan]
+        return [task for _, task in self.leased() if task.is_orphan]
+
+    def leased(self) -> Iterator[tuple[Worker, Task]]:
+        """Yield what is with workers, with whom."""
+        return ((worker, task) for worker in self.workers.values() for task in worker.attempts.values())
 
     def watch(self, now: float) -> None:
         """See to it that there is a deadline as long as there is anything to look at."""
