@@ -74,6 +74,21 @@ async def test_a_cancelled_task_whose_pool_does_not_answer_is_not_waited_for_for
     assert [cancel.is_urgent for cancel in cancels] == [False, True][:times]
 
 
+async def test_what_may_still_run_leaves_its_trace_though_the_pool_is_gone_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    link, traces = DeafLink(), list[str]()
+    monkeypatch.setattr(module, "CANCEL_SECONDS", 0.0)
+    async with runner_on(link, traces) as runner:
+        running = asyncio.get_running_loop().create_task(runner.run(Workspace(tmp_path).shell("true")))
+        await link.hears(Submit)
+        running.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await running
+        runner._broken("the daemon is gone")
+    assert traces == ["left"]
+
+
 async def test_a_run_leaves_a_trace_as_long_as_its_link_is_open() -> None:
     traces: list[str] = []
     async with runner_on(DeafLink(), traces):

@@ -236,7 +236,7 @@ class PooledRunner(Runner):
     def _broken(self, why: str) -> None:
         """Be told that the pool is gone: what waits for it cannot go on."""
         self._why_broken = why
-        self._is_something_left = bool(self._tasks)
+        self._is_something_left = self._is_something_left or bool(self._tasks)
         for ticket in self._waiting:
             self._end_with(ticket, RunnerError(why))
 
